@@ -1,0 +1,1 @@
+"""Who touches it: screens, routes, worker, command line. The web process never imports torch."""

@@ -1,0 +1,85 @@
+"""Settings of an installation: the only reader of the environment, and the layout of the home folder.
+
+Every other function is handed its values. Names are `FLAGBACK_` plus the field's name in capitals.
+"""
+
+import os
+import secrets
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an installation is told from outside."""
+
+    model_config = SettingsConfigDict(env_prefix="FLAGBACK_", extra="ignore")
+
+    #: Records, key, artifacts and job ledger live here; one folder is one installation.
+    home: Path = Path(".flagback")
+    #: SQLAlchemy address of the records; SQLite in the home when unset.
+    database_url: str | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(default=8501, ge=1, le=65535)
+    #: How long a claimed item stays with its reviewer.
+    lease_minutes: int = Field(default=30, ge=1, le=24 * 60)
+    #: How many items a reviewer sees as "today's" aim; no countdown hangs on it.
+    items_a_day: int = Field(default=40, ge=1)
+    #: torch threads of the worker; 0 leaves torch's own choice.
+    threads: int = Field(default=0, ge=0)
+
+    @property
+    def records_url(self) -> str:
+        """SQLAlchemy address of the records."""
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'flagback.db'}"
+
+    @property
+    def jobs_url(self) -> str:
+        """Address of the job ledger: a file of its own on SQLite (so that jobs never hold up reviews), else the same database."""
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'jobs.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Adapters and other files, addressed by sha256."""
+        return self.home / "artifacts"
+
+    def pseudonym_key(self) -> bytes:
+        """The 32-byte key that turns account ids into pseudonyms: a file outside the database, made at first use, mode 0600."""
+        path = self.home / "pseudonym.key"
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            key = path.read_bytes()
+            if len(key) != 32:
+                raise BrokenKey(f"{path} holds {len(key)} bytes where 32 were expected; bring the file back from a backup: "
+                                "without it reviews cannot be tied to their reviewers.") from None
+            return key
+        with os.fdopen(handle, "wb") as file:
+            key = secrets.token_bytes(32)
+            file.write(key)
+        return key
+
+
+class BrokenKey(Exception):
+    """The pseudonym key file is damaged."""
+
+
+def streamlit_options() -> dict[str, Any]:
+    """All options of the shipped config.toml, flattened to Streamlit's dotted names: {"server.headless": True, ...}."""
+    shipped = tomllib.loads(files("flagback.theme").joinpath("config.toml").read_text(encoding="utf-8"))
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, table: dict[str, Any]) -> None:
+        for key, value in table.items():
+            if isinstance(value, dict):
+                walk(f"{prefix}{key}.", value)
+            else:
+                flat[f"{prefix}{key}"] = value
+
+    walk("", shipped)
+    return flat

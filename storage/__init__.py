@@ -1,0 +1,1 @@
+"""What is kept: records, transactions, exports. Knows no torch and no Streamlit."""

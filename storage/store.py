@@ -1,0 +1,143 @@
+"""The store: one engine, its transactions, and the schema's state. SQLite (WAL) or PostgreSQL, same code.
+
+Knows how to open, migrate and write safely; knows nothing of what the rows mean.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlmodel import Session
+
+
+class NewerSchema(Exception):
+    """The home was written by a newer Flagback than this one."""
+
+
+class OlderSchema(Exception):
+    """The home needs a migration before this Flagback can use it."""
+
+
+class UnreachableDatabase(Exception):
+    """The database cannot be opened."""
+
+
+class Store:
+    """An installation's records.
+
+    `reading()` gives a session that is rolled back at its end; `writing()` commits, or rolls back on any exception. On
+    SQLite a process-wide lock lines writers up: without it one thread starves the others for seconds.
+    """
+
+    def __init__(self, url: str | URL) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._write_lock = threading.RLock() if self.is_sqlite else None
+        if self.is_sqlite:
+            if self.url.database in (None, "", ":memory:"):
+                raise UnreachableDatabase("An in-memory SQLite has no file that web and worker can share; give a file path.")
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(self.url, connect_args={"timeout": 30})
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_immediate)
+        else:
+            self.engine = create_engine(self.url, pool_pre_ping=True, pool_size=20, max_overflow=40)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session to read with; what it changed is discarded."""
+        with Session(self.engine.execution_options(flagback_read_only=True), expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction: all of it or none of it."""
+        if self._write_lock is not None:
+            self._write_lock.acquire()
+        try:
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        finally:
+            if self._write_lock is not None:
+                self._write_lock.release()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self.engine.dispose()
+
+    # ----------------------------------------------------------------- schema
+
+    def _alembic(self) -> Config:
+        config = Config()
+        config.set_main_option("script_location", str(files("flagback.storage").joinpath("migrations")))
+        config.attributes["engine"] = self.engine
+        return config
+
+    def schema_revision(self) -> str | None:
+        """The revision the database is at, None for an empty one."""
+        with self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def migrate(self, revision: str = "head") -> None:
+        """Brings the schema to `revision`. Raises NewerSchema where the database is ahead of this code."""
+        self._refuse_newer()
+        if revision == "base" or revision.startswith("-"):
+            command.downgrade(self._alembic(), revision)
+        else:
+            command.upgrade(self._alembic(), revision)
+
+    def check_schema(self) -> None:
+        """Raises NewerSchema or OlderSchema unless the database is at this code's revision."""
+        self._refuse_newer()
+        head = ScriptDirectory.from_config(self._alembic()).get_current_head()
+        found = self.schema_revision()
+        if found != head:
+            raise OlderSchema(f"The records in {self.shown_url} are at schema {found or 'none'}, this Flagback needs {head}; "
+                              "run 'flagback migrate' (a copy of the home first is wise).")
+
+    def _refuse_newer(self) -> None:
+        found = self.schema_revision()
+        known = {script.revision for script in ScriptDirectory.from_config(self._alembic()).walk_revisions()}
+        if found is not None and found not in known:
+            raise NewerSchema(f"The records in {self.shown_url} are at schema {found}, which this Flagback does not know (it is from a "
+                              "newer one); install that version again, or point FLAGBACK_HOME at another folder.")
+
+    @property
+    def shown_url(self) -> str:
+        """The address without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    def ping(self) -> None:
+        """Raises UnreachableDatabase when the database does not answer."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except Exception as error:
+            raise UnreachableDatabase(f"The database {self.shown_url} does not answer ({error.__class__.__name__}); check that it "
+                                      "runs and that FLAGBACK_DATABASE_URL names it.") from error
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    """WAL, foreign keys, durable commits; transactions are begun by us (BEGIN IMMEDIATE), not by the driver."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: "object") -> None:
+    """Readers begin deferred; writers take the write lock at once, so that no transaction fails half-way for a lock."""
+    from sqlalchemy import Connection
+    assert isinstance(connection, Connection)
+    read_only = connection.get_execution_options().get("flagback_read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

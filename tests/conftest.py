@@ -1,0 +1,86 @@
+"""Shared fixtures: a migrated store on SQLite and on a real PostgreSQL."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from flagback.storage.store import Store
+
+
+def _postgres_binaries() -> Path | None:
+    """Where initdb and postgres are: on the PATH, or where Debian puts them."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).parent
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return installed[-1].parent if installed else None
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A throw-away PostgreSQL server on a socket in a temporary folder."""
+    binaries = _postgres_binaries()
+    if binaries is None:
+        reason = "no PostgreSQL here: run 'make test' as root on Debian, or install postgresql"
+        if os.environ.get("CI"):
+            pytest.fail(f"In CI a skip is a failure: {reason}")
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="flagback-pg-"))
+    as_root = os.geteuid() == 0
+    if as_root:
+        shutil.chown(folder, "postgres", "postgres")
+        folder.chmod(0o755)
+    prefix = ["runuser", "-u", "postgres", "--"] if as_root else []
+    data = folder / "data"
+    subprocess.run([*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "flagback", "-A", "trust", "-E", "UTF8", "--no-sync"],
+                   check=True, capture_output=True, cwd=folder)
+    control = [*prefix, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
+    subprocess.run([*control, "-l", str(folder / "log"), "-o", f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=200",
+                    "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+    try:
+        yield f"postgresql+psycopg://flagback@/postgres?host={folder}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd=folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'flagback.db'}"
+        return
+    server = request.getfixturevalue("postgres_url")
+    name = f"t{uuid.uuid4().hex}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.replace("/postgres?", f"/{name}?")
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A migrated store of each kind."""
+    opened = Store(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """A migrated SQLite store, for tests where the kind of database does not matter."""
+    opened = Store(f"sqlite:///{tmp_path / 'flagback.db'}")
+    opened.migrate()
+    yield opened
+    opened.close()

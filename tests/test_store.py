@@ -1,0 +1,68 @@
+"""Claims about the store and the schema, on SQLite and on PostgreSQL."""
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import select
+
+from flagback.storage.records import Account, Record
+from flagback.storage.store import NewerSchema, OlderSchema, Store
+
+
+def test_migrations_build_exactly_the_records(store: Store) -> None:
+    with store.engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), Record.metadata)
+    assert differences == []
+
+
+def test_down_and_up_again_leaves_the_same_tables(store: Store) -> None:
+    before = set(inspect(store.engine).get_table_names())
+    store.migrate("base")
+    assert set(inspect(store.engine).get_table_names()) <= {"alembic_version"}
+    store.migrate()
+    assert set(inspect(store.engine).get_table_names()) == before
+
+
+def test_an_unmigrated_database_is_refused_with_the_next_command(database_url: str) -> None:
+    empty = Store(database_url)
+    with pytest.raises(OlderSchema, match="flagback migrate"):
+        empty.check_schema()
+    empty.close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(store: Store) -> None:
+    with store.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for attempt in (store.check_schema, store.migrate):
+        with pytest.raises(NewerSchema, match="9999"):
+            attempt()
+    assert store.schema_revision() == "9999"
+
+
+def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
+    with pytest.raises(IntegrityError), store.writing() as session:
+        session.add(Account(login="ada", role="reviewer", password_hash="x"))
+        session.flush()
+        session.add(Account(login="ada", role="reviewer", password_hash="y"))
+    with store.reading() as session:
+        assert session.exec(select(Account)).all() == []
+
+
+def test_an_unknown_state_word_is_refused_by_the_database(store: Store) -> None:
+    with pytest.raises(IntegrityError), store.writing() as session:
+        session.add(Account(login="ada", role="boss", password_hash="x"))  # type: ignore[arg-type]
+
+
+def test_reading_changes_nothing(store: Store) -> None:
+    with store.reading() as session:
+        session.add(Account(login="ada", role="reviewer", password_hash="x"))
+        session.flush()
+    with store.reading() as session:
+        assert session.exec(select(Account)).all() == []
+
+
+def test_alembic_is_reached_without_a_config_file(store: Store) -> None:
+    command.check(store._alembic())
