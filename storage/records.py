@@ -213,6 +213,8 @@ class Slot(Record, table=True):
               postgresql_where=text("state = 'open'")),
         Index("ix_slot_claimed", "expires_at", sqlite_where=text("state = 'claimed'"),
               postgresql_where=text("state = 'claimed'")),
+        Index("ix_slot_holder", "reviewer", sqlite_where=text("state = 'claimed'"),
+              postgresql_where=text("state = 'claimed'")),
     )
     id: int = Field(default=None, primary_key=True)
     item_id: int = Field(foreign_key="item.id")

@@ -4,19 +4,29 @@ Knows how to open, migrate and write safely; knows nothing of what the rows mean
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Connection, create_engine, event, func, insert, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Row, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
+
+from flagback.storage.records import Record
+
+Result = TypeVar("Result")
+
+#: How often a transaction that lost a race is run again before its error is shown.
+TRIES = 5
 
 
 class NewerSchema(Exception):
@@ -70,6 +80,20 @@ class Store:
             if self._write_lock is not None:
                 self._write_lock.release()
 
+    def settle(self, work: Callable[[Session], Result]) -> Result:
+        """Runs `work` in a transaction; where it lost a race (a constraint refused its row), runs it again.
+
+        `work` must look before it writes: at its second look it finds the winner's row and gives the right answer.
+        """
+        for _ in range(TRIES - 1):
+            try:
+                with self.writing() as session:
+                    return work(session)
+            except IntegrityError:
+                continue
+        with self.writing() as session:
+            return work(session)
+
     def close(self) -> None:
         """Closes all connections."""
         self.engine.dispose()
@@ -108,8 +132,8 @@ class Store:
         found = self.schema_revision()
         known = {script.revision for script in ScriptDirectory.from_config(self._alembic()).walk_revisions()}
         if found is not None and found not in known:
-            raise NewerSchema(f"The records in {self.shown_url} are at schema {found}, which this Flagback does not know (it is from a "
-                              "newer one); install that version again, or point FLAGBACK_HOME at another folder.")
+            raise NewerSchema(f"The records in {self.shown_url} are at schema {found}, which this Flagback does not know (it is "
+                              "from a newer one); install that version again, or point FLAGBACK_HOME at another folder.")
 
     @property
     def shown_url(self) -> str:
@@ -122,8 +146,33 @@ class Store:
             with self.engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
         except Exception as error:
-            raise UnreachableDatabase(f"The database {self.shown_url} does not answer ({error.__class__.__name__}); check that it "
-                                      "runs and that FLAGBACK_DATABASE_URL names it.") from error
+            raise UnreachableDatabase(f"The database {self.shown_url} does not answer ({error.__class__.__name__}); check that "
+                                      "it runs and that FLAGBACK_DATABASE_URL names it.") from error
+
+
+def insert_missing(session: Session, table_name: str, rows: Sequence[Mapping[str, Any]], *, returning: Sequence[str]) -> Sequence[Row[Any]]:
+    """Inserts the rows that break no UNIQUE constraint, in one statement; returns the named columns of those inserted.
+
+    Another transaction's equal row, committed or under way, is waited for and then counts as there. Rows name every column but id.
+    """
+    if not rows:
+        return []
+    table = Record.metadata.tables[table_name]
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).values(list(rows)).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
+    return session.connection().execute(statement).all()
+
+
+def insert_all(session: Session, table_name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts many rows at once; rows name every column but id."""
+    if rows:
+        session.connection().execute(insert(Record.metadata.tables[table_name]), list(rows))
+
+
+def one_at_a_time(session: Session, what: str) -> None:
+    """Until this transaction ends, no other one that names the same `what` passes here. On SQLite writers are alone anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection().execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
@@ -135,9 +184,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     cursor.close()
 
 
-def _begin_immediate(connection: "object") -> None:
+def _begin_immediate(connection: Connection) -> None:
     """Readers begin deferred; writers take the write lock at once, so that no transaction fails half-way for a lock."""
-    from sqlalchemy import Connection
-    assert isinstance(connection, Connection)
     read_only = connection.get_execution_options().get("flagback_read_only", False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
