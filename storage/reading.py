@@ -100,7 +100,7 @@ def kind_of(path: Path) -> str:
     if not path.exists():
         raise UnusableFile(f"{path}: there is no such file.", todo="check the path and run the command again.")
     if not path.is_file():
-        raise UnusableFile(f"{path} is not a file (a folder?); one file was expected.", todo="name one and run the command again.")
+        raise UnusableFile(f"{path} is not a file (a folder?); a file was expected.", todo="name one and run the command again.")
     name = path.name.lower().removesuffix(".gz")
     for kind, endings in {"jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "json": (".json",), "txt": (".txt",)}.items():
         if name.endswith(endings):
@@ -152,7 +152,7 @@ def _decoded(raw: bytes, place: Place, offset: int) -> str:
     except UnicodeDecodeError as error:
         line = (place.line or 1) + raw.count(b"\n", 0, error.start)
         hint = " (the file looks like UTF-16)" if offset == 0 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise NotUtf8(f"{Place(place.file, line)}: byte {offset + error.start} of the file, 0x{raw[error.start]:02x}, is not UTF-8"
+        raise NotUtf8(f"{Place(place.file, line)}: byte {offset + error.start} of the file, 0x{raw[error.start]:02x}, is no UTF-8"
                       f"{hint}; expected UTF-8 throughout.",
                       todo="convert the file ('iconv -f ENCODING -t UTF-8') and run the command again.") from error
     if "\x00" in text:
@@ -166,7 +166,7 @@ def _decoded(raw: bytes, place: Place, offset: int) -> str:
 
 
 def parse_json(text: str, place: Place) -> Any:
-    """The JSON value of a text. Refuses what cannot be stored as it is: NaN, Infinity, a key given twice, NUL, half surrogates."""
+    """The JSON value of a text. Refuses what cannot be stored as it is: NaN, Infinity, a key twice, NUL, half surrogates."""
     try:
         value = json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
@@ -227,7 +227,7 @@ def read_jsonl(path: Path) -> Iterator[Row]:
         if not line.text.strip():
             continue
         place = Place(str(path), line.number)
-        values = parse_json(line.text, place)
+        values = parse_json(line.text.rstrip("\r\n"), place)
         if not isinstance(values, dict):
             raise BrokenRecord(f"{place}: a JSON {json_type(values)}, {shortened(line.text.strip())}; expected an object a line.")
         found = True
@@ -277,8 +277,8 @@ class _Feed:
             self.number = line.number
             self._bytes += len(line.raw)
             if self._bytes > MAX_LINE_BYTES:
-                raise TooLong(f"{self.place}: the record that begins here is longer than {MAX_LINE_BYTES:,} bytes, the limit of a "
-                              "record; is a quotation mark never closed?")
+                raise TooLong(f"{self.place}: the record that begins here is longer than {MAX_LINE_BYTES:,} bytes, the limit "
+                              "of a record; is a quotation mark never closed?")
             yield line.text
 
     @property
@@ -308,8 +308,8 @@ def read_csv(path: Path) -> Iterator[Row]:
             cells = next(reader, None)
         except csv.Error as error:
             upto = f" to {feed.number}" if feed.number > feed.first else ""
-            raise BrokenRecord(f"{feed.place}{upto}: not CSV ({error}); expected cells separated by commas, a text with a comma, a "
-                               'line end or a quotation mark in quotation marks, and those inside it doubled ("").') from error
+            raise BrokenRecord(f"{feed.place}{upto}: not CSV ({error}); expected cells separated by commas, a text with a comma, "
+                               'a line end or a quotation mark in quotation marks, and those inside it doubled ("").') from error
         if cells is None:
             break
         if not cells:
