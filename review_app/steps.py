@@ -1,0 +1,75 @@
+"""The steps of each kind of work, in order: which function of flagback.model does what.
+
+Every step may be repeated; it finds what it did before. Knows neither DBOS nor signals. Imports torch when the first step runs,
+so that whoever only lists the steps need not wait for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from flagback.review_app.jobs import Kind
+from flagback.review_app.settings import Settings
+from flagback.storage.store import Store
+
+if TYPE_CHECKING:
+    from flagback.model.shelf import Shelf
+
+#: A name for the ledger, and what is done with the request's row id.
+Step = tuple[str, Callable[[int], object]]
+
+
+def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
+    """The steps for one installation. Models are loaded at the first need and kept between jobs."""
+    kept: list[Shelf] = []
+
+    def shelf() -> "Shelf":
+        if not kept:
+            import_torch(settings.threads)
+            from flagback.model.shelf import Shelf
+            from flagback.storage.artifacts import Artifacts
+            kept.append(Shelf(Artifacts(settings.artifacts)))
+        return kept[0]
+
+    def sample(row_id: int) -> object:
+        from flagback.model import cycle
+        return cycle.sample(store, shelf(), row_id)
+
+    def freeze(row_id: int) -> object:
+        from flagback.model import cycle
+        return cycle.freeze(store, row_id)
+
+    def train(row_id: int) -> object:
+        from flagback.model import cycle
+        return cycle.train(store, shelf(), row_id, work=settings.home / "work")
+
+    def register(row_id: int) -> object:
+        from flagback.model import cycle
+        return cycle.register(store, shelf(), row_id)
+
+    def finish(row_id: int) -> object:
+        from flagback.model import cycle
+        return cycle.finish(store, row_id, by="worker")
+
+    def blind_samples(row_id: int) -> object:
+        from flagback.model import evaluating
+        return evaluating.blind_samples(store, shelf(), row_id)
+
+    def evaluate(row_id: int) -> object:
+        from flagback.model import evaluating
+        return evaluating.evaluate(store, shelf(), row_id)
+
+    return {
+        "sampling": [("sample", sample)],
+        "correction": [("freeze", freeze), ("train", train), ("register", register), ("finish", finish)],
+        "evaluation": [("blind_samples", blind_samples), ("evaluate", evaluate)],
+    }
+
+
+def import_torch(threads: int = 0) -> None:
+    """Has the slow imports done; `threads` 0 leaves torch's own choice."""
+    import torch
+
+    from flagback.model import cycle
+    assert cycle
+    if threads:
+        torch.set_num_threads(threads)

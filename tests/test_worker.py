@@ -1,0 +1,224 @@
+"""Claims about the worker: every request is done once, whatever is killed, on SQLite and PostgreSQL. Real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session, select
+
+from flagback.review_app import jobs
+from flagback.review_app.home import worker_name
+from flagback.review_app.settings import Settings
+from flagback.storage.records import ModelVersion, Prompt, SamplingRun, WorkerHeartbeat, now
+from flagback.storage.store import Store
+
+#: A worker whose sampling has three small steps that write what they do to a file; the second waits for a file named "go".
+SMALL_STEPS = '''
+import sys, threading, time, signal
+from pathlib import Path
+from flagback.review_app.settings import Settings
+from flagback.review_app.worker import Worker, plain_say, work_until_told
+from flagback.storage.records import SamplingRun
+from flagback.storage.store import Store
+
+home, url, breaks = Path(sys.argv[1]), sys.argv[2] or None, sys.argv[3:] == ["breaks"]
+settings = Settings(home=home, database_url=url)
+store = Store(settings.records_url)
+
+def note(line):
+    with (home / "notes").open("a") as file:
+        file.write(line + "\\n")
+
+def one(row_id):
+    note(f"one {row_id}")
+
+def two(row_id):
+    note(f"two {row_id} begins")
+    if breaks:
+        raise KeyError("a thing nobody thought of")
+    while not (home / "go").exists():
+        time.sleep(0.02)
+    note(f"two {row_id} ends")
+
+def three(row_id):
+    with store.writing() as session:
+        row = session.get_one(SamplingRun, row_id)
+        row.state = "succeeded"
+        session.add(row)
+    note(f"three {row_id}")
+
+steps = {"sampling": [("one", one), ("two", two), ("three", three)], "correction": [], "evaluation": []}
+work_until_told(settings, store, say=plain_say(sys.stdout), ended=threading.Event(), steps=steps)
+'''
+
+
+class Workers:
+    """Starts workers with small steps in one home and ends them all."""
+
+    def __init__(self, home: Path, url: str | None) -> None:
+        self.settings = Settings(home=home, database_url=url)
+        self.store = Store(self.settings.records_url)
+        self.store.migrate()
+        self.running: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A worker process."""
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", SMALL_STEPS, str(self.settings.home), self.settings.database_url or "", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.running.append(process)
+        return process
+
+    def ask(self) -> int:
+        """A waiting sampling run."""
+        with self.store.writing() as session:
+            version = session.exec(select(ModelVersion)).first() or _version(session)
+            run = SamplingRun(version_id=version.id, decoding={}, prompt_ids=[], asked_by="test")
+            session.add(run)
+            session.flush()
+            return run.id
+
+    def state(self, run_id: int) -> SamplingRun:
+        """The row as it is now."""
+        with self.store.reading() as session:
+            return session.get_one(SamplingRun, run_id)
+
+    def notes(self) -> list[str]:
+        """What the steps wrote."""
+        path = self.settings.home / "notes"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def go(self) -> None:
+        """Lets the second step end."""
+        (self.settings.home / "go").touch()
+
+
+def _version(session: Session) -> ModelVersion:
+    version = ModelVersion(kind="base", state="current", name="none", location="none", template="plain", fingerprint="0")
+    session.add(version)
+    session.add(Prompt(content_hash="0", messages=[{"role": "user", "content": "a"}], split_key="0", shard=0))
+    session.flush()
+    return version
+
+
+@pytest.fixture
+def workers(tmp_path: Path, database_url: str) -> Iterator[Workers]:
+    """On SQLite and on PostgreSQL."""
+    home = tmp_path / "home"
+    home.mkdir()
+    made = Workers(home, None if database_url.startswith("sqlite") else database_url)
+    yield made
+    for process in made.running:
+        process.kill()
+        process.communicate()
+    made.store.close()
+
+
+def until(claim: Callable[[], bool], seconds: float = 40.0) -> None:
+    """Waits for a claim to become true."""
+    ends = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < ends, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def test_a_worker_killed_in_a_step_goes_on_with_that_step_at_its_next_start_and_does_all_once(workers: Workers) -> None:
+    run = workers.ask()
+    first = workers.start()
+    until(lambda: f"two {run} begins" in workers.notes())
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert workers.state(run).state != "succeeded"
+    workers.go()
+    workers.start()
+    until(lambda: workers.state(run).state == "succeeded")
+    until(lambda: f"three {run}" in workers.notes())
+    assert workers.notes() == [f"one {run}", f"two {run} begins", f"two {run} begins", f"two {run} ends", f"three {run}"]
+
+
+def test_a_live_worker_takes_over_from_one_that_was_silent_for_a_minute(workers: Workers) -> None:
+    run = workers.ask()
+    dead = workers.start()
+    until(lambda: f"two {run} begins" in workers.notes())
+    dead.send_signal(signal.SIGKILL)
+    dead.wait()
+    workers.go()
+    holder = worker_name(workers.settings.home)  # keeps the dead one's name, so that the next worker is another
+    try:
+        workers.start()
+        until(lambda: len(_beats(workers.store)) == 2)
+        assert workers.state(run).state == "waiting"
+        with workers.store.writing() as session:
+            row = session.get_one(WorkerHeartbeat, holder.worker_id)
+            row.seen_at = now() - jobs.SILENT - timedelta(seconds=1)
+            session.add(row)
+        until(lambda: workers.state(run).state == "succeeded")
+        until(lambda: holder.worker_id not in _beats(workers.store))
+    finally:
+        os.close(holder.handle)
+    assert workers.notes().count(f"two {run} ends") == 1
+
+
+def test_two_workers_do_each_request_once(workers: Workers) -> None:
+    workers.go()
+    runs = [workers.ask() for _ in range(8)]
+    workers.start()
+    workers.start()
+    until(lambda: all(workers.state(run).state == "succeeded" for run in runs))
+    until(lambda: len(workers.notes()) >= 4 * len(runs))
+    assert sorted(workers.notes()) == sorted(line for run in runs for line in (
+        f"one {run}", f"two {run} begins", f"two {run} ends", f"three {run}"))
+
+
+def test_a_step_that_breaks_fails_its_row_in_words_and_the_worker_goes_on(workers: Workers) -> None:
+    run = workers.ask()
+    process = workers.start("breaks")
+    until(lambda: workers.state(run).state == "failed")
+    error = workers.state(run).error or ""
+    assert "KeyError" in error
+    assert process.poll() is None
+    second = workers.ask()
+    until(lambda: workers.state(second).state == "failed")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=10)
+    number = error.rsplit("error ", 1)[1].rstrip(".")
+    assert f"error {number}:\nTraceback" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_told_to_end_does_so_at_once_quietly_and_with_code_0(workers: Workers, number: signal.Signals) -> None:
+    run = workers.ask()
+    process = workers.start()
+    until(lambda: f"two {run} begins" in workers.notes())
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=5)
+    assert process.returncode == 0
+    assert "Traceback" not in output
+    with workers.store.reading() as session:
+        assert [row.stopped for row in session.exec(select(WorkerHeartbeat)).all()] == [True]
+        assert not jobs.worker_alive(session, now=now())
+
+
+def test_records_that_were_replaced_beside_an_old_ledger_are_still_worked_on(workers: Workers) -> None:
+    workers.go()
+    run = workers.ask()
+    process = workers.start()
+    until(lambda: f"three {run}" in workers.notes())
+    with workers.store.writing() as session:
+        row = session.get_one(SamplingRun, run)
+        row.state = "waiting"
+        session.add(row)
+    until(lambda: workers.state(run).state == "succeeded")
+    assert workers.notes().count(f"three {run}") == 2
+    assert process.poll() is None
+
+
+def _beats(store: Store) -> list[str]:
+    with store.reading() as session:
+        return list(session.exec(select(WorkerHeartbeat.worker_id)).all())
