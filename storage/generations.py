@@ -28,7 +28,7 @@ class NewGeneration(NamedTuple):
     sampling_run_id: int | None = None
     version_id: int | None = None
     #: How many of the k draws gave this text.
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     #: The lowest draw that gave it.
     draw: int = 0
 
@@ -41,9 +41,9 @@ def storable(text: str) -> str:
 def add_generations(session: Session, generations: Sequence[NewGeneration]) -> list[int]:
     """Adds answers and returns one id for each, in the order given.
 
-    Repeating a call changes nothing: (prompt, origin, text) names a generation, and one that is there keeps its count. Equal ones within
-    a call are merged: counts added, lowest draw and its token ids kept. NUL and lone surrogates in a text become U+FFFD; token ids keep
-    the truth.
+    Repeating a call changes nothing: (prompt, origin, text) names a generation, and one that is there keeps its count. Equal ones
+    within a call are merged: counts added, lowest draw and its token ids kept. NUL and lone surrogates in a text become U+FFFD;
+    token ids keep the truth.
     """
     merged: dict[tuple[int, str, str], dict[str, Any]] = {}
     keys: list[tuple[int, str, str]] = []

@@ -17,8 +17,8 @@ RANKS = 2**31
 def make_items(session: Session, generation_ids: Sequence[int], *, purpose: ItemPurpose, reviews_per_item: int, seed: int) -> int:
     """Makes an item with `reviews_per_item` open slots for each generation that has none yet; returns how many were made.
 
-    An empty text gets no item: there is nothing to judge. A slot's rank comes from (seed, prompt, text, slot number) by hash, so that
-    the order of reviewing does not follow the order of sampling.
+    An empty text gets no item: there is nothing to judge. A slot's rank comes from (seed, prompt, text, slot number) by hash, so
+    that the order of reviewing does not follow the order of sampling.
     """
     if reviews_per_item < 1:
         raise ValueError(f"reviews_per_item is {reviews_per_item}; an item needs at least 1 review.")
@@ -26,14 +26,15 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
     wanted = sorted(set(generation_ids))
     for start in range(0, len(wanted), AT_A_TIME):
         rows = session.exec(
-            select(Generation.id, Generation.prompt_id, Generation.text, Generation.text_hash, Prompt.content_hash)
-            .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+            select(Generation, Prompt.content_hash).join(Prompt, col(Prompt.id) == Generation.prompt_id)
             .where(col(Generation.id).in_(wanted[start:start + AT_A_TIME])).order_by(col(Generation.id))).all()
-        content = {generation: f"{prompt_hash}:{answer_hash}" for generation, _, _, answer_hash, prompt_hash in rows}
-        items = [{"kind": "single", "purpose": purpose, "prompt_id": prompt, "generation_id": generation, "created_at": now()}
-                 for generation, prompt, text, _, _ in rows if text.strip()]
-        new = sorted((row.id, row.generation_id) for row in insert_missing(session, "item", items, returning=["id", "generation_id"]))
-        insert_all(session, "item_generation", [{"item_id": item, "position": 0, "generation_id": generation} for item, generation in new])
+        content = {generation.id: f"{prompt_hash}:{generation.text_hash}" for generation, prompt_hash in rows}
+        items = [{"kind": "single", "purpose": purpose, "prompt_id": generation.prompt_id, "generation_id": generation.id,
+                  "created_at": now()} for generation, _ in rows if generation.text.strip()]
+        returned = insert_missing(session, "item", items, returning=["id", "generation_id"])
+        new = sorted((int(row.id), int(row.generation_id)) for row in returned)
+        insert_all(session, "item_generation",
+                   [{"item_id": item, "position": 0, "generation_id": generation} for item, generation in new])
         insert_all(session, "slot", [slot_row(item, number, content[generation], seed)
                                      for item, generation in new for number in range(reviews_per_item)])
         made += len(new)

@@ -17,7 +17,7 @@ from flagback.storage.records import Prompt, now
 from flagback.storage.store import insert_missing, one_at_a_time
 
 #: Shards whose prompts may be trained on; the others are for evaluation only.
-TRAINING_SHARDS = range(0, 70)
+TRAINING_SHARDS = range(70)
 HELD_OUT_SHARDS = range(70, 100)
 
 ROLES = ("system", "user", "assistant")
@@ -108,8 +108,8 @@ def shard_of(split_key: str) -> int:
 def add_prompts(session: Session, prompts: Iterable[NewPrompt]) -> Added:
     """Adds the prompts that are not there yet. Equal means equal messages and language, to the character.
 
-    Raises BadPrompt for the first that cannot be stored; the caller's transaction then leaves nothing behind. A duplicate keeps the
-    tags, split key and shard it was first added with.
+    Raises BadPrompt for the first that cannot be stored; the caller's transaction then leaves nothing behind. A duplicate keeps
+    the tags, split key and shard it was first added with.
     """
     one_at_a_time(session, "prompts")
     ids: list[int] = []
@@ -135,11 +135,14 @@ def _row(index: int, prompt: NewPrompt) -> dict[str, Any]:
     """The checked columns of one prompt."""
     messages = _checked_messages(index, prompt.messages)
     if not isinstance(prompt.lang, str) or not _LANGUAGE.fullmatch(prompt.lang):
-        raise BadPrompt(index, f"its language is {prompt.lang!r}; expected a BCP 47 tag such as 'en' or 'pt-BR', or 'und' where unknown.")
+        raise BadPrompt(index, f"its language is {prompt.lang!r}; expected a BCP 47 tag such as 'en' or 'pt-BR', or 'und' where "
+                               "unknown.")
     _check_tags(index, prompt.tags)
     key = split_key_of(messages, prompt.tags) if prompt.split_key is None else prompt.split_key
-    if not key or (bad := unstorable(key)):
-        raise BadPrompt(index, f"its split key {key!r} is {'empty' if not key else f'spoilt by {bad}'}; expected some text, or none at all.")
+    if not key:
+        raise BadPrompt(index, "its split key is empty; expected some text, or None to have it worked out.")
+    if bad := unstorable(key):
+        raise BadPrompt(index, f"its split key holds {bad}, which no database keeps; remove it from the source.")
     return {"content_hash": content_hash(messages, prompt.lang), "messages": messages, "lang": prompt.lang, "tags": prompt.tags,
             "split_key": key, "shard": shard_of(key), "created_at": now()}
 
@@ -170,7 +173,8 @@ def _check_tags(index: int, tags: Mapping[str, Any]) -> None:
     try:
         json.dumps(tags, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise BadPrompt(index, f"its tags cannot be written as JSON ({error}); expected text, numbers, lists and objects.") from None
+        raise BadPrompt(index, f"its tags cannot be written as JSON ({error}); expected text, numbers, lists and objects."
+                        ) from None
     for text in _texts_in(tags):
         if bad := unstorable(text):
             raise BadPrompt(index, f"a tag holds {bad}, which no database keeps; remove it from the source.")

@@ -150,17 +150,19 @@ class Store:
                                       "it runs and that FLAGBACK_DATABASE_URL names it.") from error
 
 
-def insert_missing(session: Session, table_name: str, rows: Sequence[Mapping[str, Any]], *, returning: Sequence[str]) -> Sequence[Row[Any]]:
+def insert_missing(session: Session, table_name: str, rows: Sequence[Mapping[str, Any]], *,
+                   returning: Sequence[str]) -> Sequence[Row[*tuple[Any, ...]]]:
     """Inserts the rows that break no UNIQUE constraint, in one statement; returns the named columns of those inserted.
 
-    Another transaction's equal row, committed or under way, is waited for and then counts as there. Rows name every column but id.
+    Another transaction's equal row, committed or under way, is waited for and then counts as there. Rows name every column but
+    id.
     """
     if not rows:
         return []
     table = Record.metadata.tables[table_name]
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(list(rows)).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
-    return session.connection().execute(statement).all()
+    statement = dialect.insert(table).values(list(rows)).on_conflict_do_nothing()
+    return session.connection().execute(statement.returning(*(table.c[name] for name in returning))).all()
 
 
 def insert_all(session: Session, table_name: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,313 @@
+"""Reviews: what a person says about an answer, kept for good. Append-only; a correction is a new row that supersedes the old.
+
+Knows the rules of a well-formed answer, the seat it fills and what is in force; knows no aggregation. What happens to the seat:
+
+- an answer fills the seat its reviewer holds on that item at this moment; one who holds none any more is late: the answer is
+  stored and fills no seat;
+- a skip fills no seat: the one held opens again for someone else, never for the same reviewer;
+- a correction keeps the seat of what it corrects. A judgement corrected into a skip leaves its seat behind and a fresh one is
+  made for someone else; a skip corrected into a judgement takes an open seat of the item, or stands as extra overlap.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy import func, literal_column, update
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from flagback.storage.items import slot_row
+from flagback.storage.prompts import AT_A_TIME, unstorable
+from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Review, Severity, Slot
+from flagback.storage.slots import OPEN_AGAIN, Claim
+from flagback.storage.store import Store, insert_all, one_at_a_time
+from flagback.storage.taxonomy import CATEGORY_CODES, KNOWN_GUIDELINE_VERSIONS, KNOWN_TAXONOMY_VERSIONS, SKIP_CODES, TARGET_CODES
+
+LONGEST_NOTE = 2_000
+LONGEST_REWRITE = 20_000
+LONGEST_TARGET = 200
+MOST_SPANS = 100
+
+
+class Span(BaseModel):
+    """Marked words."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    #: First code point of the stored text, and the one after the last.
+    start: int
+    end: int
+    #: One of the answer's categories, None where the words are only marked.
+    category: str | None = None
+
+
+class Answer(BaseModel):
+    """What the browser sends. Its shape is checked here, its rules by `submit`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    #: UUID made by the browser when the answer is given: sent twice, it is stored once.
+    token: str
+    lease_id: str
+    verdict: Literal["flag", "fine", "skip"]
+    #: Main one first.
+    categories: list[str] = Field(default_factory=list)
+    targets: list[str] = Field(default_factory=list)
+    target_other: str | None = None
+    severity: Severity | None = None
+    sure: bool = True
+    spans: list[Span] = Field(default_factory=list)
+    rewrite: str | None = None
+    note: str | None = None
+    skip_reason: str | None = None
+    seconds_open: float | None = None
+    taxonomy_version: str
+    guideline_version: str
+    #: Token of the earlier answer that this one corrects.
+    supersedes_token: str | None = None
+
+    @field_validator("token", "supersedes_token")
+    @classmethod
+    def _is_uuid(cls, value: str | None) -> str | None:
+        return None if value is None else str(UUID(value))
+
+
+class Receipt(NamedTuple):
+    """Proof that an answer is in the database."""
+
+    review_id: int
+    saved_at: datetime
+    #: again = this very answer had been stored before; nothing was added.
+    stored: Literal["new", "again"]
+    late: bool
+
+
+class UnknownLease(Exception):
+    """The lease never belonged to this reviewer."""
+
+
+class AlreadyAnswered(Exception):
+    """The reviewer has another answer to this item, or the answer to correct was corrected elsewhere."""
+
+
+class BadAnswer(ValueError):
+    """An answer that breaks a rule; nothing is stored."""
+
+    def __init__(self, field: str, what: str) -> None:
+        super().__init__(what)
+        #: The field at fault, for the screen to point at.
+        self.field = field
+
+
+def submit(store: Store, reviewer: str, answer: Answer, *, now: datetime, policy_version: str,
+           simulated: bool = False) -> Receipt:
+    """Stores an answer, and returns only when it is in the database. Raises UnknownLease, AlreadyAnswered or BadAnswer."""
+    return store.settle(lambda session: _submit(session, reviewer, answer, now, policy_version, simulated))
+
+
+def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, policy_version: str, simulated: bool) -> Receipt:
+    one_at_a_time(session, f"reviewer {reviewer}")
+    lease = session.get(Lease, answer.lease_id)
+    if lease is None or lease.reviewer != reviewer:
+        raise UnknownLease(f"Lease {answer.lease_id!r} was never handed to this reviewer; reload the page to get the items that "
+                           "are yours.")
+    stored = session.exec(select(Review).where(Review.token == answer.token)).first()
+    if stored is not None:
+        if stored.reviewer != reviewer or stored.item_id != lease.item_id:
+            raise BadAnswer("token", f"Token {answer.token} was used for another answer; make a new one for each answer.")
+        return Receipt(stored.id, stored.created_at, "again", stored.late)
+    check(answer, session.exec(select(Generation.text).join(Item, col(Item.generation_id) == Generation.id)
+                               .where(Item.id == lease.item_id)).one())
+    if answer.supersedes_token is None:
+        slot_id, late = _seat_for_new(session, reviewer, answer, lease, now)
+        supersedes = None
+    else:
+        earlier = _to_correct(session, reviewer, answer.supersedes_token, lease.item_id)
+        slot_id, late, supersedes = _seat_for_correction(session, reviewer, answer, earlier), earlier.late, earlier.id
+    review = Review(
+        **answer.model_dump(exclude={"supersedes_token"}), item_id=lease.item_id, slot_id=slot_id, reviewer=reviewer,
+        policy_version=policy_version, late=late, supersedes=supersedes, simulated=simulated, created_at=now)
+    session.add(review)
+    session.flush()
+    return Receipt(review.id, review.created_at, "new", late)
+
+
+# ---------------------------------------------------------------------- rules
+
+def check(answer: Answer, text: str) -> None:
+    """Raises BadAnswer naming the first rule that the answer breaks; `text` is the judged generation's."""
+    if answer.taxonomy_version not in KNOWN_TAXONOMY_VERSIONS:
+        raise BadAnswer("taxonomy_version", f"Taxonomy version {answer.taxonomy_version!r} is not known here; reload the page.")
+    if answer.guideline_version not in KNOWN_GUIDELINE_VERSIONS:
+        raise BadAnswer("guideline_version", f"Guideline version {answer.guideline_version!r} is not known here; reload the "
+                                             "page.")
+    if answer.seconds_open is not None and not (math.isfinite(answer.seconds_open) and answer.seconds_open >= 0):
+        raise BadAnswer("seconds_open", f"The time open is {answer.seconds_open} s; expected 0 or more.")
+    _check_codes("categories", answer.categories, CATEGORY_CODES)
+    _check_codes("targets", answer.targets, TARGET_CODES)
+    for field, value, longest in (("note", answer.note, LONGEST_NOTE), ("rewrite", answer.rewrite, LONGEST_REWRITE),
+                                  ("target_other", answer.target_other, LONGEST_TARGET)):
+        _check_text(field, value, longest)
+    if answer.verdict == "flag":
+        _check_flag(answer, text)
+        return
+    for field in ("categories", "targets", "target_other", "severity", "spans", "rewrite"):
+        if getattr(answer, field):
+            raise BadAnswer(field, f"An answer with verdict '{answer.verdict}' takes no {field.replace('_', ' ')}; flag the "
+                                   "item, or leave it out.")
+    if answer.verdict == "skip" and answer.skip_reason not in SKIP_CODES:
+        raise BadAnswer("skip_reason", f"A skip needs a reason; got {answer.skip_reason!r}, expected one of "
+                                       f"{', '.join(sorted(SKIP_CODES))}.")
+    if answer.verdict == "fine" and answer.skip_reason is not None:
+        raise BadAnswer("skip_reason", "An answer with verdict 'fine' takes no skip reason; leave it out.")
+
+
+def _check_flag(answer: Answer, text: str) -> None:
+    if not answer.categories:
+        raise BadAnswer("categories", "A flag needs at least one category; tick what is wrong.")
+    if answer.severity is None:
+        raise BadAnswer("severity", "A flag needs a severity: slight, clear or severe.")
+    if answer.skip_reason is not None:
+        raise BadAnswer("skip_reason", "A flag takes no skip reason; leave it out.")
+    if "other" in answer.categories and not (answer.note or "").strip():
+        raise BadAnswer("note", "The category 'other' needs a note that says what is wrong.")
+    if answer.target_other and "other" not in answer.targets:
+        raise BadAnswer("target_other", "A group in your own words needs the target 'other' ticked.")
+    if len(answer.spans) > MOST_SPANS:
+        raise BadAnswer("spans", f"{len(answer.spans)} passages are marked; at most {MOST_SPANS} are kept.")
+    for span in answer.spans:
+        if not 0 <= span.start < span.end <= len(text):
+            raise BadAnswer("spans", f"A marked passage runs from {span.start} to {span.end}; expected 0 <= start < end <= "
+                                     f"{len(text)}, counted in code points of the stored text.")
+        if span.category is not None and span.category not in answer.categories:
+            raise BadAnswer("spans", f"A marked passage has category {span.category!r}, which the answer does not tick.")
+    if answer.rewrite is not None:
+        if not answer.rewrite.strip():
+            raise BadAnswer("rewrite", "The rewrite is empty; write how it should read, or leave it out.")
+        if answer.rewrite.split() == text.split():
+            raise BadAnswer("rewrite", "The rewrite is the same as the answer but for white space; change something, or leave it "
+                                       "out.")
+
+
+def _check_codes(field: str, codes: Sequence[str], known: frozenset[str]) -> None:
+    unknown = [code for code in codes if code not in known]
+    if unknown:
+        raise BadAnswer(field, f"Unknown among the {field}: {unknown[0]!r}; expected some of {', '.join(sorted(known))}.")
+    if len(set(codes)) != len(codes):
+        raise BadAnswer(field, f"The {field} name one twice: {', '.join(codes)}.")
+
+
+def _check_text(field: str, value: str | None, longest: int) -> None:
+    if value is None:
+        return
+    if len(value) > longest:
+        raise BadAnswer(field, f"The {field.replace('_', ' ')} has {len(value)} characters; at most {longest} are kept.")
+    if bad := unstorable(value):
+        raise BadAnswer(field, f"The {field.replace('_', ' ')} holds {bad}, which no database keeps; remove it.")
+
+
+# ---------------------------------------------------------------------- seats
+
+def _seat_for_new(session: Session, reviewer: str, answer: Answer, lease: Lease, now: datetime) -> tuple[int | None, bool]:
+    """The seat a first answer fills (None for none) and whether it is late; opens and closes seats and leases on the way."""
+    if session.exec(select(Review.id).where(Review.item_id == lease.item_id, Review.reviewer == reviewer)).first() is not None:
+        raise AlreadyAnswered("You have answered this item already; to change that answer, undo it.")
+    mine = (col(Slot.item_id) == lease.item_id, col(Slot.reviewer) == reviewer, col(Slot.state) == "claimed")
+    after = OPEN_AGAIN if answer.verdict == "skip" else {"state": "done", "expires_at": None}
+    live = session.exec(update(Slot).where(*mine, col(Slot.expires_at) > now).values(**after).returning(col(Slot.id))
+                        .execution_options(synchronize_session=False)).scalars().one_or_none()
+    if live is not None:
+        _end_lease(session, Lease.slot_id == live, reviewer, "submitted")
+        return (None if answer.verdict == "skip" else live), False
+    stale = session.exec(update(Slot).where(*mine).values(**OPEN_AGAIN).returning(col(Slot.id))
+                         .execution_options(synchronize_session=False)).scalars().one_or_none()
+    if stale is not None and stale != lease.slot_id:
+        _end_lease(session, Lease.slot_id == stale, reviewer, "expired")
+    lease.outcome = "late"
+    session.add(lease)
+    return None, True
+
+
+def _end_lease(session: Session, which: Any, reviewer: str, outcome: str) -> None:
+    session.exec(update(Lease).where(which, col(Lease.reviewer) == reviewer, col(Lease.outcome) == "held").values(outcome=outcome)
+                 .execution_options(synchronize_session=False))
+
+
+def _to_correct(session: Session, reviewer: str, token: str, item_id: int) -> Review:
+    earlier = session.exec(select(Review).where(Review.token == token)).first()
+    if earlier is None or earlier.reviewer != reviewer or earlier.item_id != item_id:
+        raise BadAnswer("supersedes_token", f"Token {token} names no answer of yours to this item; reload the page.")
+    if session.exec(select(Review.id).where(Review.supersedes == earlier.id)).first() is not None:
+        raise AlreadyAnswered("That answer was corrected already; reload the page to correct the newer one.")
+    return earlier
+
+
+def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlier: Review) -> int | None:
+    """The seat after a correction; see the module's docstring."""
+    if answer.verdict != "skip" and earlier.verdict == "skip" and not earlier.late:
+        free = (select(Slot.id).where(Slot.item_id == earlier.item_id, col(Slot.state) == literal_column("'open'"))
+                .order_by(col(Slot.number)).limit(1).with_for_update(skip_locked=True))
+        return session.exec(update(Slot).where(col(Slot.id) == free.scalar_subquery()).values(state="done", reviewer=reviewer)
+                            .returning(col(Slot.id)).execution_options(synchronize_session=False)).scalars().one_or_none()
+    if answer.verdict == "skip" and earlier.slot_id is not None:
+        session.exec(update(Slot).where(col(Slot.id) == earlier.slot_id).values(reviewer=None))
+        number = session.exec(select(func.max(Slot.number)).where(Slot.item_id == earlier.item_id)).one() or 0
+        insert_all(session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", 0)])
+        return None
+    return earlier.slot_id
+
+
+# --------------------------------------------------------------------- reading
+
+def effective(session: Session, *, item_ids: Sequence[int] | None = None, purpose: ItemPurpose | None = None,
+              simulated: bool | None = None) -> list[Review]:
+    """The answers in force, in id order: the newest of each chain of corrections, skips and late ones included."""
+    newer = aliased(Review)
+    query = (select(Review).outerjoin(newer, col(newer.supersedes) == Review.id).where(col(newer.id).is_(None))
+             .order_by(col(Review.id)))
+    if simulated is not None:
+        query = query.where(Review.simulated == simulated)
+    if purpose is not None:
+        query = query.join(Item, col(Item.id) == Review.item_id).where(Item.purpose == purpose)
+    if item_ids is None:
+        return list(session.exec(query).all())
+    wanted = sorted(set(item_ids))
+    found = [review for start in range(0, len(wanted), AT_A_TIME)
+             for review in session.exec(query.where(col(Review.item_id).in_(wanted[start:start + AT_A_TIME]))).all()]
+    return sorted(found, key=lambda review: review.id)
+
+
+def recent(session: Session, reviewer: str, *, limit: int = 10) -> list[Review]:
+    """The reviewer's answers in force, newest first."""
+    newer = aliased(Review)
+    return list(session.exec(
+        select(Review).outerjoin(newer, col(newer.supersedes) == Review.id)
+        .where(Review.reviewer == reviewer, col(newer.id).is_(None)).order_by(col(Review.id).desc()).limit(limit)).all())
+
+
+def answered_today(session: Session, reviewer: str, *, since: datetime) -> int:
+    """How many items the reviewer judged since then: answers in force, skips not counted."""
+    newer = aliased(Review)
+    return session.exec(
+        select(func.count()).select_from(Review).outerjoin(newer, col(newer.supersedes) == Review.id)
+        .where(Review.reviewer == reviewer, col(newer.id).is_(None), Review.verdict != "skip", Review.created_at >= since)).one()
+
+
+def reopened(session: Session, reviewer: str, token: str) -> Claim:
+    """An answered item as it was claimed, with the answer in `earlier`, for undo. Raises UnknownLease for someone else's."""
+    row = session.exec(
+        select(Review, Lease, Generation, Prompt).join(Lease, col(Lease.id) == Review.lease_id)
+        .join(Item, col(Item.id) == Review.item_id).join(Generation, col(Generation.id) == Item.generation_id)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .where(Review.token == token, Review.reviewer == reviewer)).first()
+    if row is None:
+        raise UnknownLease(f"Token {token!r} names no answer of this reviewer; reload the page to see your last answers.")
+    review, lease, generation, prompt = row
+    earlier = review.model_dump(include={"token", "verdict", "categories", "targets", "target_other", "severity", "sure", "spans",
+                                         "rewrite", "note", "skip_reason"})
+    return Claim(lease.id, review.item_id, generation.id, prompt.messages, prompt.lang, generation.text, lease.expires_at,
+                 earlier)
