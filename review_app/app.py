@@ -1,0 +1,94 @@
+"""The screens by role: the script that Streamlit runs for every click.
+
+Knows who is signed in and which pages that role has; what a page shows is its module's business. Runs inside `flagback serve`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+
+from flagback.review_app import auth
+from flagback.review_app.installation import REVIEWING_ROLES, Installation, served
+from flagback.storage.records import Account, Role
+
+
+class Listed(NamedTuple):
+    """One page."""
+
+    #: Who sees it; for all others its address does not exist and its code does not run.
+    roles: frozenset[Role]
+    #: Module with `show(installation, account)`, imported when the page is opened.
+    module: str
+    title: str
+    #: The address, "" for the page that "/" opens.
+    url_path: str
+
+
+#: To add a page, write its module and a line here. A role's first line is what "/" opens.
+PAGES: tuple[Listed, ...] = (
+    Listed(REVIEWING_ROLES, "flagback.review_app.screens.review", "Review", "review"),
+)
+
+#: Bookish paper, tighter than Streamlit's own; the sign-out line at the foot.
+_FRAME = """<style>
+.stMainBlockContainer { max-width: 1160px; padding-top: 76px; padding-bottom: 48px; }
+.flagback-foot { color: light-dark(#5b6472, #a3abb8); font-size: 14px; margin-top: 32px; }
+.flagback-foot a { color: inherit; }
+</style>"""
+
+
+def draw(installation: Installation) -> None:
+    """One run of the script."""
+    st.set_page_config(page_title="Flagback", page_icon=str(_logo()), layout="wide", initial_sidebar_state="collapsed")
+    account = auth.account_of(installation, st.context.cookies.get(auth.cookie_name(installation)))
+    if account is None:
+        _ask_to_sign_in()
+        return
+    own = [listed for listed in PAGES if account.role in listed.roles]
+    if not own:
+        st.info(f"Your role, {account.role}, has no page yet. Ask your maintainer what it is for.")
+        return
+    pages = [st.Page(_shower(listed, installation, account), title=listed.title, url_path=listed.url_path,
+                     default=listed is own[0]) for listed in own]
+    chosen = st.navigation(pages, position="top")
+    if account.role in REVIEWING_ROLES:
+        chosen.run()
+        return
+    st.html(_FRAME)
+    chosen.run()
+    _sign_out_line(account)
+
+
+def _shower(listed: Listed, installation: Installation, account: Account) -> Callable[[], None]:
+    """What st.Page calls; Streamlit wants a function with a name."""
+    shower = partial(_show, listed.module, installation, account)
+    shower.__name__ = listed.url_path  # type: ignore[attr-defined]
+    return shower
+
+
+def _show(module: str, installation: Installation, account: Account) -> None:
+    import_module(module).show(installation, account)
+
+
+def _ask_to_sign_in() -> None:
+    """For a page that was open when its sign-in ended; opening one anew leads to /signin by itself."""
+    st.html('<div style="max-width:416px;margin:12vh auto 0;font-size:17px"><h1 style="font-size:28px;padding:0 0 8px">Your '
+            'sign-in has ended</h1><p>What you answered is saved, and answers that still wait stay in this browser.</p>'
+            '<p><a href="/signin" target="_self">Sign in again</a></p></div>')
+
+
+def _sign_out_line(account: Account) -> None:
+    who = f"{account.login} ({account.role}{', demo' if account.demo else ''})".replace("&", "&amp;").replace("<", "&lt;")
+    st.html(f'<p class="flagback-foot">Signed in as {who} · <a href="/signout" target="_self">Sign out</a></p>')
+
+
+def _logo() -> Path:
+    return Path(__file__).with_name("board") / "logo.svg"
+
+
+if __name__ == "__main__":
+    draw(served())

@@ -1,0 +1,128 @@
+"""The web process: Streamlit's screens, sign-in and the review API in one ASGI app at one address.
+
+Knows routes, start and end; knows nothing of what the screens show. Never imports torch: work is asked for through rows.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import streamlit as st
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from flagback.review_app import auth
+from flagback.review_app.api import build_api
+from flagback.review_app.installation import Installation, open_installation, serve_from
+from flagback.review_app.settings import Settings, streamlit_options
+from flagback.storage import slots
+from flagback.storage.records import now
+from flagback.storage.store import UnreachableDatabase
+
+#: How often leases that ran out are given back, seconds.
+SWEEP_EVERY = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class PortInUse(Exception):
+    """Another program listens where Flagback was told to."""
+
+
+def build_app(settings: Settings) -> st.App:
+    """The whole web side of one installation. Raises OlderSchema or NewerSchema where its records do not fit."""
+    installation = open_installation(settings)
+    serve_from(installation)
+    return st.App(Path(__file__).with_name("app.py"), routes=_routes(installation), lifespan=_lifespan(installation),
+                  middleware=[Middleware(auth.SignInFirst, installation=installation)])
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGINT or SIGTERM; SIGINT ends quietly. Raises PortInUse before anything is started."""
+    refuse_busy_port(settings.host, settings.port)
+    app = build_app(settings)
+    options = streamlit_options() | {"server.address": settings.host, "server.port": settings.port}
+    with suppress(KeyboardInterrupt):
+        app.run(config=options)
+
+
+def refuse_busy_port(host: str, port: int) -> None:
+    """Raises PortInUse where `host:port` cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(f"Port {port} on {host} is in use by another program; a free one was expected. Run 'flagback "
+                                f"serve --port {port + 1 if port < 65535 else 8502}', or stop the other program.") from None
+            raise PortInUse(f"Cannot listen on {host}:{port} ({error.strerror}); an address of this machine and a port above "
+                            "1023 were expected. Run 'flagback serve --host 127.0.0.1 --port 8501'.") from None
+
+
+def _routes(installation: Installation) -> list[BaseRoute]:
+    async def health(_request: Request) -> Response:
+        """200 while the database answers, 503 otherwise."""
+        try:
+            await run_in_threadpool(installation.store.ping)
+        except UnreachableDatabase as error:
+            return JSONResponse({"status": "unavailable", "message": str(error)}, 503)
+        return JSONResponse({"status": "ok"})
+
+    return [
+        Route("/healthz", health, methods=["GET"]),
+        *(_file(f"/look/{name}", path) for name, path in look_files().items()),
+        *auth.routes(installation),
+        Mount("/api/v1", app=build_api(installation)),
+    ]
+
+
+def look_files() -> dict[str, Path]:
+    """What our pages and the board load by name: style, logo, and the typefaces that Streamlit ships under hashed names."""
+    media = Path(st.__file__).with_name("static") / "static" / "media"
+    board = Path(__file__).with_name("board")
+    return {
+        "sans.woff2": next(media.glob("SourceSansVF-Upright.*.woff2")),
+        "serif.woff2": next(media.glob("SourceSerifVariable-Roman.*.woff2")),
+        "serif-italic.woff2": next(media.glob("SourceSerifVariable-Italic.*.woff2")),
+        "page.css": board / "page.css",
+        "logo.svg": board / "logo.svg",
+    }
+
+
+def _file(address: str, path: Path) -> Route:
+    async def answer(_request: Request) -> Response:
+        return FileResponse(path, headers={"Cache-Control": "public, max-age=3600"})
+    return Route(address, answer, methods=["GET"])
+
+
+def _lifespan(installation: Installation): # type: ignore[no-untyped-def]
+    """Gives back leases that ran out, as long as the server runs."""
+    @asynccontextmanager
+    async def living(_app: st.App) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep_for_ever(installation))
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+            installation.store.close()
+    return living
+
+
+async def _sweep_for_ever(installation: Installation) -> None:
+    while True:
+        try:
+            await run_in_threadpool(slots.sweep, installation.store, now=now())
+        except Exception:
+            _log.exception("Leases that ran out could not be given back; trying again in %.0f s.", SWEEP_EVERY)
+        await asyncio.sleep(SWEEP_EVERY)
