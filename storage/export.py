@@ -1,0 +1,421 @@
+"""Exports of reviews and preference pairs: a folder with data, card and manifest, whole or not at all.
+
+Knows queries and which columns an export has; formats are writers.py's, the card is card.py's. Rows stream in pages by key, each in a
+short transaction of its own, so that an export of any size holds up nobody. The same records give the same bytes: no clock, no order
+of chance.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import and_, func
+from sqlalchemy import select as columns_select
+from sqlalchemy.orm import aliased
+from sqlmodel import col, select
+
+from flagback.storage.card import (
+    FLAG,
+    FRACTION,
+    MESSAGES,
+    NUMBER,
+    NUMBERS,
+    SPANS,
+    TEXT,
+    TEXTS,
+    TIME,
+    Column,
+    Format,
+    Split,
+    card,
+)
+from flagback.storage.plain import plain_text
+from flagback.storage.prompts import TRAINING_SHARDS
+from flagback.storage.records import Generation, Item, ModelVersion, PreferencePair, PreferenceSet, Prompt, Review, SamplingRun
+from flagback.storage.store import Store
+from flagback.storage.writers import Spreadsheet, Writer, json_text, writer
+
+#: Rows read in one transaction.
+PAGE = 5_000
+FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
+
+
+class ExportRefused(Exception):
+    """An export cannot be made; nothing was written. The message says what was found, expected and to be done."""
+
+
+class FolderInUse(ExportRefused):
+    """The folder to export to holds something."""
+
+
+class NothingToExport(ExportRefused):
+    """There is no row, or no such set."""
+
+
+class UnknownFormat(ExportRefused):
+    """The format is none of FORMATS."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export wrote."""
+
+    #: "reviews" or "pairs".
+    what: str
+    folder: str
+    format: str
+    #: Rows by file name.
+    rows: dict[str, int]
+    #: Policy, taxonomy and guideline versions and the like: all values found.
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    #: sha256 of the manifest, which holds those of all other files.
+    manifest_sha256: str = ""
+
+
+@contextmanager
+def _written_aside(folder: Path) -> Iterator[Path]:
+    """A new folder beside the wanted one, renamed to it at the end; whatever goes wrong, the wanted one is whole or absent.
+
+    A killed process leaves a hidden `.NAME.….part` folder, which may be deleted.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FolderInUse(f"{folder} {'holds files' if folder.is_dir() else 'is a file'}; expected a new or empty folder, so that no older "
+                          "export is mixed with this one: name another one, or empty it first.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.parent / f".{folder.name}.{secrets.token_hex(6)}.part"
+    aside.mkdir()
+    try:
+        yield aside
+        for path in [*aside.iterdir(), aside]:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+class _Output:
+    """The files of one export under way: rows in, and counts, versions and sources for card and manifest."""
+
+    def __init__(self, folder: Path, columns: Sequence[Column], file_format: Format, *, spreadsheet: bool) -> None:
+        self._folder, self._columns, self._format, self._spreadsheet = folder, columns, file_format, spreadsheet
+        self._writers: dict[str, list[Writer]] = {}
+        self._closing = ExitStack()
+        self.rows: Counter[str] = Counter()
+        self.found: dict[str, set[str]] = defaultdict(set)
+        self.sources: Counter[str] = Counter()
+
+    def write(self, split: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Appends rows to the file of a split, which is made with its first rows."""
+        if not rows:
+            return
+        if split not in self._writers:
+            made: list[Writer] = [self._closing.enter_context(writer(self._folder / self._file(split), self._columns, self._format))]
+            if self._spreadsheet:
+                made.append(self._closing.enter_context(Spreadsheet(self._folder / f"{split}.spreadsheet.csv", self._columns)))
+            self._writers[split] = made
+        for each in self._writers[split]:
+            each.write(rows)
+        self.rows[split] += len(rows)
+        for row in rows:
+            for key in ("policy_version", "taxonomy_version", "guideline_version"):
+                self.found[key].add(row[key])
+
+    def _file(self, split: str) -> str:
+        return f"{split}.{self._format}"
+
+    def close(self) -> None:
+        """Closes the data files, whole or not."""
+        self._closing.close()
+
+    def finish(self, *, what: str, name: str, about: Sequence[str], facts: dict[str, list[str]]) -> tuple[dict[str, int], str]:
+        """Closes the data files, writes card and manifest; returns rows by file, and the manifest's sha256."""
+        self.close()
+        splits = [Split(split, self._file(split), self.rows[split]) for split in self._writers]
+        facts |= {key: sorted(values) for key, values in self.found.items()} | {"flagback": [version("flagback")]}
+        text = card(name=name, about=about, columns=self._columns, splits=splits, file_format=self._format, facts=facts,
+                    sources=self.sources)
+        (self._folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
+        rows = {split.file: split.rows for split in splits}
+        files = {path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size, "rows": rows.get(path.name)}
+                 for path in sorted(self._folder.iterdir())}
+        manifest = {"flagback_export": 1, "what": what, "format": self._format, "versions": facts, "files": files}
+        path = self._folder / "manifest.json"
+        path.write_text(json_text(manifest) + "\n", encoding="utf-8", newline="\n")
+        return rows, _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(file_format: str, spreadsheet: bool) -> None:
+    if file_format not in FORMATS:
+        raise UnknownFormat(f"The format {file_format!r} is not known; expected one of {', '.join(FORMATS)}.")
+    if spreadsheet and file_format != "csv":
+        raise UnknownFormat(f"A copy for spreadsheets goes with the format csv, not with {file_format}; ask for csv or leave it out.")
+
+
+def _source(tags: dict[str, Any]) -> str:
+    return f"{tags.get('source') or 'source not given'}, {tags.get('licence') or 'licence not given'}"
+
+
+# ------------------------------------------------------------------------- reviews
+
+REVIEW_COLUMNS = (
+    Column("review_id", NUMBER, "number of the review in its installation"),
+    Column("item_id", NUMBER, "what was judged; several reviewers answer one item"),
+    Column("item_kind", TEXT, "single = one response was shown"),
+    Column("purpose", TEXT, "loop = to learn from; blind = fresh samples of two versions, judged without knowing which"),
+    Column("prompt", TEXT, "the prompt as plain text"),
+    Column("prompt_messages", MESSAGES, "the prompt as it is: messages with role and content"),
+    Column("lang", TEXT, "BCP 47, und where unknown"),
+    Column("groups", TEXTS, "groups the prompt is about"),
+    Column("tags", TEXT, "all tags of the prompt, as JSON"),
+    Column("prompt_hash", TEXT, "sha256 of messages and language: equal prompts have equal hashes everywhere"),
+    Column("shard", NUMBER, "0-69 may be trained on, 70-99 are held out; fixed at import"),
+    Column("response", TEXT, "the judged text exactly as stored, a leading space included", nullable=True),
+    Column("finish_reason", TEXT, "end, length (cut) or given (from a file or a person)", nullable=True),
+    Column("model_version", NUMBER, "number of the version that wrote it", nullable=True),
+    Column("model_fingerprint", TEXT, "sha256 over that version's weights", nullable=True),
+    Column("sampling_seed", NUMBER, "seed of the sampling run", nullable=True),
+    Column("pseudonym", TEXT, "the reviewer, by keyed pseudonym; no account is in any export"),
+    Column("verdict", TEXT, "flag, fine or skip; left, right, equal or both_bad for pairs"),
+    Column("categories", TEXTS, "what is wrong, codes of the taxonomy version, main one first"),
+    Column("targets", TEXTS, "who is hit"),
+    Column("target_other", TEXT, "who is hit, in the reviewer's words", nullable=True),
+    Column("severity", TEXT, "slight, clear or severe", nullable=True),
+    Column("sure", FLAG, "false where the reviewer was unsure"),
+    Column("spans", SPANS, "marked parts of the response: code points, end exclusive"),
+    Column("rewrite", TEXT, "the reviewer's better wording", nullable=True),
+    Column("note", TEXT, "the reviewer's note", nullable=True),
+    Column("skip_reason", TEXT, "why it was skipped", nullable=True),
+    Column("seconds_open", FRACTION, "how long it was open in a visible tab", nullable=True),
+    Column("late", FLAG, "answered after the reviewer's claim had run out; counted all the same"),
+    Column("supersedes", NUMBER, "the earlier review that this one corrects", nullable=True),
+    Column("superseded", FLAG, "true where a later review corrects this one: leave these out to count each answer once"),
+    Column("policy_version", TEXT, "how votes become one judgement"),
+    Column("taxonomy_version", TEXT, "which categories were offered"),
+    Column("guideline_version", TEXT, "which guideline the reviewer had"),
+    Column("simulated", FLAG, "true for a rehearsal's simulated reviewers; an export holds either people's reviews or these"),
+    Column("created_at", TIME, "when it was stored, UTC"),
+)
+
+
+def export_reviews(store: Store, folder: Path, *, format: Format, simulated: bool = False,  # noqa: A002
+                   spreadsheet: bool = False) -> ExportReport:
+    """Writes all reviews of people (or, with `simulated`, of simulated reviewers) to a new folder, superseded ones marked.
+
+    `spreadsheet` adds a CSV copy for people, with formulas made harmless. Raises ExportRefused.
+    """
+    _check(format, spreadsheet)
+    with _written_aside(folder) as aside:
+        output = _Output(aside, REVIEW_COLUMNS, format, spreadsheet=spreadsheet)
+        try:
+            for page in _review_pages(store, simulated=simulated):
+                output.sources.update(_source(found["tags"]) for found in page)
+                output.write("reviews", [_review_row(found) for found in page])
+        finally:
+            output.close()
+        if not output.rows:
+            whose = "of a rehearsal's simulated reviewers" if simulated else "by people"
+            raise NothingToExport(f"There is no review {whose} to export; review some items ('flagback serve' and sign in) first.")
+        about = ["What reviewers said about a model's answers, one row a review, exported by Flagback. Corrected answers are kept: the "
+                 "column superseded marks them."]
+        if simulated:
+            about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
+        rows, manifest = output.finish(what="reviews", name="Flagback reviews", about=about, facts={})
+    versions = {key: sorted(values) for key, values in output.found.items()}
+    return ExportReport("reviews", str(folder), format, rows, versions, manifest)
+
+
+
+#: Columns of the review row that stand in the export under their own name.
+_AS_STORED = ("item_id", "verdict", "categories", "targets", "target_other", "severity", "sure", "spans", "rewrite", "note",
+              "skip_reason", "seconds_open", "late", "supersedes", "policy_version", "taxonomy_version", "guideline_version",
+              "simulated", "created_at")
+
+
+def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, Any]]]:
+    """Pages of joined columns by rising review id, up to the newest review of the moment it began."""
+    with store.reading() as session:
+        top = session.exec(select(func.max(col(Review.id)))).one() or 0
+    later = aliased(Review)
+    wanted = (
+        columns_select(
+            col(Review.id).label("review_id"), col(Review.reviewer).label("pseudonym"),
+            *(getattr(Review, name).label(name) for name in _AS_STORED),
+            col(later.id).label("later"), col(Item.kind).label("item_kind"), col(Item.purpose).label("purpose"),
+            col(Prompt.messages).label("prompt_messages"), col(Prompt.lang).label("lang"), col(Prompt.tags).label("tags"),
+            col(Prompt.content_hash).label("prompt_hash"), col(Prompt.shard).label("shard"),
+            col(Generation.text).label("response"), col(Generation.finish_reason).label("finish_reason"),
+            col(Generation.version_id).label("model_version"), col(ModelVersion.fingerprint).label("model_fingerprint"),
+            col(SamplingRun.decoding).label("decoding"))
+        .join(Item, col(Item.id) == col(Review.item_id)).join(Prompt, col(Prompt.id) == col(Item.prompt_id))
+        .outerjoin(Generation, col(Generation.id) == col(Item.generation_id))
+        .outerjoin(ModelVersion, col(ModelVersion.id) == col(Generation.version_id))
+        .outerjoin(SamplingRun, col(SamplingRun.id) == col(Generation.sampling_run_id))
+        .outerjoin(later, and_(col(later.supersedes) == col(Review.id), col(later.id) <= top))
+        .where(col(Review.simulated) == simulated, col(Review.id) <= top).order_by(col(Review.id)).limit(PAGE))
+    last = 0
+    while True:
+        with store.reading() as session:
+            page = [dict(row) for row in session.connection().execute(wanted.where(col(Review.id) > last)).mappings()]
+        if not page:
+            return
+        yield page
+        last = page[-1]["review_id"]
+
+
+def _review_row(found: dict[str, Any]) -> dict[str, Any]:
+    """An exported row of the columns that were found."""
+    decoding, tags = found.pop("decoding"), found["tags"]
+    return found | {
+        "prompt": plain_text(found["prompt_messages"]), "groups": _groups(tags), "tags": json_text(tags),
+        "sampling_seed": None if decoding is None else decoding.get("seed"), "superseded": found.pop("later") is not None,
+        "spans": [{"start": span["start"], "end": span["end"], "category": span.get("category")} for span in found["spans"]],
+    }
+
+
+def _groups(tags: dict[str, Any]) -> list[str]:
+    groups = tags.get("groups") or []
+    return [str(group) for group in (groups if isinstance(groups, list) else [groups])]
+
+
+# ------------------------------------------------------------------------- pairs
+
+
+def pair_columns(*, conversational: bool) -> tuple[Column, ...]:
+    """The columns of a pairs export: TRL's three first, as texts or as lists of messages."""
+    kind = MESSAGES if conversational else TEXT
+    return (
+        Column("prompt", kind, "what is answered" + ("" if conversational else ": one user message as it is; a dialogue in Human and "
+                                                     "Assistant turns, ending in the label the answer follows")),
+        Column("chosen", kind, "the better answer exactly as stored: a leading space is part of it, an end token is not"),
+        Column("rejected", kind, "the worse answer, likewise"),
+        Column("weight", FRACTION, "how much the pair counts; TRL's trainers ignore it"),
+        Column("soft_label", FRACTION, "probability that chosen is the better one, 0.5-1; TRL's trainers ignore it"),
+        Column("kind", TEXT, "contrast = flagged against unflagged; rewrite = flagged against a reviewer's wording; imported"),
+        Column("lang", TEXT, "BCP 47, und where unknown"),
+        Column("tags", TEXT, "all tags of the prompt (groups, source, licence, ...), as JSON"),
+        *(() if conversational else (Column("prompt_messages", TEXT, "the prompt's messages with roles, as JSON"),)),
+        Column("split_key", TEXT, "the prompt's family: families never stand on both sides of the split"),
+        Column("shard", NUMBER, "0-69 train, 70-99 heldout; from the split key, fixed at import"),
+        Column("split", TEXT, "train or heldout"),
+        Column("prompt_hash", TEXT, "sha256 of messages and language"),
+        Column("row_hash", TEXT, "salted sha256 of the pair: the leaf of the set's fingerprint"),
+        Column("position", NUMBER, "place in the set, by row hash"),
+        Column("review_ids", NUMBERS, "the reviews it came from"),
+        Column("set_fingerprint", TEXT, "Merkle root over the set's row hashes"),
+        Column("policy", TEXT, "how votes became pairs"),
+        Column("policy_version", TEXT, "its version"),
+        Column("taxonomy_version", TEXT, "which categories were offered"),
+        Column("guideline_version", TEXT, "which guideline the reviewers had"),
+        Column("simulated", FLAG, "true for a rehearsal's simulated reviewers"),
+    )
+
+
+def export_pairs(store: Store, folder: Path, *, set_id: int | None = None, format: Format,  # noqa: A002
+                 conversational: bool = False, spreadsheet: bool = False) -> ExportReport:
+    """Writes a frozen set (the newest of people's, unless named) in TRL's preference format, train and heldout apart.
+
+    Raises ExportRefused.
+    """
+    _check(format, spreadsheet)
+    frozen = _set(store, set_id)
+    columns = pair_columns(conversational=conversational)
+    with _written_aside(folder) as aside:
+        output = _Output(aside, columns, format, spreadsheet=spreadsheet)
+        try:
+            for page in _pair_pages(store, frozen.id):
+                rows = [_pair_row(found, frozen, conversational=conversational) for found in page]
+                for split in ("train", "heldout"):
+                    output.write(split, [row for row in rows if row["split"] == split])
+                output.sources.update(_source(found["tags"]) for found in page)
+        finally:
+            output.close()
+        about = _about_pairs(frozen, conversational=conversational)
+        facts = {"preference_set": [frozen.fingerprint], "origin": [frozen.origin], "policy": [frozen.policy]}
+        written, manifest = output.finish(what="pairs", name="Flagback preference pairs", about=about, facts=facts)
+    versions = {key: sorted(values) for key, values in output.found.items()} | {"preference_set": [frozen.fingerprint]}
+    return ExportReport("pairs", str(folder), format, written, versions, manifest)
+
+
+def _set(store: Store, set_id: int | None) -> PreferenceSet:
+    with store.reading() as session:
+        if set_id is not None:
+            frozen = session.get(PreferenceSet, set_id)
+        else:
+            newest = select(PreferenceSet).where(col(PreferenceSet.simulated).is_(False)).order_by(col(PreferenceSet.id).desc())
+            frozen = session.exec(newest.limit(1)).first()
+        known = session.exec(select(PreferenceSet.id).order_by(col(PreferenceSet.id).desc()).limit(10)).all()
+    if frozen is None:
+        there = f"the newest are {', '.join(map(str, sorted(known)))}" if known else "there is none yet"
+        raise NothingToExport(f"There is no preference set {'of people' if set_id is None else set_id}; {there}. Sets are frozen by "
+                              "'flagback correct' and by 'flagback import preferences FILE'.")
+    return frozen
+
+
+def _pair_pages(store: Store, set_id: int) -> Iterator[list[dict[str, Any]]]:
+    """Pages of joined columns by rising position: a frozen set never changes, so pages of many transactions fit together."""
+    chosen, rejected = aliased(Generation), aliased(Generation)
+    wanted = (
+        columns_select(
+            *(getattr(PreferencePair, name).label(name) for name in ("position", "kind", "weight", "soft_label", "review_ids",
+                                                                     "row_hash")),
+            col(Prompt.messages).label("messages"), col(Prompt.lang).label("lang"), col(Prompt.tags).label("tags"),
+            col(Prompt.split_key).label("split_key"), col(Prompt.shard).label("shard"),
+            col(Prompt.content_hash).label("prompt_hash"),
+            col(chosen.text).label("chosen"), col(rejected.text).label("rejected"))
+        .join(Prompt, col(Prompt.id) == col(PreferencePair.prompt_id))
+        .join(chosen, col(chosen.id) == col(PreferencePair.chosen_id))
+        .join(rejected, col(rejected.id) == col(PreferencePair.rejected_id))
+        .where(col(PreferencePair.set_id) == set_id).order_by(col(PreferencePair.position)).limit(PAGE))
+    last = -1
+    while True:
+        with store.reading() as session:
+            page = [dict(row) for row in session.connection().execute(wanted.where(col(PreferencePair.position) > last)).mappings()]
+        if not page:
+            return
+        yield page
+        last = page[-1]["position"]
+
+
+def _pair_row(found: dict[str, Any], frozen: PreferenceSet, *, conversational: bool) -> dict[str, Any]:
+    """An exported row of the columns that were found."""
+    row = found | {
+        "tags": json_text(found["tags"]), "split": "train" if found["shard"] in TRAINING_SHARDS else "heldout",
+        "set_fingerprint": frozen.fingerprint, "policy": frozen.policy, "policy_version": frozen.policy_version,
+        "taxonomy_version": frozen.taxonomy_version, "guideline_version": frozen.guideline_version, "simulated": frozen.simulated,
+    }
+    messages = row.pop("messages")
+    if conversational:
+        return row | {"prompt": messages} | {side: [{"role": "assistant", "content": found[side]}] for side in ("chosen", "rejected")}
+    return row | {"prompt": plain_text(messages), "prompt_messages": json_text(messages)}
+
+
+def _about_pairs(frozen: PreferenceSet, *, conversational: bool) -> list[str]:
+    layout = "conversational (lists of messages)" if conversational else "plain (texts)"
+    about = [
+        f"Preference pairs for DPO and its relatives in TRL's {layout} layout, the prompt always explicit, exported by Flagback. Answers "
+        "are exactly as stored: a leading space is kept and no end token is written (trainers add theirs). Train on the split train "
+        "and measure on heldout: no family of prompts stands in both."]
+    if not conversational:
+        about.append("\nA prompt that is one user message stands as it is. A dialogue is written in \"Human:\" and \"Assistant:\" turns and "
+                     "ends in \"Assistant:\"; the column prompt_messages tells the two apart.")
+    if frozen.simulated:
+        about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
+    return about
