@@ -1,0 +1,200 @@
+"""Corrects a model: a LoRA adapter fine-tuned on preference pairs by DPO, with a neutral replay term. The model given stays as it was.
+
+Same pairs, replay, recipe, seed and model on the same build, device kind and threads: the same adapter, byte for byte, in whatever
+order the lists come and however often the run is killed and started again. Knows nothing of the store, of text or of who reviewed what.
+"""
+
+import hashlib
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from flagback.model.layout import Choice, Tree, choose_layout, flat_model, sequence_logps, tree_logps, vocabulary_size
+from flagback.model.plan import Limits, Plan, make_plan, seed_of
+from flagback.model.recipe import (
+    BadPair,
+    BadRecipe,
+    Dropped,
+    ForeignFolder,
+    NoPairs,
+    NotFinite,
+    Pair,
+    Recipe,
+    StepMetrics,
+    Stopped,
+    Trained,
+)
+from flagback.model.resume import Checkpoints, file_sha256, write_folder
+
+__all__ = ["BadPair", "BadRecipe", "Dropped", "ForeignFolder", "NoPairs", "NotFinite", "Pair", "Recipe", "StepMetrics", "Stopped", "Trained",
+           "correct", "sequence_logps"]
+
+REFERENCE = "reference.safetensors"
+
+
+class HasModel(Protocol):
+    """A loaded model; checkpoint.Loaded is one."""
+
+    @property
+    def model(self) -> Any:
+        """A causal language model of transformers, in float32."""
+
+
+def correct(loaded: HasModel, pairs: Sequence[Pair], *, replay: Sequence[Sequence[int]] = (), recipe: Recipe, seed: int, folder: Path,
+            on_step: Callable[[StepMetrics], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False) -> Trained:
+    """Trains an adapter for `loaded`; the reference is the model as it is given (earlier adapters merged).
+
+    `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call goes on
+    from what is there. `should_stop` is asked after every step. `on_step` may be told a step again after a kill.
+    Raises NoPairs, BadPair, BadRecipe, ForeignFolder, NotFinite, Stopped; the model is untouched in every case.
+    """
+    model = loaded.model
+    context = getattr(model.config, "max_position_embeddings", None)
+    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=Limits(vocabulary_size(model), context))
+    checkpoints = Checkpoints(folder, hashlib.sha256(f"{plan.fingerprint}:{weights_fingerprint(model)}".encode()).hexdigest())
+    if should_stop():
+        raise Stopped("Stopped before the first step.")
+    trees = [Tree(tuple(p.prompt_ids), (tuple(p.chosen_ids), tuple(p.rejected_ids))) for p in plan.pairs]
+    choice = choose_layout(model, trees) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")
+    with as_it_was(model):
+        reference = reference_logps(model, trees, choice, checkpoints, should_stop)
+        return _train(model, plan, reference, choice, checkpoints, recipe, seed, on_step, should_stop)
+
+
+def reference_logps(model: Any, trees: Sequence[Tree], choice: Choice, checkpoints: Checkpoints,
+                    should_stop: Callable[[], bool]) -> list[list[float]]:
+    """(chosen, rejected) of every tree under the model without an adapter; computed once a run and kept in its folder."""
+    place = checkpoints.folder / REFERENCE
+    try:
+        with safe_open(place, framework="pt") as file:
+            if file.metadata() == {"run": checkpoints.run}:
+                kept: list[list[float]] = file.get_tensor("logps").tolist()
+                return kept
+    except (FileNotFoundError, SafetensorError):
+        pass
+    found = tree_logps(model, trees, choice.layout, should_stop=should_stop)
+    if not bool(torch.isfinite(torch.tensor(found)).all()):
+        raise NotFinite("The model gives an answer of the pairs no finite probability before any training; "
+                        "check the model with 'flagback model add', and load it in float32.")
+    aside = place.with_suffix(".writing")
+    save_file({"logps": torch.tensor(found, dtype=torch.float32)}, aside, metadata={"run": checkpoints.run})
+    aside.replace(place)
+    return found
+
+
+def _train(model: Any, plan: Plan, reference: list[list[float]], choice: Choice, checkpoints: Checkpoints, recipe: Recipe, seed: int,
+           on_step: Callable[[StepMetrics], None], should_stop: Callable[[], bool]) -> Trained:
+    from flagback.model.trainer import WEIGHTS, CorrectionTrainer, save_adapter
+
+    start = checkpoints.newest()
+    checkpoints.clear_aside()
+    torch.manual_seed(seed_of(seed, "adapter"))
+    adapted = with_adapter(model, recipe)
+    try:
+        with flat_model(model, choice.layout):
+            trainer = CorrectionTrainer(
+                adapted, _arguments(recipe, plan, seed, checkpoints.folder, model), plan=plan, reference=reference, layout=choice.layout,
+                recipe=recipe, seed=seed, checkpoints=checkpoints, on_step=on_step, should_stop=should_stop)
+            trainer.train(resume_from_checkpoint=str(start.path) if start else None)
+        if trainer.watch.stopped:
+            raise Stopped(f"Stopped after step {trainer.state.global_step} of {recipe.steps}; start it again to go on from there.")
+        adapter = checkpoints.folder / "adapter"
+        write_folder(adapter, lambda place: save_adapter(adapted, place))
+        checkpoints.clear_aside()
+        trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+        return Trained(adapter, file_sha256(adapter / WEIGHTS), trainer.figures, len(plan.pairs), plan.dropped,
+                       environment(model, plan, choice, trained))
+    finally:
+        adapted.unload()
+
+
+def with_adapter(model: Any, recipe: Recipe) -> Any:
+    """The model with a fresh LoRA adapter in it; `unload()` takes it out again."""
+    from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    config = LoraConfig(
+        r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout, bias="none", task_type="CAUSAL_LM",
+        target_modules=recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()))
+    try:
+        with warnings.catch_warnings():
+            # PEFT sets fan_in_fan_out by itself, module by module, and says so.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+            # PEFT 0.21 asks transformers 5.23 by an old name.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            adapted = get_peft_model(model, config)
+    except ValueError as error:
+        raise BadRecipe(f"targets is {recipe.targets!r}; names of this model's linear modules or \"all-linear\" were expected ({error}).") \
+            from error
+    adapted.peft_config["default"].base_model_name_or_path = None
+    return adapted
+
+
+def _arguments(recipe: Recipe, plan: Plan, seed: int, folder: Path, model: Any) -> Any:
+    from transformers import TrainingArguments
+
+    schedules = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+    return TrainingArguments(
+        output_dir=str(folder), max_steps=recipe.steps, per_device_train_batch_size=1, gradient_accumulation_steps=plan.parts_per_step,
+        learning_rate=recipe.learning_rate, lr_scheduler_type=schedules[recipe.schedule], warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm, optim="adamw_torch", seed=seed % 2**32,
+        train_sampling_strategy="sequential", remove_unused_columns=False, dataloader_pin_memory=False,
+        logging_steps=1, logging_nan_inf_filter=False, save_strategy="steps", save_steps=recipe.checkpoint_every,
+        report_to="none", disable_tqdm=True, log_level="error", use_cpu=next(iter(model.parameters())).device.type == "cpu")
+
+
+def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int) -> dict[str, Any]:
+    """What decides, beside set, recipe and seed, which bytes come out."""
+    import accelerate
+    import peft
+    import transformers
+
+    weight = next(iter(model.parameters()))
+    return {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__,
+            "accelerate": accelerate.__version__, "device": weight.device.type,
+            "device_name": torch.cuda.get_device_name(weight.device) if weight.device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
+            "dtype": str(weight.dtype).removeprefix("torch."), "threads": torch.get_num_threads(), "world_size": 1,
+            "layout": choice.layout, "layout_reason": choice.reason, "parts_per_step": plan.parts_per_step,
+            "pairs": len(plan.pairs), "dropped": len(plan.dropped), "trained_parameters": trained_parameters}
+
+
+def weights_fingerprint(model: Any) -> str:
+    """A cheap mark of which weights these are: sha256 over every parameter's name, shape and two sums."""
+    marks = hashlib.sha256()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            marks.update(f"{name} {tuple(weight.shape)} {weight.double().sum().item()!r} {weight.double().abs().sum().item()!r};".encode())
+    return marks.hexdigest()
+
+
+@contextmanager
+def as_it_was(model: Any) -> Iterator[None]:
+    """Puts back afterwards what training touches: gradient flags, mode, cache setting, random states, transformers' verbosity."""
+    from transformers.utils import logging
+
+    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
+    was_training, cache, verbosity = model.training, getattr(model.config, "use_cache", None), logging.get_verbosity()
+    states = random.getstate(), np.random.get_state()
+    logging.set_verbosity_error()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        for weight, flag in flags:
+            weight.requires_grad_(flag)
+            weight.grad = None
+        if cache is not None:
+            model.config.use_cache = cache
+        model.train(was_training)
