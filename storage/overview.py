@@ -112,7 +112,8 @@ def _flags_on(session: Session, version_id: int) -> int:
     return session.exec(
         select(func.count()).select_from(Review).outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id).join(Generation, col(Generation.id) == Item.generation_id)
-        .where(col(newer.id).is_(None), Review.verdict == "flag", Item.purpose == "loop", Generation.version_id == version_id)).one()
+        .where(col(newer.id).is_(None), Review.verdict == "flag", Item.purpose == "loop",
+               Generation.version_id == version_id)).one()
 
 
 def _by_state(session: Session, kind: type[CorrectionRun] | type[SamplingRun]) -> dict[str, int]:
@@ -120,8 +121,8 @@ def _by_state(session: Session, kind: type[CorrectionRun] | type[SamplingRun]) -
     return {state: count for state, count in rows}  # noqa: C416 - a Row is no tuple to dict()'s type
 
 
-def _next(session: Session, current: ModelVersion | None, *, prompts: int, seats_open: int, flags: int, corrections: Mapping[str, int],
-          samplings: Mapping[str, int]) -> Next:
+def _next(session: Session, current: ModelVersion | None, *, prompts: int, seats_open: int, flags: int,
+          corrections: Mapping[str, int], samplings: Mapping[str, int]) -> Next:
     """The first step of the loop that is not done."""
     if current is None:
         return Next("add_model", "Register the model to work on: flagback model add PATH_OR_HUB_ID.")
@@ -131,8 +132,8 @@ def _next(session: Session, current: ModelVersion | None, *, prompts: int, seats
         return Next("wait", "A correction is under way.")
     candidate = session.exec(select(ModelVersion).where(ModelVersion.state == "candidate", ModelVersion.parent_id == current.id)
                              .order_by(col(ModelVersion.id).desc()).limit(1)).first()
-    if candidate is not None:
-        return _next_of(session, candidate, seats_open)
+    if candidate is not None and (step := _next_of(session, candidate, seats_open)) is not None:
+        return step
     if samplings.get("waiting", 0) + samplings.get("running", 0):
         return Next("wait", "The model is answering prompts.")
     if flags >= ENOUGH_FLAGS:
@@ -143,8 +144,8 @@ def _next(session: Session, current: ModelVersion | None, *, prompts: int, seats
     return Next("sample", f"Have version {current.id} answer some prompts, for people to review.")
 
 
-def _next_of(session: Session, candidate: ModelVersion, seats_open: int) -> Next:
-    """What a waiting candidate needs."""
+def _next_of(session: Session, candidate: ModelVersion, seats_open: int) -> Next | None:
+    """What a waiting candidate needs; None for one that did not pass and that the loop has gone past since."""
     evaluation = session.exec(select(Evaluation).where(Evaluation.candidate_id == candidate.id)
                               .order_by(col(Evaluation.id).desc()).limit(1)).first()
     named = f"version {candidate.id} ({candidate.name})"
@@ -153,5 +154,16 @@ def _next_of(session: Session, candidate: ModelVersion, seats_open: int) -> Next
     if evaluation.state in ("waiting", "running"):
         blind = f" If it waits for blind samples to be judged, {seats_open} seats are open to reviewers." if seats_open else ""
         return Next("wait", f"{named[0].upper() + named[1:]} is being evaluated.{blind}")
+    if evaluation.verdict != "pass" and _gone_on(session, evaluation):
+        return None
     said = (evaluation.verdict or "nothing").replace("_", " ")
-    return Next("decide", f"The gate said '{said}' of {named}: look at the comparison, then promote it or leave it.")
+    return Next("decide", f"The gate said '{said}' of {named}: look at the comparison, then promote it, or sample and review more.")
+
+
+def _gone_on(session: Session, evaluation: Evaluation) -> bool:
+    """Whether people sampled for the loop or reviewed for it after an evaluation ended."""
+    since = evaluation.ended_at or evaluation.created_at
+    sampled = select(SamplingRun.id).where(SamplingRun.purpose == "loop", SamplingRun.created_at > since)
+    reviewed = (select(Review.id).join(Item, col(Item.id) == Review.item_id)
+                .where(Item.purpose == "loop", Review.created_at > since))
+    return session.exec(sampled.limit(1)).first() is not None or session.exec(reviewed.limit(1)).first() is not None
