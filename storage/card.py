@@ -95,14 +95,16 @@ def _head(columns: Sequence[Column], splits: Sequence[Split], file_format: Forma
 
 _READING = {
     "parquet": "Parquet holds every value and type exactly.",
-    "jsonl": ("One JSON object a line, UTF-8, lines ended by \\n alone; U+2028, U+2029 and U+0085 inside texts are escaped, so that no "
-              "reader cuts there. Without the features declared above, readers guess types from the first rows: let `datasets` "
-              "read the folder, or pass types yourself (pandas: `read_json(file, lines=True, dtype=False, convert_dates=False)`)."),
-    "csv": ("Comma-separated, UTF-8, lines ended by \\n, every text in quotation marks. A missing value is `\\N` without quotation marks "
-            "(only in columns marked \"may be missing\"; a text there that is itself backslashes and an N has one more backslash). "
-            "Lists are JSON texts, times ISO 8601, whole numbers that may be missing are declared as texts. Read it with "
-            "`datasets`, which takes the options from the head of this card, or with pandas and the same options. Cells that begin "
-            "with = + - or @ are kept as they are: a spreadsheet may run them as formulas, so open only a *.spreadsheet.csv there."),
+    "jsonl": (
+        "One JSON object a line, UTF-8, lines ended by a line feed alone; U+2028, U+2029 and U+0085 inside texts are escaped, so "
+        "that no reader cuts there. Without the features declared above, readers guess types from the first rows: let `datasets` "
+        "read the folder, or pass types yourself (pandas: `read_json(file, lines=True, dtype=False, convert_dates=False)`)."),
+    "csv": (
+        "Comma-separated, UTF-8, lines ended by a line feed, every text in quotation marks. A missing value is `\\N` without "
+        "quotation marks, and only in columns marked \"may be missing\"; a text there that is itself backslashes and an N has one more "
+        "backslash. Lists are JSON texts, times ISO 8601, whole numbers that may be missing are declared as texts. Read it "
+        "with `datasets`, which takes the options from the head of this card, or with pandas and the same options. Cells that "
+        "begin with = + - or @ are kept as they are: a spreadsheet may run them, so open only a *.spreadsheet.csv there."),
 }
 
 
@@ -118,7 +120,8 @@ def card(*, name: str, about: Sequence[str], columns: Sequence[Column], splits: 
     lines += [f"- {key.replace('_', ' ')}: {', '.join(values) or 'none'}" for key, values in facts.items()]
     lines += ["", "## Where the prompts are from", "", "A row is under the terms of its source; Flagback adds none.", ""]
     lines += [f"- {source}: {count:,} rows" for source, count in sorted(sources.items())]
-    lines += ["", "## Reading it", "", _READING[file_format], "", "## Columns", "", "| column | type | meaning |", "|---|---|---|"]
+    lines += ["", "## Reading it", "", _READING[file_format], "", "## Columns", ""]
+    lines += ["| column | type | meaning |", "|---|---|---|"]
     for column in columns:
         kind = csv_type(column) if file_format == "csv" else column.type
         may = ", may be missing" if column.nullable else ""

@@ -1,8 +1,8 @@
 """Exports of reviews and preference pairs: a folder with data, card and manifest, whole or not at all.
 
-Knows queries and which columns an export has; formats are writers.py's, the card is card.py's. Rows stream in pages by key, each in a
-short transaction of its own, so that an export of any size holds up nobody. The same records give the same bytes: no clock, no order
-of chance.
+Knows queries and which columns an export has; formats are writers.py's, the card is card.py's. Rows stream in pages by key, each
+in a short transaction of its own, so that an export of any size holds up nobody. The same records give the same bytes: no clock,
+no order of chance.
 """
 
 import hashlib
@@ -88,8 +88,9 @@ def _written_aside(folder: Path) -> Iterator[Path]:
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FolderInUse(f"{folder} {'holds files' if folder.is_dir() else 'is a file'}; expected a new or empty folder, so that no older "
-                          "export is mixed with this one: name another one, or empty it first.")
+        found = "holds files" if folder.is_dir() else "is a file"
+        raise FolderInUse(f"{folder} {found}; expected a new or empty folder, so that no older export is mixed with this one: "
+                          "name another one, or empty it first.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.parent / f".{folder.name}.{secrets.token_hex(6)}.part"
     aside.mkdir()
@@ -122,10 +123,10 @@ class _Output:
         if not rows:
             return
         if split not in self._writers:
-            made: list[Writer] = [self._closing.enter_context(writer(self._folder / self._file(split), self._columns, self._format))]
+            made: list[Writer] = [writer(self._folder / self._file(split), self._columns, self._format)]
             if self._spreadsheet:
-                made.append(self._closing.enter_context(Spreadsheet(self._folder / f"{split}.spreadsheet.csv", self._columns)))
-            self._writers[split] = made
+                made.append(Spreadsheet(self._folder / f"{split}.spreadsheet.csv", self._columns))
+            self._writers[split] = [self._closing.enter_context(each) for each in made]
         for each in self._writers[split]:
             each.write(rows)
         self.rows[split] += len(rows)
@@ -166,7 +167,7 @@ def _check(file_format: str, spreadsheet: bool) -> None:
     if file_format not in FORMATS:
         raise UnknownFormat(f"The format {file_format!r} is not known; expected one of {', '.join(FORMATS)}.")
     if spreadsheet and file_format != "csv":
-        raise UnknownFormat(f"A copy for spreadsheets goes with the format csv, not with {file_format}; ask for csv or leave it out.")
+        raise UnknownFormat(f"A copy for spreadsheets goes with the format csv, not with {file_format}; ask for csv.")
 
 
 def _source(tags: dict[str, Any]) -> str:
@@ -215,7 +216,7 @@ REVIEW_COLUMNS = (
 )
 
 
-def export_reviews(store: Store, folder: Path, *, format: Format, simulated: bool = False,  # noqa: A002
+def export_reviews(store: Store, folder: Path, *, format: Format, simulated: bool = False,
                    spreadsheet: bool = False) -> ExportReport:
     """Writes all reviews of people (or, with `simulated`, of simulated reviewers) to a new folder, superseded ones marked.
 
@@ -232,9 +233,9 @@ def export_reviews(store: Store, folder: Path, *, format: Format, simulated: boo
             output.close()
         if not output.rows:
             whose = "of a rehearsal's simulated reviewers" if simulated else "by people"
-            raise NothingToExport(f"There is no review {whose} to export; review some items ('flagback serve' and sign in) first.")
-        about = ["What reviewers said about a model's answers, one row a review, exported by Flagback. Corrected answers are kept: the "
-                 "column superseded marks them."]
+            raise NothingToExport(f"There is no review {whose} to export; review some items first ('flagback serve').")
+        about = ["What reviewers said about a model's answers, one row a review, exported by Flagback.",
+                 "Corrected answers are kept: the column superseded marks them."]
         if simulated:
             about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
         rows, manifest = output.finish(what="reviews", name="Flagback reviews", about=about, facts={})
@@ -273,7 +274,8 @@ def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, A
     last = 0
     while True:
         with store.reading() as session:
-            page = [dict(row) for row in session.connection().execute(wanted.where(col(Review.id) > last)).mappings()]
+            rows = session.connection().execute(wanted.where(col(Review.id) > last))
+            page = [dict(row) for row in rows.mappings()]
         if not page:
             return
         yield page
@@ -302,8 +304,8 @@ def pair_columns(*, conversational: bool) -> tuple[Column, ...]:
     """The columns of a pairs export: TRL's three first, as texts or as lists of messages."""
     kind = MESSAGES if conversational else TEXT
     return (
-        Column("prompt", kind, "what is answered" + ("" if conversational else ": one user message as it is; a dialogue in Human and "
-                                                     "Assistant turns, ending in the label the answer follows")),
+        Column("prompt", kind, "what is answered" if conversational else (
+            "what is answered: one user message as it is, a dialogue in Human and Assistant turns up to the answer's label")),
         Column("chosen", kind, "the better answer exactly as stored: a leading space is part of it, an end token is not"),
         Column("rejected", kind, "the worse answer, likewise"),
         Column("weight", FRACTION, "how much the pair counts; TRL's trainers ignore it"),
@@ -328,13 +330,15 @@ def pair_columns(*, conversational: bool) -> tuple[Column, ...]:
     )
 
 
-def export_pairs(store: Store, folder: Path, *, set_id: int | None = None, format: Format,  # noqa: A002
+def export_pairs(store: Store, folder: Path, *, set_id: int | None = None, format: Format,
                  conversational: bool = False, spreadsheet: bool = False) -> ExportReport:
     """Writes a frozen set (the newest of people's, unless named) in TRL's preference format, train and heldout apart.
 
     Raises ExportRefused.
     """
     _check(format, spreadsheet)
+    if conversational and format == "csv":
+        raise UnknownFormat("CSV has no lists of messages; ask for jsonl or parquet, or for the plain layout.")
     frozen = _set(store, set_id)
     columns = pair_columns(conversational=conversational)
     with _written_aside(folder) as aside:
@@ -364,8 +368,9 @@ def _set(store: Store, set_id: int | None) -> PreferenceSet:
         known = session.exec(select(PreferenceSet.id).order_by(col(PreferenceSet.id).desc()).limit(10)).all()
     if frozen is None:
         there = f"the newest are {', '.join(map(str, sorted(known)))}" if known else "there is none yet"
-        raise NothingToExport(f"There is no preference set {'of people' if set_id is None else set_id}; {there}. Sets are frozen by "
-                              "'flagback correct' and by 'flagback import preferences FILE'.")
+        wanted = "made by people" if set_id is None else set_id
+        raise NothingToExport(f"There is no preference set {wanted}; {there}. Sets are frozen by 'flagback correct' and by "
+                              "'flagback import preferences FILE'.")
     return frozen
 
 
@@ -387,7 +392,8 @@ def _pair_pages(store: Store, set_id: int) -> Iterator[list[dict[str, Any]]]:
     last = -1
     while True:
         with store.reading() as session:
-            page = [dict(row) for row in session.connection().execute(wanted.where(col(PreferencePair.position) > last)).mappings()]
+            rows = session.connection().execute(wanted.where(col(PreferencePair.position) > last))
+            page = [dict(row) for row in rows.mappings()]
         if not page:
             return
         yield page
@@ -399,23 +405,25 @@ def _pair_row(found: dict[str, Any], frozen: PreferenceSet, *, conversational: b
     row = found | {
         "tags": json_text(found["tags"]), "split": "train" if found["shard"] in TRAINING_SHARDS else "heldout",
         "set_fingerprint": frozen.fingerprint, "policy": frozen.policy, "policy_version": frozen.policy_version,
-        "taxonomy_version": frozen.taxonomy_version, "guideline_version": frozen.guideline_version, "simulated": frozen.simulated,
+        "taxonomy_version": frozen.taxonomy_version, "guideline_version": frozen.guideline_version,
+        "simulated": frozen.simulated,
     }
     messages = row.pop("messages")
     if conversational:
-        return row | {"prompt": messages} | {side: [{"role": "assistant", "content": found[side]}] for side in ("chosen", "rejected")}
+        answers = {side: [{"role": "assistant", "content": found[side]}] for side in ("chosen", "rejected")}
+        return row | {"prompt": messages} | answers
     return row | {"prompt": plain_text(messages), "prompt_messages": json_text(messages)}
 
 
 def _about_pairs(frozen: PreferenceSet, *, conversational: bool) -> list[str]:
     layout = "conversational (lists of messages)" if conversational else "plain (texts)"
     about = [
-        f"Preference pairs for DPO and its relatives in TRL's {layout} layout, the prompt always explicit, exported by Flagback. Answers "
-        "are exactly as stored: a leading space is kept and no end token is written (trainers add theirs). Train on the split train "
-        "and measure on heldout: no family of prompts stands in both."]
+        f"Preference pairs for DPO and its relatives in TRL's {layout} layout, the prompt always explicit, exported by Flagback.",
+        "Answers are exactly as stored: a leading space is kept and no end token is written (trainers add theirs).",
+        "Train on the split train and measure on heldout: no family of prompts stands in both."]
     if not conversational:
-        about.append("\nA prompt that is one user message stands as it is. A dialogue is written in \"Human:\" and \"Assistant:\" turns and "
-                     "ends in \"Assistant:\"; the column prompt_messages tells the two apart.")
+        about.append("\nA prompt that is one user message stands as it is. A dialogue is written in Human and Assistant turns "
+                     "and ends in the label of the answer; the column prompt_messages tells the two apart.")
     if frozen.simulated:
         about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
     return about

@@ -4,6 +4,7 @@ Knows values, never bytes (reading.py does) nor the store (importing.py does). E
 expected; what cannot be used though the file is sound is left out with a reason.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +21,8 @@ from flagback.storage.reading import (
     json_type,
     kind_of,
     parse_json,
-    read_csv,
     read_document,
-    read_jsonl,
+    read_rows,
     read_texts,
     shortened,
 )
@@ -138,7 +138,13 @@ def _number(row: Row, column: str, low: float, high: float, expected: str) -> fl
 
 def _tags(row: Row, used: Sequence[str], given: Mapping[str, str | None]) -> dict[str, Any]:
     """Every column that has no other place, and what the import was told for all rows (a row's own word goes before)."""
-    tags: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    tags = _given(given)
+    packed = row.values.get("tags")
+    if packed not in (None, ""):
+        packed = parse_json(packed, row.place) if isinstance(packed, str) else packed
+        if not isinstance(packed, dict):
+            raise WrongValue(f"{row.place}: tags is a JSON {json_type(packed)}, {shortened(packed)}; expected an object.")
+        tags |= packed
     tags.update({key: value for key, value in row.values.items() if key not in used and value not in (None, "")})
     for column in ("topic", "template", "source", "licence"):
         if column in tags:
@@ -151,13 +157,13 @@ def _tags(row: Row, used: Sequence[str], given: Mapping[str, str | None]) -> dic
 
 # ------------------------------------------------------------------------- prompts
 
-_PROMPT_COLUMNS = ("prompt", "messages", "lang", "groups", "split_key")
+_PROMPT_COLUMNS = ("prompt", "messages", "lang", "groups", "split_key", "tags")
 _PROMPTS_EXPECTED = ("expected a column prompt (a text) or messages (a list of role and content), and beside it, if you like, "
-                     "lang, groups, topic, template, source, licence, split_key; others become tags")
+                     "lang, groups, topic, template, source, licence, split_key, tags; others become tags")
 
 
 def read_prompts(path: Path, *, source: str | None = None, licence: str | None = None, trim: bool = False) -> list[NewPrompt]:
-    """All prompts of a CSV, JSONL, BOLD-layout or text file (.gz too), in file order, duplicates included. Raises BadImport.
+    """All prompts of a CSV, JSONL, Parquet, BOLD-layout or text file (.gz too), in file order, duplicates included. Raises BadImport.
 
     `source` and `licence` hold for rows that name none. `trim` drops white space at the end of a prompt's last message: BOLD's
     prompts end in a space, after which a byte-pair tokenizer continues badly.
@@ -169,7 +175,7 @@ def read_prompts(path: Path, *, source: str | None = None, licence: str | None =
     elif kind == "txt":
         found = [NewPrompt([{"role": "user", "content": text}], tags=_given(given)) for _, text in read_texts(path)]
     else:
-        found = [_prompt(row, given) for row in (read_csv(path) if kind == "csv" else read_jsonl(path))]
+        found = [_prompt(row, given) for row in read_rows(path)]
     return [_trimmed(prompt) for prompt in found] if trim else found
 
 
@@ -226,34 +232,54 @@ def _bold_prompts(path: Path, given: Mapping[str, str | None]) -> Iterator[NewPr
 
 # ------------------------------------------------------------------------- preferences
 
-_PREFERENCES_EXPECTED = ("expected the columns chosen and rejected, and prompt (TRL's layout: all texts, or all lists of messages), "
+_PREFERENCES_EXPECTED = ("expected the columns chosen and rejected, and prompt (TRL's layout: all texts, or lists of messages), "
                          "or chosen and rejected alone as '\\n\\nHuman: ... \\n\\nAssistant: ...' dialogues; "
                          "weight, soft_label, lang and split_key may stand beside them")
 #: Columns that our own exports add and that are computed anew.
 _EXPORTED = ("kind", "review_ids", "row_hash", "prompt_hash", "shard", "split", "position", "set_id", "set_fingerprint", "policy",
              "policy_version", "taxonomy_version", "guideline_version", "simulated")
-_PREFERENCE_COLUMNS = ("prompt", "chosen", "rejected", "messages", "lang", "groups", "split_key", "weight", "soft_label",
-                       *_EXPORTED)
+_PREFERENCE_COLUMNS = ("prompt", "chosen", "rejected", "prompt_messages", "lang", "groups", "split_key", "tags", "weight",
+                       "soft_label", *_EXPORTED)
 
 
 def read_preferences(path: Path) -> Preferences:
-    """All usable pairs of a JSONL or CSV file (.gz too), in file order, and the records left out with a reason. Raises BadImport.
+    """All usable pairs of a JSONL, CSV or Parquet file, in file order, and the records left out with a reason. Raises BadImport.
 
-    Left out: an empty answer, equal answers, an answer of several messages, a dialogue pair that differs before its last answer.
+    `path` may also be the folder of a pairs export of ours: its files are checked against its manifest and read together. Left
+    out: an empty answer, equal answers, an answer of several messages, a dialogue pair that differs before its last answer.
     """
-    kind = kind_of(path)
-    if kind not in ("jsonl", "csv"):
-        raise UnusableFile(f"{path}: preferences are read from .jsonl and .csv (.gz may follow), not from .{kind}.",
-                           todo="convert the file and run the command again.")
     pairs: list[NewPreference] = []
     skipped: list[Skipped] = []
-    for row in read_csv(path) if kind == "csv" else read_jsonl(path):
-        found = _preference(row)
-        if isinstance(found, Skipped):
-            skipped.append(found)
-        else:
-            pairs.append(found)
+    for file in _exported_files(path) if path.is_dir() else [path]:
+        for row in read_rows(file):
+            found = _preference(row)
+            if isinstance(found, Skipped):
+                skipped.append(found)
+            else:
+                pairs.append(found)
     return Preferences(pairs, skipped)
+
+
+def _exported_files(folder: Path) -> list[Path]:
+    """The data files of a pairs export, each proven to be what its manifest says."""
+    manifest = folder / "manifest.json"
+    expected = "expected the folder of 'flagback export pairs', or one file"
+    found = read_document(manifest) if manifest.is_file() else None
+    if not isinstance(found, dict) or found.get("what") != "pairs" or not isinstance(found.get("files"), dict):
+        raise UnusableFile(f"{folder} is a folder without a manifest of exported pairs; {expected}.", todo="name one of these.")
+    files = []
+    for name, facts in found["files"].items():
+        file = folder / Path(name).name
+        if not file.is_file():
+            raise UnusableFile(f"{file} is missing, though {manifest} lists it; {expected}.", todo="export the set again.")
+        with file.open("rb") as opened:
+            actual = hashlib.file_digest(opened, "sha256").hexdigest()
+        if actual != facts["sha256"]:
+            raise UnusableFile(f"{file} was changed: its sha256 is {actual[:12]}…, {manifest} says {facts['sha256'][:12]}….",
+                               todo="export the set again, or import the one file by its name.")
+        if facts["rows"] is not None:
+            files.append(file)
+    return files
 
 
 def _preference(row: Row) -> NewPreference | Skipped:
@@ -290,10 +316,10 @@ _Split = tuple[list[dict[str, str]], str, str]
 
 def _plain(row: Row, chosen: str, rejected: str) -> _Split | Skipped:
     """Strings: the prompt as given (our own exports bring its messages along), or the dialogues parted at their last answer."""
-    messages, prompt = row.values.get("messages"), row.values.get("prompt")
+    messages, prompt = row.values.get("prompt_messages"), row.values.get("prompt")
     if messages not in (None, ""):
         parsed = parse_json(messages, row.place) if isinstance(messages, str) else messages
-        return _asked(row.place, "messages", parsed), chosen, rejected
+        return _asked(row.place, "prompt_messages", parsed), chosen, rejected
     if prompt not in (None, ""):
         return messages_of(_text(row.place, "prompt", prompt)), chosen, rejected
     return _dialogues(row, chosen, rejected)
@@ -352,14 +378,10 @@ def _conversational(row: Row, chosen: list[Any], rejected: list[Any]) -> _Split 
 
 def read_reference_texts(path: Path) -> Iterator[tuple[Place, str]]:
     """The texts of a .txt file (one a line) or of the column text of a .jsonl or .csv file (.gz too). Raises BadImport."""
-    kind = kind_of(path)
-    if kind == "txt":
+    if kind_of(path) == "txt":
         yield from read_texts(path)
         return
-    if kind == "json":
-        raise UnusableFile(f"{path}: texts are read from .txt, .jsonl and .csv (.gz may follow), not from .json.",
-                           todo="convert the file and run the command again.")
-    for row in read_csv(path) if kind == "csv" else read_jsonl(path):
+    for row in read_rows(path):
         if "text" not in row.values:
             raise _wrong_columns(row, "expected a column text")
         yield row.place, _text(row.place, "text", row.values["text"])

@@ -1,4 +1,4 @@
-"""Reads files from outside, record by record: JSON lines, CSV, one JSON document, plain lines; gzipped or not.
+"""Reads files from outside, record by record: JSON lines, CSV, Parquet, one JSON document, plain lines; gzipped or not.
 
 Knows bytes, lines and limits, and says where a file is broken; knows nothing of what a record means. Lines end at \\n only:
 U+2028, U+0085 and a lone \\r inside a text are part of the text (str.splitlines would cut there).
@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 #: No line (and no CSV record, which may span lines) may be longer. A text this long fits no model.
 MAX_LINE_BYTES = 4 * 2**20
@@ -96,16 +99,17 @@ def shortened(value: object, limit: int = 60) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """"jsonl", "csv", "json" or "txt" by the name's ending (.gz aside). Raises UnusableFile."""
+    """"jsonl", "csv", "json", "txt" or "parquet" by the name's ending (.gz aside). Raises UnusableFile."""
     if not path.exists():
         raise UnusableFile(f"{path}: there is no such file.", todo="check the path and run the command again.")
     if not path.is_file():
         raise UnusableFile(f"{path} is not a file (a folder?); a file was expected.", todo="name one and run the command again.")
     name = path.name.lower().removesuffix(".gz")
-    for kind, endings in {"jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "json": (".json",), "txt": (".txt",)}.items():
+    for kind, endings in {"jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "json": (".json",), "txt": (".txt",),
+                          "parquet": (".parquet",)}.items():
         if name.endswith(endings):
             return kind
-    raise UnusableFile(f"{path}: the ending {path.suffix!r} is not read; expected .jsonl, .csv, .json or .txt (.gz may follow).",
+    raise UnusableFile(f"{path}: the ending {path.suffix!r} is not read; expected .jsonl, .csv, .parquet, .json or .txt.",
                        todo="rename or convert the file and run the command again.")
 
 
@@ -259,7 +263,7 @@ def json_type(value: object) -> str:
     return "object"
 
 
-# ------------------------------------------------------------------------- CSV and plain lines
+# ------------------------------------------------------------------------- CSV, Parquet and plain lines
 
 
 class _Feed:
@@ -334,6 +338,34 @@ def _checked_header(cells: list[str], place: Place) -> list[str]:
         twice = next(name for name in header if header.count(name) > 1)
         raise WrongColumns(f"{place}: the column {twice!r} stands twice in the header; expected every name once.")
     return header
+
+
+def read_parquet(path: Path) -> Iterator[Row]:
+    """The rows of a Parquet file, values as Python's own. Raises EmptyFile where there is none."""
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1_000):
+                for values in batch.to_pylist():
+                    number += 1
+                    place = Place(str(path), number, "row")
+                    _refuse_unstorable(values, place)
+                    yield Row(place, values)
+    except (pa.ArrowException, OSError) as error:
+        raise UnusableFile(f"{path}, after row {number}: not Parquet, or cut short ({error}); expected a whole Parquet file.",
+                           todo="fetch the file again and run the command again.") from error
+    if not number:
+        raise EmptyFile(f"{path} holds no row; expected at least one.")
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The records of a .jsonl, .csv or .parquet file. Raises UnusableFile for any other kind."""
+    kind = kind_of(path)
+    readers = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}
+    if kind not in readers:
+        raise UnusableFile(f"{path}: records with columns are read from .jsonl, .csv and .parquet, not from .{kind}.",
+                           todo="convert the file and run the command again.")
+    return readers[kind](path)
 
 
 def read_texts(path: Path) -> Iterator[tuple[Place, str]]:

@@ -83,11 +83,12 @@ class Csv(_TextFile):
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Appends rows."""
-        self._file.writelines(",".join(_cell(row[column.name], column) for column in self._columns) + "\n" for row in rows)
+        for row in rows:
+            self._file.write(",".join(_cell(row[column.name], column) for column in self._columns) + "\n")
 
 
 class Spreadsheet(_TextFile):
-    """A copy for people: a byte order mark for spreadsheet programs, and an apostrophe before what they would run as a formula."""
+    """A copy for people: a byte order mark for spreadsheet programs, an apostrophe before what they would run as a formula."""
 
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
         super().__init__(path, columns, encoding="utf-8-sig")
