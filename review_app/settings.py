@@ -3,6 +3,7 @@
 Every other function is handed its values. Names are `FLAGBACK_` plus the field's name in capitals.
 """
 
+import getpass
 import os
 import secrets
 import tomllib
@@ -63,6 +64,14 @@ class Settings(BaseSettings):
             key = secrets.token_bytes(32)
             file.write(key)
         return key
+
+
+def login_name() -> str:
+    """Who runs this process, as the machine knows them; "command line" where it does not."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "command line"
 
 
 class BrokenKey(Exception):

@@ -1,0 +1,130 @@
+"""Commands that bring files in and take them out: `flagback import`, `flagback export`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flagback.review_app.commands.shared import By, Json, doer, records, show
+
+if TYPE_CHECKING:
+    from flagback.storage.importing import ImportReport
+
+#: flagback.storage.records.TextPurpose, written out: importing the records would slow every --help (a test compares).
+TextPurpose = Literal["replay", "perplexity"]
+Format = Literal["jsonl", "csv", "parquet"]
+File = Annotated[Path, typer.Argument(help="The file; .gz of it is read too.")]
+Folder = Annotated[Path, typer.Argument(help="The folder to write; made where there is none.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds this family."""
+    bring = typer.Typer(no_args_is_help=True, help="Bring in prompts, pairs and reference texts.")
+    bring.command()(prompts)
+    bring.command()(preferences)
+    bring.command()(texts)
+    app.add_typer(bring, name="import")
+    take = typer.Typer(no_args_is_help=True, help="Write reviews and pairs for other tools.")
+    take.command()(reviews)
+    take.command()(pairs)
+    app.add_typer(take, name="export")
+
+
+def prompts(
+    context: typer.Context,
+    file: File,
+    source: Annotated[str | None, typer.Option(help="Where they come from; kept as a tag.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Their licence; kept as a tag.")] = None,
+    trim: Annotated[bool, typer.Option("--trim", help="Drop white space at the end of prompts.")] = False,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Add prompts from CSV, JSONL or the BOLD layout.
+
+    All of a file or nothing; exact duplicates are counted and skipped.
+    """
+    from flagback.storage.importing import import_prompts
+    from flagback.storage.records import now
+    with records(context) as store:
+        report = import_prompts(store, file, source=source, licence=licence, trim=trim, by=doer(by), now=now())
+    _tell(report, as_json=as_json, onward="sample answers with 'flagback sample'")
+
+
+def preferences(
+    context: typer.Context,
+    file: File,
+    name: Annotated[str, typer.Option(help="What the set is called: letters, digits, dots, dashes, underscores.")],
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Add preference pairs as one frozen set.
+
+    Reads TRL's format, plain and conversational, hh-rlhf dialogues and CSV.
+    """
+    from flagback.storage.importing import import_preferences
+    from flagback.storage.records import now
+    with records(context) as store:
+        report = import_preferences(store, file, name=name, by=doer(by), now=now())
+    _tell(report, as_json=as_json, onward=f"learn from it with 'flagback correct --set {report.set_id}'")
+
+
+def texts(
+    context: typer.Context,
+    file: File,
+    purpose: Annotated[TextPurpose, typer.Option(help="perplexity: the gate measures; replay: training keeps to them.")],
+    name: Annotated[str, typer.Option(help="One figure of the gate a name.")],
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Add reference texts for training or for the gate.
+
+    One text a line, or a column `text` in CSV or JSONL. A text serves one purpose only.
+    """
+    from flagback.storage.importing import import_texts
+    from flagback.storage.records import now
+    with records(context) as store:
+        report = import_texts(store, file, purpose=purpose, name=name, by=doer(by), now=now())
+    _tell(report, as_json=as_json, onward=None)
+
+
+def _tell(report: "ImportReport", *, as_json: bool, onward: str | None) -> None:
+    skipped = f", {sum(report.skipped.values())} left out" if report.skipped else ""
+    lines = [f"{report.file}: {report.rows} records, {report.added} added, {report.duplicates} were there already{skipped}."]
+    if report.set_id is not None:
+        lines.append(f"Set {report.set_id} ({'new' if report.new_set else 'as before'}), {report.prompts_added} new prompts.")
+    lines += report.skipped_rows
+    if onward and report.added:
+        lines.append(f"Next: {onward}.")
+    show(asdict(report), as_json=as_json, lines=lines)
+
+
+def reviews(
+    context: typer.Context,
+    folder: Folder,
+    format_: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = "jsonl",
+    as_json: Json = False,
+) -> None:
+    """Write every review, under pseudonyms.
+
+    With guideline, taxonomy and policy versions in every file, and a dataset card.
+    """
+    from flagback.storage.export import export_reviews
+    with records(context) as store:
+        report = export_reviews(store, folder, format=format_)
+    show(asdict(report), as_json=as_json, lines=[f"{sum(report.rows.values())} reviews are in {folder}."])
+
+
+def pairs(
+    context: typer.Context,
+    folder: Folder,
+    format_: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = "jsonl",
+    set_id: Annotated[int | None, typer.Option("--set", help="Which frozen set.", show_default="the newest")] = None,
+    conversational: Annotated[bool, typer.Option("--conversational", help="Prompts and answers as lists of messages.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the pairs of a frozen set in TRL's format, with their weights."""
+    from flagback.storage.export import export_pairs
+    with records(context) as store:
+        report = export_pairs(store, folder, set_id=set_id, format=format_, conversational=conversational)
+    show(asdict(report), as_json=as_json, lines=[f"{sum(report.rows.values())} pairs are in {folder}."])

@@ -1,0 +1,307 @@
+"""Commands that move the loop: model add, embedded build, sample, correct, evaluate, promote, rollback, rehearse."""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from flagback.review_app.commands.shared import By, Json, doer, note, records, settings_of, show
+
+if TYPE_CHECKING:
+    from flagback.review_app.jobs import Request
+    from flagback.storage.records import Evaluation
+    from flagback.storage.store import Store
+
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for it; a worker does it.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same input: same result.")]
+Version = Annotated[int, typer.Argument(help="Its number in 'flagback versions'.")]
+
+
+class NoCandidate(Exception):
+    """There is no candidate to evaluate."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds this family."""
+    model = typer.Typer(no_args_is_help=True, help="The model of this installation.")
+    model.command()(add)
+    app.add_typer(model, name="model")
+    embedded = typer.Typer(no_args_is_help=True, help="The embedded model.")
+    embedded.command()(build)
+    app.add_typer(embedded, name="embedded")
+    for command in (sample, correct, evaluate, promote, rollback, rehearse):
+        app.command()(command)
+
+
+def add(
+    context: typer.Context,
+    path_or_hub_id: Annotated[str, typer.Argument(help="A Hugging Face directory, a hub id, or 'embedded'.")],
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Register the causal language model to start from.
+
+    Safetensors only; the model is tried before anything is stored.
+    """
+    from flagback.model.cycle import add_model
+    with records(context) as store:
+        made = add_model(store, path_or_hub_id, by=doer(by))
+    show({"id": made.id, "name": made.name, "state": made.state, "template": made.template, "facts": made.facts,
+          "fingerprint": made.fingerprint}, as_json=as_json,
+         lines=[f"Version {made.id} ({made.name}, {made.template} template) is {made.state}.",
+                "Next: bring in prompts with 'flagback import prompts FILE', then 'flagback sample'."])
+
+
+def build(
+    out: Annotated[Path, typer.Option(help="The folder to write; it must not hold anything.")],
+    seed: Seed = 0,
+    size: Annotated[Literal["full", "micro"], typer.Option(help="full: as shipped; micro: seconds, for plumbing tests.")] = "full",
+    as_json: Json = False,
+) -> None:
+    """Train the embedded model anew, from its own grammar."""
+    from flagback.model.embedded.build import build as build_model
+    last = [0]
+
+    def on_step(step: int, steps: int, loss: float) -> None:
+        if step == steps or step - last[0] >= max(1, steps // 20):
+            last[0] = step
+            note(f"step {step} of {steps}, loss {loss:.3f}")
+
+    report = build_model(out, seed=seed, size=size, on_step=on_step)
+    show(asdict(report), as_json=as_json,
+         lines=[f"{out}: {report.parameters} parameters, {report.steps} steps, loss {report.loss:.3f}, {report.seconds:.0f} s."])
+
+
+def sample(
+    context: typer.Context,
+    prompts: Annotated[int, typer.Option(min=1, help="How many prompts; those not answered yet come first.")] = 60,
+    k: Annotated[int, typer.Option(min=1, max=64, help="Completions of each prompt.")] = 4,
+    temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 always takes the likeliest token.")] = 1.0,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="Draw from the likeliest tokens of this mass.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Longest completion.")] = 48,
+    seed: Seed = 0,
+    side: Annotated[Literal["all", "training", "held_out"], typer.Option(help="Which prompts, by their shard.")] = "all",
+    reviews_per_item: Annotated[int, typer.Option(min=1, help="How many people judge each answer.")] = 3,
+    version: Annotated[int | None, typer.Option(help="Which version writes.", show_default="the current one")] = None,
+    no_wait: NoWait = False,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Have the model answer prompts, for people to review."""
+    from flagback.review_app.jobs import Request
+    from flagback.storage import runs
+    from flagback.storage.records import now
+    decoding = {"k": k, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    with records(context) as store:
+        with store.writing() as session:
+            run = runs.request_sampling(session, by=doer(by), now=now(), limit=prompts, decoding=decoding, side=side,
+                                        reviews_per_item=reviews_per_item, version_id=version)
+        request = Request("sampling", run.id)
+        found = {"run": request.name, "version": run.version_id, "prompts": len(run.prompt_ids), "decoding": decoding}
+        if no_wait:
+            _asked(request, found, as_json=as_json)
+            return
+        _done(context, store, request)
+        counts = _written(store, run.id)
+        show(found | counts, as_json=as_json, lines=[
+            f"{request.name}: {len(run.prompt_ids)} prompts, {counts['answers']} different answers, {counts['items']} to review."])
+
+
+def correct(
+    context: typer.Context,
+    set_id: Annotated[int | None, typer.Option("--set", help="Learn from this set.", show_default="the reviews")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default="24")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Step size.", show_default="0.0015")] = None,
+    beta: Annotated[float | None, typer.Option(help="Strength of the tie to the parent.", show_default="0.1")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapter.", show_default="8")] = None,
+    replay_weight: Annotated[float | None, typer.Option(help="Weight of the neutral lines.", show_default="0.5")] = None,
+    seed: Seed = 0,
+    no_wait: NoWait = False,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Learn from the reviews: a new candidate version.
+
+    Freezes the pairs, fine-tunes the current version on them, registers the candidate and evaluates it.
+    """
+    from flagback.model.recipe import Recipe
+    from flagback.review_app.jobs import Request
+    from flagback.storage import runs
+    from flagback.storage.records import CorrectionRun, now
+    said: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "beta": beta, "rank": rank,
+                            "replay_weight": replay_weight}
+    recipe = {name: value for name, value in said.items() if value is not None}
+    Recipe(**recipe)  # refuses what cannot work before it is stored
+    with records(context) as store:
+        with store.writing() as session:
+            run = runs.request_correction(session, by=doer(by), now=now(), seed=seed, recipe=recipe, set_id=set_id)
+        request = Request("correction", run.id)
+        if no_wait:
+            _asked(request, {"run": request.name, "parent": run.parent_id}, as_json=as_json)
+            return
+        _done(context, store, request)
+        with store.reading() as session:
+            run = session.get_one(CorrectionRun, run.id)
+        evaluation = _evaluated(context, store, run.candidate_id)
+        found = {"run": request.name, "parent": run.parent_id, "candidate": run.candidate_id, "set": run.set_id,
+                 "adapter_sha256": run.adapter_sha256, "recipe": run.recipe, "seconds": run.seconds}
+        lines = [f"Correction {run.id}: version {run.candidate_id} is a candidate, learnt from set {run.set_id}."]
+        if evaluation is not None:
+            found["evaluation"] = _figures(evaluation)
+            lines += _verdict(evaluation)
+        show(found, as_json=as_json, lines=lines)
+
+
+def evaluate(
+    context: typer.Context,
+    version: Annotated[int | None, typer.Argument(help="Which candidate.", show_default="the newest")] = None,
+    seed: Seed = 0,
+    no_wait: NoWait = False,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a candidate with its parent, and ask the gate."""
+    from sqlmodel import col, select
+
+    from flagback.review_app.jobs import Request
+    from flagback.storage import runs
+    from flagback.storage.records import CorrectionRun, Evaluation, ModelVersion, now
+    with records(context) as store:
+        with store.writing() as session:
+            if version is None:
+                version = session.exec(select(ModelVersion.id).where(ModelVersion.state == "candidate")
+                                       .order_by(col(ModelVersion.id).desc())).first()
+            if version is None:
+                raise NoCandidate("There is no candidate to evaluate; make one with 'flagback correct'.")
+            made_by = session.exec(select(CorrectionRun).where(CorrectionRun.candidate_id == version)).first()
+            asked = runs.request_evaluation(session, candidate_id=version, by=doer(by), now=now(), seed=seed,
+                                            set_id=made_by.set_id if made_by else None)
+        request = Request("evaluation", asked.id)
+        if no_wait:
+            _asked(request, {"run": request.name, "candidate": version}, as_json=as_json)
+            return
+        _done(context, store, request)
+        with store.reading() as session:
+            evaluation = session.get_one(Evaluation, asked.id)
+        show({"run": request.name} | _figures(evaluation), as_json=as_json, lines=_verdict(evaluation))
+
+
+def promote(
+    context: typer.Context,
+    version: Version,
+    override: Annotated[str | None, typer.Option(metavar="REASON", help="Promote against the gate; needs --by.")] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Make a candidate the current version, through the gate."""
+    from flagback.storage import versions
+    from flagback.storage.records import now
+    who = doer(by) if override is None else (by or "")
+    with records(context) as store:
+        made = versions.promote(store, version, by=who, now=now(), override_reason=override)
+    show(made.model_dump(), as_json=as_json, lines=[f"Version {made.version_id} is current ({made.kind} by {made.decided_by}).",
+                                                    "Next: 'flagback sample' lets people review what it writes."])
+
+
+def rollback(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Go back to the version that was current before."""
+    from flagback.storage import versions
+    from flagback.storage.records import now
+    with records(context) as store:
+        made = versions.roll_back(store, by=doer(by), now=now(), reason=reason)
+    show(made.model_dump(), as_json=as_json,
+         lines=[f"Version {made.version_id} is current again; version {made.previous_id} is retired."])
+
+
+def rehearse(
+    reviewers: Annotated[int, typer.Option(min=1, help="Simulated reviewers.")] = 10,
+    reviews_per_item: Annotated[int, typer.Option(min=1, help="How many of them judge each answer.")] = 3,
+    false_flags: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of fine answers flagged all the same.")] = 0.05,
+    rounds: Annotated[int, typer.Option(min=1, help="Corrections in a row.")] = 1,
+    seed: Seed = 0,
+    control: Annotated[Literal["none", "shuffled", "replay-only"], typer.Option(
+        help="What should change nothing: verdicts dealt out at random, or no preference term.")] = "none",
+    as_json: Json = False,
+) -> None:
+    """Run the whole loop with simulated reviewers.
+
+    On the embedded model, in a temporary home of which nothing is kept. Answers "does my installation work, and how many reviews
+    will I need?".
+    """
+    from flagback.model.rehearsal import Plan
+    from flagback.model.rehearsal import rehearse as run_rehearsal
+    plan = Plan(reviewers=reviewers, reviews_per_item=reviews_per_item, false_flags=false_flags, rounds=rounds, seed=seed,
+                control=control)
+    with tempfile.TemporaryDirectory(prefix="flagback-rehearsal-") as home:
+        found = run_rehearsal(plan, home=Path(home), say=lambda stage: note(f"rehearsal: {stage}"))
+    lines = ["SIMULATED reviewers; no person judged anything here."]
+    for number, done in enumerate(found["rounds"], start=1):
+        seconds = sum(done["seconds"].values())
+        lines.append(f"Round {number}: {done['pairs']} pairs, gate: {done['gate']['verdict']}, {seconds:.0f} s")
+        lines += [f"  {name}: {_number(done['base'][name])} -> {_number(done['candidate'][name])}" for name in done["base"]]
+    show(found, as_json=as_json, lines=lines)
+
+
+# ---------------------------------------------------------------------- common
+
+def _done(context: typer.Context, store: "Store", request: "Request") -> None:
+    """Waits until a request is done, by a worker or in this process. Raises RunFailed."""
+    from flagback.review_app.waiting import see_done
+    see_done(settings_of(context), store, request)
+
+
+def _asked(request: "Request", found: dict[str, Any], *, as_json: bool) -> None:
+    words = f"{request.name} is asked for; a worker does it ('flagback worker'), 'flagback runs' shows how far it is."
+    show(found, as_json=as_json, lines=[words])
+
+
+def _written(store: "Store", run_id: int) -> dict[str, int]:
+    from sqlalchemy import func
+    from sqlmodel import col, select
+
+    from flagback.storage.records import Generation, Item
+    with store.reading() as session:
+        answers = session.exec(select(func.count()).select_from(Generation).where(Generation.sampling_run_id == run_id)).one()
+        items = session.exec(select(func.count()).select_from(Item).join(Generation, col(Generation.id) == Item.generation_id)
+                             .where(Generation.sampling_run_id == run_id)).one()
+    return {"answers": answers, "items": items}
+
+
+def _evaluated(context: typer.Context, store: "Store", candidate_id: int | None) -> "Evaluation | None":
+    """Waits for the evaluation that a correction asked for."""
+    from sqlmodel import col, select
+
+    from flagback.review_app.jobs import Request
+    from flagback.storage.records import Evaluation
+    with store.reading() as session:
+        asked = session.exec(select(Evaluation.id).where(Evaluation.candidate_id == candidate_id)
+                             .order_by(col(Evaluation.id).desc())).first()
+    if asked is None:
+        return None
+    _done(context, store, Request("evaluation", asked))
+    with store.reading() as session:
+        return session.get_one(Evaluation, asked)
+
+
+def _figures(evaluation: "Evaluation") -> dict[str, Any]:
+    return {"candidate": evaluation.candidate_id, "base": evaluation.base_id, "verdict": evaluation.verdict,
+            "reasons": evaluation.reasons, "figures": evaluation.figures}
+
+
+def _verdict(evaluation: "Evaluation") -> list[str]:
+    words = (evaluation.verdict or "not_enough_data").replace("_", " ")
+    onward = {"pass": f"Next: 'flagback promote {evaluation.candidate_id}'."}.get(evaluation.verdict or "", (
+        f"Next: see the reasons; 'flagback evaluate {evaluation.candidate_id}' looks again when more is reviewed."))
+    return [f"Gate: {words}.", *(f"  {reason['check']}: {reason['verdict'].replace('_', ' ')}. {reason['words']}"
+                                 for reason in evaluation.reasons), onward]
+
+
+def _number(value: object) -> str:
+    return "not enough data" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

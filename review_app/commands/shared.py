@@ -1,0 +1,119 @@
+"""What every command shares: the installation it is about, who runs it, and how it shows what it found.
+
+Imports nothing slow: `flagback --help` must answer at once.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flagback.review_app.settings import Settings
+    from flagback.storage.store import Store
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines for people.")]
+By = Annotated[str | None, typer.Option(help="Who does it, as it will be recorded.", show_default="your login on this machine")]
+Limit = Annotated[int, typer.Option(min=1, help="How many rows at most, newest first.")]
+
+
+@dataclass
+class Given:
+    """What was said before the command's name."""
+
+    home: Path | None = None
+    debug: bool = False
+
+
+class UnusableSettings(Exception):
+    """A FLAGBACK_ variable holds a value that cannot be used."""
+
+
+def settings_of(context: typer.Context, **said: Any) -> "Settings":
+    """The installation's settings; what was said on the command line goes before the environment."""
+    from pydantic import ValidationError
+
+    from flagback.review_app.settings import Settings
+    given: Given = context.obj
+    values = {name: value for name, value in said.items() if value is not None}
+    if given.home is not None:
+        values["home"] = given.home
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise UnusableSettings(f"{name} is {first['input']!r}: {first['msg']}; set FLAGBACK_{name.upper()} or the "
+                               "option to a value that fits.") from error
+
+
+@contextmanager
+def records(context: typer.Context) -> "Iterator[Store]":
+    """The records of an existing installation."""
+    from flagback.review_app.home import open_records
+    store = open_records(settings_of(context))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def doer(by: str | None) -> str:
+    """Who is recorded."""
+    if by is not None:
+        return by
+    from flagback.review_app.settings import login_name
+    return login_name()
+
+
+# --------------------------------------------------------------------- showing
+
+def show(found: Any, *, as_json: bool, lines: Sequence[str]) -> None:
+    """Prints what a command reports, for a program or for people."""
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2, default=_plain))
+    else:
+        for line in lines:
+            print(line)
+
+
+def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Rows as aligned columns with a heading; nothing is cut off."""
+    table = [list(names), *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(names))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """One line of a text."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[:length - 1] + "…"
+
+
+def note(line: str) -> None:
+    """A line for people that is no part of the report: on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
