@@ -24,6 +24,8 @@ DRAWS = 2000
 LEVEL = 0.95
 #: The chance of seeing a true change of the size called detectable.
 POWER = 0.8
+#: How alike items of one cluster are taken to be in what was never seen to happen (intra-cluster correlation).
+UNSEEN_CORRELATION = 0.2
 _CHUNK = 250
 
 
@@ -117,8 +119,9 @@ def log_ratio(base: Sequence[float], candidate: Sequence[float], clusters: Seque
 def rate_difference(base: Sequence[float], candidate: Sequence[float], clusters: Sequence[Hashable]) -> Interval | None:
     """Difference of two paired rates, each value within 0..1: the adjusted Wald interval of Bonett and Price (2012), on clusters.
 
-    Two made-up clusters of mean size are added, one that only got worse and one that only got better; so nothing seen to change
-    in n clusters still leaves about +- 2.8 / n, where a bootstrap would claim certainty. Student's t in place of the normal.
+    Two made-up answers are added, one that got worse and one that got better; so nothing seen to change in n clusters of one
+    item still leaves about +- 2.8 / n, where a bootstrap would claim certainty. In clusters of m items the made-up answers
+    weigh 1 + (m - 1) * UNSEEN_CORRELATION items each. Student's t in place of the normal, sums of clusters in place of items.
     """
     for value in (*base, *candidate):
         if not 0 <= value <= 1:
@@ -129,8 +132,8 @@ def rate_difference(base: Sequence[float], candidate: Sequence[float], clusters:
         return None
     total = candidate_sums - base_sums
     raw = float(total.sum() / sizes.sum())
-    mean = float(sizes.mean())
-    total, sizes = np.append(total, [mean, -mean]), np.append(sizes, [mean, mean])
+    weight = 1 + (float(sizes.mean()) - 1) * UNSEEN_CORRELATION
+    total, sizes = np.append(total, [weight, -weight]), np.append(sizes, [weight, weight])
     centre = float(total.sum() / sizes.sum())
     error = float(np.sqrt(np.sum((total - centre * sizes) ** 2)) / sizes.sum())
     half = t_quantile((1 + LEVEL) / 2, n - 1) * error
