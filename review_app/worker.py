@@ -72,13 +72,6 @@ class Worker:
         DBOS.launch()
         DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=0.25)
 
-    def run(self, ended: threading.Event) -> None:
-        """Works until `ended` is set."""
-        self.start()
-        self._say(f"Worker {self.worker_id} is ready.")
-        while not ended.wait(LOOK):
-            self.tick()
-
     def tick(self) -> None:
         """Says that this worker lives, takes over from dead ones, and hands new requests to the ledger."""
         moment = self.clock()
@@ -201,12 +194,17 @@ def work_until_told(settings: Settings, store: Store, *, say: Say, ended: thread
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
+    warming = threading.Thread(target=import_torch, args=(settings.threads,), name="warming-up", daemon=True)
     if steps is None:
-        threading.Thread(target=import_torch, args=(settings.threads,), name="warming-up", daemon=True).start()
+        warming.start()
     worker = Worker(settings, store, steps or steps_of(settings, store), say=say)
+    worker.start()
     if first is not None:
+        warming.join()
         first(store)
-    worker.run(ended)
+    say(f"Worker {worker.worker_id} is ready.")
+    while not ended.wait(LOOK):
+        worker.tick()
     worker.stop()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -95,7 +95,7 @@ def _follow_stdin() -> None:
     import signal
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(0, 1):  # not sys.stdin: its lock would be held when the interpreter ends
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(5)
