@@ -101,8 +101,8 @@ _READING = {
         "read the folder, or pass types yourself (pandas: `read_json(file, lines=True, dtype=False, convert_dates=False)`)."),
     "csv": (
         "Comma-separated, UTF-8, lines ended by a line feed, every text in quotation marks. A missing value is `\\N` without "
-        "quotation marks, and only in columns marked \"may be missing\"; a text there that is itself backslashes and an N has one more "
-        "backslash. Lists are JSON texts, times ISO 8601, whole numbers that may be missing are declared as texts. Read it "
+        "quotation marks, and only in columns that may be missing; a text there that is itself backslashes and an N has one more "
+        "backslash. Lists are JSON texts, times ISO 8601, whole numbers that may be missing are texts. Read it "
         "with `datasets`, which takes the options from the head of this card, or with pandas and the same options. Cells that "
         "begin with = + - or @ are kept as they are: a spreadsheet may run them, so open only a *.spreadsheet.csv there."),
 }

@@ -163,7 +163,7 @@ _PROMPTS_EXPECTED = ("expected a column prompt (a text) or messages (a list of r
 
 
 def read_prompts(path: Path, *, source: str | None = None, licence: str | None = None, trim: bool = False) -> list[NewPrompt]:
-    """All prompts of a CSV, JSONL, Parquet, BOLD-layout or text file (.gz too), in file order, duplicates included. Raises BadImport.
+    """All prompts of a CSV, JSONL, Parquet, BOLD-layout or text file, in file order, duplicates included. Raises BadImport.
 
     `source` and `licence` hold for rows that name none. `trim` drops white space at the end of a prompt's last message: BOLD's
     prompts end in a space, after which a byte-pair tokenizer continues badly.
