@@ -1,7 +1,7 @@
 """Scores answers under prompts: lays token ids out as model inputs and gives back one summed log-probability an answer.
 
-Two layouts with the same result. Padded: one right-padded row an answer; works with every causal model. Flat: one row without padding
-for the whole batch, in which a prompt is computed once for all of its answers; needs a model that takes its attention from
+Two layouts with the same result. Padded: one right-padded row an answer; works with every causal model. Flat: one row without
+padding for the whole batch, in which a prompt is computed once for all of its answers; needs a model that takes its attention from
 transformers' AttentionInterface, and is only used where a probe shows that it agrees with padded.
 Knows nothing of preferences, of training or of text.
 Shapes: A answers, T tokens of a row, N scored positions, V vocabulary, H heads, D head width.
@@ -22,6 +22,8 @@ from flagback.model.recipe import LayoutName, Stopped
 
 #: Name under which transformers knows the flat layout's attention, and the forward argument that carries the blocks to it.
 ATTENTION = "flagback_flat"
+#: Arguments of some models' attention that change its result in a way not followed here.
+UNKNOWN = ("softcap", "s_aux", "head_mask", "position_bias", "past_key_values")
 #: Largest difference of a token's log-probability, in nats, at which the two layouts count as equal.
 TOLERANCE = 1e-3
 
@@ -115,8 +117,8 @@ def _blocks(paths: list[tuple[list[int], int]], length: int) -> tuple[list[list[
 def flat_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,  # noqa: ARG001
                    scaling: float | None = None, dropout: float = 0.0, flagback_row: FlatRow | None = None,
                    sliding_window: int | None = None, **more: Any) -> tuple[Tensor, None]:
-    """Causal attention of every answer over its own prompt and itself; returns (1, T, H, D). The signature is AttentionInterface's."""
-    unknown = [name for name in ("softcap", "s_aux", "head_mask", "position_bias", "past_key_values") if more.get(name) is not None]
+    """Causal attention of every answer over its own prompt and itself; returns (1, T, H, D). The signature is given."""
+    unknown = [name for name in UNKNOWN if more.get(name) is not None]
     if flagback_row is None or query.shape[0] != 1 or unknown:
         raise UnfitModel(f"its attention needs {', '.join(unknown)}" if unknown else "its attention does not get the layout")
     heads, length = query.shape[1], query.shape[2]
@@ -136,13 +138,17 @@ def flat_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, atten
         near = None
         if sliding_window is not None and width > sliding_window:
             near = torch.ones(width, width, dtype=torch.bool, device=query.device).tril().triu(1 - sliding_window)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=near, dropout_p=dropout, is_causal=near is None, scale=scaling)
+        mixed = functional.scaled_dot_product_attention(  # (R, H, L, D)
+            q, k, v, attn_mask=near, dropout_p=dropout, is_causal=near is None, scale=scaling)
         outputs.append(mixed.transpose(1, 2).reshape(rows * width, heads, -1))
     return torch.cat(outputs).index_select(0, flagback_row.back)[None], None  # (1, T, H, D)
 
 
 def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName) -> Tensor:
-    """Returns (A,) summed log-probabilities of all answers, tree by tree, in nats; differentiable. Flat needs `flat_model` around it."""
+    """Returns (A,) summed log-probabilities of all answers, tree by tree, in nats; differentiable.
+
+    The flat layout needs `flat_model` around the call.
+    """
     device = _device(model)
     count = sum(len(tree.answers) for tree in trees)
     if layout == "flat":
@@ -200,7 +206,7 @@ def flat_model(model: Any, layout: LayoutName) -> Iterator[None]:
 
 
 def choose_layout(model: Any, trees: Sequence[Tree]) -> Choice:
-    """Flat where it agrees with padded on the shortest and the longest trees, within TOLERANCE a token; else padded, with the reason."""
+    """Flat where it agrees with padded on the shortest and longest trees, within TOLERANCE a token; else padded, and why."""
     ordered = sorted(set(trees), key=lambda tree: (_width(tree), tree))
     probe = list(dict.fromkeys([*ordered[:2], *ordered[-1:]]))
     if not _takes(model, "logits_to_keep") or not _takes(model, "position_ids"):
@@ -222,7 +228,7 @@ def choose_layout(model: Any, trees: Sequence[Tree]) -> Choice:
 @torch.no_grad()
 def tree_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *,
                should_stop: Callable[[], bool] = lambda: False) -> list[list[float]]:
-    """Summed log-probabilities of every tree's answers, without gradient, in batches of trees of similar length. Raises Stopped."""
+    """Summed log-probabilities of every tree's answers, without gradient, in batches of similar lengths. Raises Stopped."""
     vocabulary = vocabulary_size(model)
 
     def cost(i: int) -> float:
@@ -246,13 +252,15 @@ def sequence_logps(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]
                    should_stop: Callable[[], bool] = lambda: False) -> Tensor:
     """Returns (N,) summed log-probabilities, in nats, of the answers in `rows` of (prompt ids, answer ids), in their order.
 
-    Equal prompts are computed once. A text of its own is scored as its first token and the rest. Without `layout` a probe chooses.
+    Equal prompts are computed once. A text of its own is scored as its first token and the rest. Without a layout a probe
+    chooses one.
     An empty list gives an empty tensor; an empty prompt or answer raises ValueError.
     """
     answers: dict[tuple[int, ...], dict[tuple[int, ...], list[int]]] = {}
     for number, (prompt, answer) in enumerate(rows):
         if not prompt or not answer:
-            raise ValueError(f"Row {number} has {len(prompt)} prompt and {len(answer)} answer tokens; at least one of each was expected.")
+            raise ValueError(f"Row {number} has {len(prompt)} prompt and {len(answer)} answer tokens; "
+                             "at least one of each was expected.")
         answers.setdefault(tuple(prompt), {}).setdefault(tuple(answer), []).append(number)
     # Large families are cut, so that a batch stays within its limits.
     trees = [Tree(prompt, tuple(group)) for prompt, found in answers.items() for group in _cut(list(found), 16)]
@@ -290,7 +298,8 @@ def _width(tree: Tree) -> int:
 
 
 def _device(model: Any) -> torch.device:
-    return next(iter(model.parameters())).device
+    device: torch.device = next(iter(model.parameters())).device
+    return device
 
 
 def _takes(model: Any, argument: str) -> bool:

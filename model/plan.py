@@ -1,6 +1,6 @@
 """Which pairs and replay lines go into which optimiser step, and into which part of it.
 
-Decided by contents and seed alone, before anything is computed: the order of the given lists changes nothing. Plain values, no torch.
+Decided by contents and seed alone, before anything is computed: the order of the given lists changes nothing. Knows no torch.
 """
 
 import hashlib
@@ -62,33 +62,41 @@ def make_plan(pairs: Sequence[Pair], replay: Sequence[Sequence[int]], *, recipe:
     longest = min(recipe.max_tokens, limits.context or recipe.max_tokens)
     kept, dropped = _usable_pairs(pairs, longest, limits.vocabulary)
     if not kept:
-        reasons = sorted({d.reason for d in dropped})
-        raise NoPairs(f"{len(pairs)} pairs were given and none can be trained on" + (f" ({'; '.join(reasons)})" if reasons else "")
-                      + "; have more prompts reviewed, or import preferences.")
+        reasons = "; ".join(sorted({d.reason for d in dropped})) or "the list is empty"
+        raise NoPairs(f"{len(pairs)} pairs were given and none can be trained on ({reasons}); have more prompts reviewed, "
+                      "or import preferences with 'flagback import preferences'.")
     lines: list[Line] = []
     if recipe.replay_weight * recipe.replay_per_step > 0:
         lines, dropped_lines = _usable_lines(replay, longest, limits.vocabulary)
         dropped += dropped_lines
         if not lines and recipe.preference_weight == 0:
-            raise NoPairs("A run on replay alone was asked for, and there is no replay line; add neutral texts, or raise preference_weight.")
+            raise NoPairs("A run on replay alone was asked for (preference_weight 0), and there is no replay line; add neutral "
+                          "texts, or raise preference_weight.")
     per_step = min(recipe.pairs_per_step, len(kept))
     lines_per_step = min(recipe.replay_per_step, len(lines))
     pair_stream = _stream([_digest(p) for p in kept], per_step * recipe.steps, f"{seed}:pair")
     line_stream = _stream([_digest(line) for line in lines], lines_per_step * recipe.steps, f"{seed}:replay")
     steps = [(pair_stream[s * per_step:(s + 1) * per_step], line_stream[s * lines_per_step:(s + 1) * lines_per_step])
              for s in range(recipe.steps)]
-    pair_cost = [_cost(_pair_rows(p), limits.vocabulary) for p in kept]
-    line_cost = [_cost([(1, len(line) - 1)], limits.vocabulary) for line in lines]
-    parts_per_step = max(math.ceil(sum(pair_cost[i] for i in chosen) + sum(line_cost[i] for i in kept_lines))
-                         for chosen, kept_lines in steps)
-    parts_per_step = min(parts_per_step, per_step)
+    parts, parts_per_step = _parts(steps, kept, lines, limits.vocabulary)
+    return Plan(tuple(kept), tuple(lines), tuple(parts), parts_per_step, per_step, tuple(dropped),
+                _fingerprint(kept, lines, recipe, seed))
+
+
+def _parts(steps: list[tuple[list[int], list[int]]], kept: list[Pair], lines: list[Line],
+           vocabulary: int) -> tuple[list[Part], int]:
+    """Every step cut into the same number of parts, as many as the dearest step needs."""
+    pair_cost = [_cost(_pair_rows(p), vocabulary) for p in kept]
+    line_cost = [_cost([(1, len(line) - 1)], vocabulary) for line in lines]
+    count = max(math.ceil(sum(pair_cost[i] for i in pairs) + sum(line_cost[i] for i in some)) for pairs, some in steps)
+    count = min(count, len(steps[0][0]))
     parts: list[Part] = []
-    for chosen, kept_lines in steps:
-        weight = sum(kept[i].weight for i in chosen)
-        tokens = sum(len(lines[i]) - 1 for i in kept_lines)
-        for some, some_lines in zip(_spread(chosen, pair_cost, parts_per_step), _spread(kept_lines, line_cost, parts_per_step), strict=True):
-            parts.append(Part(len(parts), some, some_lines, weight, tokens))
-    return Plan(tuple(kept), tuple(lines), tuple(parts), parts_per_step, per_step, tuple(dropped), _fingerprint(kept, lines, recipe, seed))
+    for step_pairs, step_lines in steps:
+        weight = sum(kept[i].weight for i in step_pairs)
+        tokens = sum(len(lines[i]) - 1 for i in step_lines)
+        for pairs, some in zip(_spread(step_pairs, pair_cost, count), _spread(step_lines, line_cost, count), strict=True):
+            parts.append(Part(len(parts), pairs, some, weight, tokens))
+    return parts, count
 
 
 def _usable_pairs(pairs: Sequence[Pair], longest: int, vocabulary: int) -> tuple[list[Pair], list[Dropped]]:
@@ -97,7 +105,7 @@ def _usable_pairs(pairs: Sequence[Pair], longest: int, vocabulary: int) -> tuple
     dropped: list[Dropped] = []
     for pair in pairs:
         _check(pair, vocabulary)
-        length = max(len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids)), 0)
+        length = len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
         if not pair.prompt_ids:
             reason = "the prompt has no token"
         elif not pair.chosen_ids or not pair.rejected_ids:
@@ -136,7 +144,8 @@ def _usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int
         elif len(line) > longest:
             dropped.append(Dropped(f"replay {number}", f"it is longer than {longest} tokens"))
         elif not all(0 <= token < vocabulary for token in line):
-            raise BadPair(f"Replay line {number} has a token outside the model's 0 to {vocabulary - 1}; was it tokenized for another model?")
+            raise BadPair(f"Replay line {number} has a token outside the model's 0 to {vocabulary - 1}; "
+                          "was it tokenized for another model?")
         else:
             kept.append(line)
     return kept, dropped
@@ -147,7 +156,8 @@ def _stream(digests: Sequence[str], count: int, salt: str) -> list[int]:
     places: list[int] = []
     passed = 0
     while digests and len(places) < count:
-        places += sorted(range(len(digests)), key=lambda i: (hashlib.sha256(f"{salt}:{passed}:{digests[i]}".encode()).digest(), i))
+        drawn = [hashlib.sha256(f"{salt}:{passed}:{digest}".encode()).digest() for digest in digests]
+        places += sorted(range(len(digests)), key=lambda i: (drawn[i], i))
         passed += 1
     return places[:count]
 
@@ -162,7 +172,7 @@ def _cost(rows: list[tuple[int, int]], vocabulary: int) -> float:
 
 
 def _spread(places: Sequence[int], cost: Sequence[float], bins: int) -> list[tuple[int, ...]]:
-    """Places in `bins` parts of about equal cost: the dearest first, each into the cheapest part so far; every part in content order."""
+    """Places in `bins` parts of about equal cost: the dearest first, each into the cheapest part so far. Parts are in content order."""
     parts: list[list[int]] = [[] for _ in range(bins)]
     load = [0.0] * bins
     for place in sorted(places, key=lambda i: (-cost[i], i)):

@@ -77,7 +77,8 @@ class Recipe:
         """Refuses values that cannot work; a list of targets (as read from JSON) becomes a tuple."""
         if not isinstance(self.targets, str):
             object.__setattr__(self, "targets", tuple(self.targets))
-        at_least = {"rank": 1, "steps": 1, "pairs_per_step": 1, "max_tokens": 2, "checkpoint_every": 1, "warmup": 0, "replay_per_step": 0}
+        at_least = {"rank": 1, "steps": 1, "pairs_per_step": 1, "max_tokens": 2, "checkpoint_every": 1, "warmup": 0,
+                    "replay_per_step": 0}
         for name, least in at_least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:

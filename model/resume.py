@@ -1,7 +1,7 @@
 """Checkpoints of a correction run that survive a kill at any moment.
 
-The Trainer's own are not atomic: a truncated file raises, and a missing optimizer file resumes silently to another adapter. Here a
-checkpoint is written aside, listed with the hash of every file, and only then put in its place. Knows nothing of torch.
+The Trainer's own are not atomic: a truncated file raises, and a missing optimizer file resumes silently to another adapter. Here
+a checkpoint is written aside, listed with the hash of every file, and only then put in its place. Knows nothing of torch.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         owner = folder / "run.sha256"
         if owner.exists() and owner.read_text() != run:
-            raise ForeignFolder(f"{folder} holds the checkpoints of another run ({owner.read_text()[:12]}, this one is {run[:12]}: other "
-                                "pairs, recipe, seed or model); give an empty folder, or delete this one.")
+            raise ForeignFolder(f"{folder} holds the checkpoints of another run ({owner.read_text()[:12]}, this one is {run[:12]}: "
+                                "other pairs, recipe, seed or model); give an empty folder, or delete this one.")
         if not owner.exists():
             written = folder / "run.sha256.writing"
             written.write_text(run)
@@ -54,7 +54,7 @@ class Checkpoints:
         shutil.rmtree(self.aside, ignore_errors=True)
 
     def keep(self, written: Path, step: int) -> Path:
-        """Lists the files of `written`, syncs them, moves it into place and removes all but the newest few. Returns the new place."""
+        """Lists the files of `written`, syncs them, moves it into place, removes all but the newest few. Returns the new place."""
         files = {path.name: file_sha256(path) for path in sorted(written.iterdir())}
         manifest = written / MANIFEST
         manifest.write_text(json.dumps({"run": self.run, "step": step, "files": files}, indent=1))

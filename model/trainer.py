@@ -4,6 +4,7 @@ What is computed in which step comes from a Plan; the Trainer brings optimiser, 
 order of events. Imported when a correction starts, since it brings PEFT along (seconds). Knows nothing of the store.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -52,19 +53,20 @@ def alone(numbers: list[int]) -> dict[str, int]:
 class CorrectionTrainer(Trainer):  # type: ignore[misc]
     """Trains the model's adapter on the plan's parts, one after the other."""
 
-    def __init__(self, model: Any, args: TrainingArguments, *, plan: Plan, reference: Sequence[Sequence[float]], layout: LayoutName,
-                 recipe: Recipe, seed: int, checkpoints: Checkpoints, on_step: Callable[[StepMetrics], None],
-                 should_stop: Callable[[], bool]) -> None:
+    def __init__(self, model: Any, args: TrainingArguments, *, plan: Plan, reference: Sequence[Sequence[float]],
+                 layout: LayoutName, recipe: Recipe, seed: int, checkpoints: Checkpoints,
+                 on_step: Callable[[StepMetrics], None], should_stop: Callable[[], bool]) -> None:
         """`reference` holds (chosen, rejected) log-probabilities under the reference, by place in plan.pairs."""
         self.plan, self.reference, self.layout, self.recipe, self.seed = plan, reference, layout, recipe, seed
         self.checkpoints, self.on_step = checkpoints, on_step
         self.sums = dict.fromkeys(("preference", "replay", "margin", "right", "chosen", "rejected"), 0.0)
         self.watch = Watch(should_stop)
-        super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone, callbacks=[self.watch])
+        super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone,
+                         callbacks=[self.watch])
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = True  # parts are divided by the step's sums
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,  # noqa: ARG002
                      num_items_in_batch: Tensor | int | None = None) -> Tensor:  # noqa: ARG002
         """The part's share of the step's loss; adds its figures to the step's."""
         part = self.plan.parts[inputs["part"]]
@@ -90,13 +92,12 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
     def _preference(self, part: Part, logps: Tensor) -> Tensor:
         """The part's preference loss from (B, 2) log-probabilities of chosen and rejected."""
         pairs = [self.plan.pairs[i] for i in part.pairs]
-        like = {"dtype": logps.dtype, "device": logps.device}
-        reference = torch.tensor([self.reference[i] for i in part.pairs], **like)  # (B, 2)
-        weight = torch.tensor([p.weight for p in pairs], **like)  # (B,)
+        reference = logps.new_tensor([self.reference[i] for i in part.pairs])  # (B, 2)
+        weight = logps.new_tensor([p.weight for p in pairs])  # (B,)
         chosen, rejected = logps.unbind(1)  # (B,), (B,)
         ref_chosen, ref_rejected = reference.unbind(1)
         loss = losses.dpo_loss(chosen, rejected, ref_chosen, ref_rejected, beta=self.recipe.beta,
-                               soft_label=torch.tensor([p.soft_label for p in pairs], **like), weight=weight,
+                               soft_label=logps.new_tensor([p.soft_label for p in pairs]), weight=weight,
                                total_weight=part.total_weight)
         with torch.no_grad():
             share = weight / part.total_weight  # (B,)
@@ -108,24 +109,26 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Reports a finished step, and keeps its figures in the state that checkpoints hold. The Trainer's summary at the end is left out."""
+        """Reports a finished step and keeps its figures in the state that checkpoints hold; the summary at the end is left out."""
         if "grad_norm" not in logs:
             return
         if not math.isfinite(logs["grad_norm"]):
             raise NotFinite(self._advice(f"the gradient's norm is {logs['grad_norm']}"))
         sums, self.sums = self.sums, dict.fromkeys(self.sums, 0.0)
+        seconds = max(time.perf_counter() - self.watch.began, 1e-9)
         metrics = StepMetrics(
             step=self.state.global_step, steps=self.recipe.steps,
             loss=self.recipe.preference_weight * sums["preference"] + self.recipe.replay_weight * sums["replay"],
             preference_loss=sums["preference"], replay_loss=sums["replay"], margin=sums["margin"], accuracy=sums["right"],
             chosen_change=sums["chosen"], rejected_change=sums["rejected"], grad_norm=logs["grad_norm"],
-            learning_rate=logs["learning_rate"], pairs_per_second=self.plan.pairs_per_step / max(time.perf_counter() - self.watch.began, 1e-9))
+            learning_rate=logs["learning_rate"], pairs_per_second=self.plan.pairs_per_step / seconds)
         super().log({**logs, **metrics.__dict__}, start_time)
         self.on_step(metrics)
 
     def _advice(self, what: str) -> str:
-        return (f"Step {self.state.global_step + 1} of {self.recipe.steps}: {what}. The current model is untouched. Lower the learning rate "
-                f"({self.recipe.learning_rate:g}) or raise the warm-up ({self.recipe.warmup} steps), then correct again.")
+        return (f"Correction stopped near step {self.state.global_step + 1} of {self.recipe.steps}: {what}. The current model is "
+                f"untouched. Lower learning_rate ({self.recipe.learning_rate:g}) or raise warmup ({self.recipe.warmup} steps), then "
+                "run 'flagback correct' again.")
 
     @property
     def figures(self) -> tuple[StepMetrics, ...]:
@@ -180,12 +183,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
 
 def save_adapter(model: Any, place: Path) -> None:
-    """Writes adapter_config.json and adapter_model.safetensors: equal adapters give equal bytes, and no path of this machine is in them."""
-    import json
-
+    """Writes adapter_config.json and adapter_model.safetensors: equal adapters give equal bytes, without a path of this machine."""
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    save_file({name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}, place / WEIGHTS, metadata={"format": "pt"})
-    config = {name: sorted(value) if isinstance(value, (set, frozenset)) else value for name, value in model.peft_config["default"].to_dict().items()}
+    weights = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
+    save_file(weights, place / WEIGHTS, metadata={"format": "pt"})
+    settings = model.peft_config["default"].to_dict()
+    config = {name: sorted(value) if isinstance(value, (set, frozenset)) else value for name, value in settings.items()}
     config |= {"base_model_name_or_path": None, "inference_mode": True}
     (place / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True, default=str))
     (place / WEIGHTS).chmod(0o644)

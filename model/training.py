@@ -1,7 +1,9 @@
-"""Corrects a model: a LoRA adapter fine-tuned on preference pairs by DPO, with a neutral replay term. The model given stays as it was.
+"""Corrects a model: a LoRA adapter fine-tuned on preference pairs by DPO, with a neutral replay term.
+
+The model given stays as it is.
 
 Same pairs, replay, recipe, seed and model on the same build, device kind and threads: the same adapter, byte for byte, in whatever
-order the lists come and however often the run is killed and started again. Knows nothing of the store, of text or of who reviewed what.
+order the lists come and however often the run is killed and started again. Knows nothing of the store, of text or of reviewers.
 """
 
 import hashlib
@@ -17,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from flagback.model.checkpoint import context_length
 from flagback.model.layout import Choice, Tree, choose_layout, flat_model, sequence_logps, tree_logps, vocabulary_size
 from flagback.model.plan import Limits, Plan, make_plan, seed_of
 from flagback.model.recipe import (
@@ -34,8 +37,8 @@ from flagback.model.recipe import (
 )
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
 
-__all__ = ["BadPair", "BadRecipe", "Dropped", "ForeignFolder", "NoPairs", "NotFinite", "Pair", "Recipe", "StepMetrics", "Stopped", "Trained",
-           "correct", "sequence_logps"]
+__all__ = ["BadPair", "BadRecipe", "Dropped", "ForeignFolder", "NoPairs", "NotFinite", "Pair", "Recipe", "StepMetrics", "Stopped",
+           "Trained", "correct", "sequence_logps"]
 
 REFERENCE = "reference.safetensors"
 
@@ -48,17 +51,18 @@ class HasModel(Protocol):
         """A causal language model of transformers, in float32."""
 
 
-def correct(loaded: HasModel, pairs: Sequence[Pair], *, replay: Sequence[Sequence[int]] = (), recipe: Recipe, seed: int, folder: Path,
-            on_step: Callable[[StepMetrics], None] = lambda _: None, should_stop: Callable[[], bool] = lambda: False) -> Trained:
+def correct(loaded: HasModel, pairs: Sequence[Pair], *, replay: Sequence[Sequence[int]] = (), recipe: Recipe, seed: int,
+            folder: Path, on_step: Callable[[StepMetrics], None] = lambda _: None,
+            should_stop: Callable[[], bool] = lambda: False) -> Trained:
     """Trains an adapter for `loaded`; the reference is the model as it is given (earlier adapters merged).
 
-    `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call goes on
-    from what is there. `should_stop` is asked after every step. `on_step` may be told a step again after a kill.
+    `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call
+    goes on from what is there. `should_stop` is asked after every step. `on_step` may be told a step again after a kill.
     Raises NoPairs, BadPair, BadRecipe, ForeignFolder, NotFinite, Stopped; the model is untouched in every case.
     """
     model = loaded.model
-    context = getattr(model.config, "max_position_embeddings", None)
-    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=Limits(vocabulary_size(model), context))
+    limits = Limits(vocabulary_size(model), context_length(model.config))
+    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=limits)
     checkpoints = Checkpoints(folder, hashlib.sha256(f"{plan.fingerprint}:{weights_fingerprint(model)}".encode()).hexdigest())
     if should_stop():
         raise Stopped("Stopped before the first step.")
@@ -90,8 +94,8 @@ def reference_logps(model: Any, trees: Sequence[Tree], choice: Choice, checkpoin
     return found
 
 
-def _train(model: Any, plan: Plan, reference: list[list[float]], choice: Choice, checkpoints: Checkpoints, recipe: Recipe, seed: int,
-           on_step: Callable[[StepMetrics], None], should_stop: Callable[[], bool]) -> Trained:
+def _train(model: Any, plan: Plan, reference: list[list[float]], choice: Choice, checkpoints: Checkpoints, recipe: Recipe,
+           seed: int, on_step: Callable[[StepMetrics], None], should_stop: Callable[[], bool]) -> Trained:
     from flagback.model.trainer import WEIGHTS, CorrectionTrainer, save_adapter
 
     start = checkpoints.newest()
@@ -101,11 +105,11 @@ def _train(model: Any, plan: Plan, reference: list[list[float]], choice: Choice,
     try:
         with flat_model(model, choice.layout):
             trainer = CorrectionTrainer(
-                adapted, _arguments(recipe, plan, seed, checkpoints.folder, model), plan=plan, reference=reference, layout=choice.layout,
-                recipe=recipe, seed=seed, checkpoints=checkpoints, on_step=on_step, should_stop=should_stop)
+                adapted, _arguments(recipe, plan, seed, checkpoints.folder, model), plan=plan, reference=reference,
+                layout=choice.layout, recipe=recipe, seed=seed, checkpoints=checkpoints, on_step=on_step, should_stop=should_stop)
             trainer.train(resume_from_checkpoint=str(start.path) if start else None)
         if trainer.watch.stopped:
-            raise Stopped(f"Stopped after step {trainer.state.global_step} of {recipe.steps}; start it again to go on from there.")
+            raise Stopped(f"Stopped after step {trainer.state.global_step} of {recipe.steps}; starting it again goes on there.")
         adapter = checkpoints.folder / "adapter"
         write_folder(adapter, lambda place: save_adapter(adapted, place))
         checkpoints.clear_aside()
@@ -133,8 +137,8 @@ def with_adapter(model: Any, recipe: Recipe) -> Any:
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             adapted = get_peft_model(model, config)
     except ValueError as error:
-        raise BadRecipe(f"targets is {recipe.targets!r}; names of this model's linear modules or \"all-linear\" were expected ({error}).") \
-            from error
+        raise BadRecipe(f"targets is {recipe.targets!r}; \"all-linear\" or names of this model's linear modules were expected "
+                        f"({error}).") from error
     adapted.peft_config["default"].base_model_name_or_path = None
     return adapted
 
@@ -144,7 +148,8 @@ def _arguments(recipe: Recipe, plan: Plan, seed: int, folder: Path, model: Any) 
 
     schedules = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
     return TrainingArguments(
-        output_dir=str(folder), max_steps=recipe.steps, per_device_train_batch_size=1, gradient_accumulation_steps=plan.parts_per_step,
+        output_dir=str(folder), max_steps=recipe.steps, per_device_train_batch_size=1,
+        gradient_accumulation_steps=plan.parts_per_step,
         learning_rate=recipe.learning_rate, lr_scheduler_type=schedules[recipe.schedule], warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm, optim="adamw_torch", seed=seed % 2**32,
         train_sampling_strategy="sequential", remove_unused_columns=False, dataloader_pin_memory=False,
@@ -159,9 +164,10 @@ def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int)
     import transformers
 
     weight = next(iter(model.parameters()))
+    kind = weight.device.type
+    name = torch.cuda.get_device_name(weight.device) if kind == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__,
-            "accelerate": accelerate.__version__, "device": weight.device.type,
-            "device_name": torch.cuda.get_device_name(weight.device) if weight.device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
+            "accelerate": accelerate.__version__, "device": kind, "device_name": name,
             "dtype": str(weight.dtype).removeprefix("torch."), "threads": torch.get_num_threads(), "world_size": 1,
             "layout": choice.layout, "layout_reason": choice.reason, "parts_per_step": plan.parts_per_step,
             "pairs": len(plan.pairs), "dropped": len(plan.dropped), "trained_parameters": trained_parameters}
@@ -172,7 +178,8 @@ def weights_fingerprint(model: Any) -> str:
     marks = hashlib.sha256()
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            marks.update(f"{name} {tuple(weight.shape)} {weight.double().sum().item()!r} {weight.double().abs().sum().item()!r};".encode())
+            sums = weight.double().sum().item(), weight.double().abs().sum().item()
+            marks.update(f"{name} {tuple(weight.shape)} {sums!r};".encode())
     return marks.hexdigest()
 
 
