@@ -1,0 +1,100 @@
+"""Data: bring prompts, pairs and reference texts in; take reviews and pairs out, ready for pandas, `datasets` and TRL."""
+
+import io
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from flagback.review_app.installation import Installation
+from flagback.review_app.screens import look
+from flagback.storage.card import Format
+from flagback.storage.export import ExportRefused, export_pairs, export_reviews
+from flagback.storage.importing import ImportReport, import_preferences, import_prompts, import_texts
+from flagback.storage.reading import BadImport
+from flagback.storage.records import Account, now
+
+
+def show(installation: Installation, account: Account) -> None:
+    """Draws the page."""
+    look.heading("Data", "Files are taken whole or not at all; what leaves carries pseudonyms, never names.")
+    bring, take = st.tabs(["Bring in", "Take out"])
+    with bring:
+        _bring(installation, account)
+    with take:
+        _take(installation)
+
+
+def _bring(installation: Installation, account: Account) -> None:
+    kinds = {
+        "Prompts": "CSV or JSONL with a column `prompt` (or `messages`), or the BOLD layout; lang, groups, topic, source if known.",
+        "Preference pairs": "CSV or JSONL with `prompt`, `chosen`, `rejected`, TRL's conversational form, or the hh-rlhf layout.",
+        "Perplexity texts": "One text a line, or JSONL with `text`: ordinary writing that a correction must not spoil.",
+        "Replay texts": "One text a line, or JSONL with `text`: neutral lines that anchor training; never perplexity texts.",
+    }
+    kind = st.radio("What is it?", list(kinds), captions=list(kinds.values()))
+    name = "" if kind == "Prompts" else st.text_input("Name it", placeholder="neutral")
+    file = st.file_uploader("File", type=["csv", "jsonl", "json", "txt", "gz", "parquet"])
+    if st.button("Bring it in", type="primary", disabled=file is None or (kind != "Prompts" and not name)):
+        assert file is not None
+        with tempfile.TemporaryDirectory() as folder, st.spinner("Reading…"):
+            path = Path(folder) / Path(file.name).name
+            path.write_bytes(file.getbuffer())
+            _import(installation, account, kind, path, name)
+
+
+def _import(installation: Installation, account: Account, kind: str, path: Path, name: str) -> None:
+    act: dict[str, Callable[[], ImportReport]] = {
+        "Prompts": lambda: import_prompts(installation.store, path, by=account.login, now=now()),
+        "Preference pairs": lambda: import_preferences(installation.store, path, name=name, by=account.login, now=now()),
+        "Perplexity texts": lambda: import_texts(
+            installation.store, path, purpose="perplexity", name=name, by=account.login, now=now()
+        ),
+        "Replay texts": lambda: import_texts(installation.store, path, purpose="replay", name=name, by=account.login, now=now()),
+    }
+    try:
+        report = act[kind]()
+    except (BadImport, ValueError) as error:
+        st.error(f"{error} Nothing was stored.")
+        return
+    skipped = "".join(f" {count} left out: {reason}." for reason, count in report.skipped.items())
+    st.success(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}")
+
+
+def _take(installation: Installation) -> None:
+    what = st.radio("What?", ["Reviews", "Preference pairs of the newest set"], horizontal=True)
+    formats: list[Format] = ["parquet", "jsonl", "csv"]
+    file_format = st.radio("Format", formats, horizontal=True)
+    conversational = what != "Reviews" and st.toggle("Conversational (lists of messages)", help="TRL reads both forms.")
+    if st.button("Prepare the download", type="primary"):
+        with tempfile.TemporaryDirectory() as folder, st.spinner("Writing…"):
+            place = Path(folder) / "export"
+            try:
+                report: Any = (
+                    export_reviews(installation.store, place, format=file_format)
+                    if what == "Reviews"
+                    else export_pairs(installation.store, place, format=file_format, conversational=bool(conversational))
+                )
+            except ExportRefused as error:
+                st.info(str(error))
+                return
+            st.session_state["flagback_download"] = (_zipped(place), report.what, sum(report.rows.values()))
+    if "flagback_download" in st.session_state:
+        data, name, count = st.session_state["flagback_download"]
+        st.download_button(
+            f"Download {count} {name} ({len(data) / 1024:,.0f} KB)", data, file_name=f"flagback-{name}.zip", mime="application/zip"
+        )
+
+
+def _zipped(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                with archive.open(str(path.relative_to(folder)), "w") as target, path.open("rb") as source:
+                    shutil.copyfileobj(source, target)
+    return buffer.getvalue()
