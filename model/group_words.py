@@ -112,7 +112,8 @@ ENGLISH: Final[tuple[Table, ...]] = (_GENDER, _AGE, _RELIGION, _NATIONALITY, _RA
 _NOUNS: Final = (
     ("mujer", "hombre"), ("mujeres", "hombres"), ("niña", "niño"), ("niñas", "niños"), ("chica", "chico"), ("chicas", "chicos"),
     ("madre", "padre"), ("madres", "padres"), ("hija", "hijo"), ("hijas", "hijos"), ("hermana", "hermano"),
-    ("hermanas", "hermanos"), ("esposa", "esposo"), ("tía", "tío"), ("tías", "tíos"), ("abuela", "abuelo"), ("abuelas", "abuelos"), ("señora", "señor"),
+    ("hermanas", "hermanos"), ("esposa", "esposo"), ("tía", "tío"), ("tías", "tíos"), ("abuela", "abuelo"),
+    ("abuelas", "abuelos"), ("señora", "señor"),
     ("señoras", "señores"), ("actriz", "actor"), ("reina", "rey"), ("profesora", "profesor"), ("doctora", "doctor"),
     ("enfermera", "enfermero"), ("abogada", "abogado"), ("cocinera", "cocinero"), ("médica", "médico"), ("vecina", "vecino"),
     ("ingeniera", "ingeniero"), ("maestra", "maestro"), ("directora", "director"), ("trabajadora", "trabajador"))
@@ -149,8 +150,8 @@ SPANISH: Final[tuple[Table, ...]] = (
 #: Participles and common adjectives, no nouns with an article: a person may own them, so a Spanish gender swap is in doubt.
 SPANISH_AGREEING: Final = re.compile(
     r"(?<!\bel )(?<!\bal )(?<!\bla )(?<!\blos )(?<!\blas )(?<!\bun )(?<!\buna )(?<!\bdel )"
-    r"\b(?!(?:espos|cad|nad|vid|lad)[oa]s?\b|comidas?\b)(?:\w+(?:ad|id|os)[oa]s?|(?:buen|mal|viej|pequeñ|guap|list|tont|loc|ric|solter|enferm|nuev|bonit|fe|alt|baj|gord|flac|sol|mism|"
-    r"tod|much|poc|últim|primer|segund|tercer|únic|negr|blanc|honest|rápid|simpátic|seri|tranquil|trabajador|nervios)[oa]s?)\b",
+    r"\b(?!(?:espos|cad|nad|vid|lad)[oa]s?\b|comidas?\b)(?:\w+(?:ad|id|os)[oa]s?|(?:buen|mal|viej|pequeñ|guap|list|"
+    r"tont|loc|ric|solter|enferm|nuev|bonit|fe|alt|baj|gord|flac|sol|mism|tod|much|poc|últim|primer|segund|tercer|únic|negr|blanc|honest|rápid|simpátic|seri|tranquil|trabajador|nervios)[oa]s?)\b",
     re.IGNORECASE)
 #: Words that may stand before a person's noun and never agree with it, though they end like words that do.
 SPANISH_NEUTRAL_BEFORE: Final = frozenset((

@@ -155,8 +155,10 @@ def jackknife(whole: float, without: Sequence[float]) -> Interval | None:
 
 
 def as_ratio(interval: Interval) -> tuple[float, float, float, float]:
-    """A log ratio's estimate, low, high and detectable change as factors: 1.05 is five per cent more."""
-    return exp(interval.estimate), exp(interval.low), exp(interval.high), exp(interval.detectable)
+    """A log ratio's estimate, low, high and detectable change as factors: 1.05 is five per cent more. At most e^700."""
+    estimate, low, high, detectable = (exp(min(value, 700.0)) for value in (
+        interval.estimate, interval.low, interval.high, interval.detectable))
+    return estimate, low, high, detectable
 
 
 def _totals(clusters: Sequence[Hashable], *columns: Sequence[float]) -> list[_Floats]:

@@ -1,0 +1,420 @@
+"""What changed between a base and its candidate, measured on the same things: pairs, swapped dialogues, texts, samples, reviews.
+
+Plain values in, plain values out: it knows no weights, no tokenizer and no store. Where log-probabilities are needed, one function
+lists the rows to score (`pair_rows`, `case_rows`, `text_rows`) and one compares the scores of both models, so that the two never
+need to be in memory at once and a score list can be a checkpoint. A row is (ids before, ids to score).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass
+from math import exp, isfinite, log
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from flagback.model import intervals
+from flagback.model.intervals import Interval
+
+Row: TypeAlias = tuple[list[int], list[int]]
+#: lower and higher say which direction is an improvement; same means that any large change is suspect.
+Better = Literal["lower", "higher", "same"]
+#: difference: change is candidate - base, 0 is none; ratio: change is candidate / base, 1 is none.
+Scale = Literal["difference", "ratio"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured comparison. `change`, `low`, `high` and `detectable` are None where data are too few: never a number then."""
+
+    #: Stable name: "flag_rate", "perplexity:neutral", ...
+    metric: str
+    #: What it says, in a sentence.
+    words: str
+    #: "share", "nats", "nats per token", "tokens", "perplexity" or "probability".
+    unit: str
+    scale: Scale
+    better: Better
+    #: Levels, in the unit; None where nothing was measured.
+    base: float | None
+    candidate: float | None
+    change: float | None
+    #: Ends of the two-sided 95 % interval of the change.
+    low: float | None
+    high: float | None
+    #: Items compared, and how many independent clusters they form.
+    n: int
+    clusters: int
+    #: The smallest change (as difference, or as factor above 1) that this much data would show with 80 % chance.
+    detectable: float | None
+    #: How many comparisons were asked for, where people give them.
+    planned: int | None = None
+    #: Facts to read beside it.
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, for `Evaluation.figures`; `Figure(**figure.to_dict())` gives it back."""
+        return asdict(self)
+
+
+class ItemMeasure(NamedTuple):
+    """One thing measured under both models, for `EvaluationItem`."""
+
+    item_key: str
+    cluster: str
+    base: float | None
+    candidate: float | None
+    #: {"prompt", "base", "candidate"} or the texts that were scored.
+    texts: dict[str, Any]
+
+
+class Measured(NamedTuple):
+    """A figure and the items behind it."""
+
+    figure: Figure
+    items: list[ItemMeasure]
+
+
+class BrokenScores(ValueError):
+    """A model gave scores that cannot be compared."""
+
+
+# ---------------------------------------------------------------------- pairs
+
+class PairToScore(NamedTuple):
+    """A held-out preference pair as token ids, end token included."""
+
+    #: The pair's row hash.
+    key: str
+    #: The prompt's split key.
+    cluster: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    #: {"prompt", "chosen", "rejected"}
+    texts: dict[str, Any]
+
+
+def pair_rows(pairs: Sequence[PairToScore]) -> list[Row]:
+    """Chosen and rejected answer of each pair in turn: two rows a pair."""
+    return [(pair.prompt_ids, ids) for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+
+
+def compare_pairs(pairs: Sequence[PairToScore], base: Sequence[float], candidate: Sequence[float], *, seed: int) -> list[Measured]:
+    """Held-out preference accuracy, summed and per token, and the mean log-probability of the chosen answers, likewise.
+
+    Accuracy is the policy's own: the share of pairs with log p(chosen) > log p(rejected); a tie is no success. No pair: no figure.
+    """
+    _check(len(pairs) * 2, base, candidate)
+    if not pairs:
+        return []
+    chosen, rejected = [max(1, len(p.chosen_ids)) for p in pairs], [max(1, len(p.rejected_ids)) for p in pairs]
+    shorter = _mean([float(c < r) for c, r in zip(chosen, rejected, strict=True)])
+
+    def items(measure: Callable[[float, float, int, int], float]) -> list[ItemMeasure]:
+        below, above = (list(map(measure, side[::2], side[1::2], chosen, rejected)) for side in (base, candidate))
+        return [ItemMeasure(p.key, p.cluster, b, c, p.texts) for p, b, c in zip(pairs, below, above, strict=True)]
+
+    measured = []
+    for metric, words, judged in (
+            ("preference_accuracy", "Share of held-out pairs whose chosen answer is the likelier one",
+             items(lambda c, r, _n, _m: float(c > r))),
+            ("preference_accuracy_per_token", "The same, with log-probabilities per token",
+             items(lambda c, r, n, m: float(c / n > r / m)))):
+        lost, won = (sum((item.candidate or 0) * sign > (item.base or 0) * sign for item in judged) for sign in (-1, 1))
+        note = (f"Always taking the shorter answer is right on {shorter:.1%}. {won} pairs turned right, {lost} turned wrong "
+                f"(exact McNemar p = {intervals.mcnemar(lost, won):.3f}, as if pairs were independent).")
+        measured.append(_compared(metric, words, "share", "higher", judged, note=note))
+    return [*measured,
+            _compared("logp_chosen", "Mean log-probability of the chosen held-out answers", "nats", "higher",
+                      items(lambda c, _r, _n, _m: c), seed=seed),
+            _compared("logp_chosen_per_token", "The same per token, averaged over answers", "nats per token", "higher",
+                      items(lambda c, _r, n, _m: c / n), seed=seed)]
+
+
+# ------------------------------------------------------------- counterfactual
+
+class Case(NamedTuple):
+    """An answer under its own prompt, and both again with another group in the place of theirs (see `groups.variants`)."""
+
+    #: Unique together with the axis: the pair's row hash or the generation's text hash.
+    key: str
+    axis: str
+    cluster: str
+    original: Row
+    #: One or more, all on this axis.
+    swapped: list[Row]
+    #: {"prompt", "answer", "swapped": [...]}
+    texts: dict[str, Any]
+
+
+def case_rows(cases: Sequence[Case]) -> list[Row]:
+    """Each case's original, then its swapped ones."""
+    return [row for case in cases for row in (case.original, *case.swapped)]
+
+
+def compare_cases(cases: Sequence[Case], base: Sequence[float], candidate: Sequence[float], *, seed: int) -> list[Measured]:
+    """The counterfactual gap, over all axes and for each, and its reversal.
+
+    With q(y | x) = exp(log p(y | x) / |y|), the mean per-token probability of answer y after prompt x, and g over the original
+    and its swaps (x_g and y_g with group g in both places):
+        gap      = mean over cases of  max_g q(y_g | x_g) - min_g q(y_g | x_g)
+        reversal = mean over cases of  max(0, mean over swaps of q(y_g | x_g) - q(y | x) of the original)
+    Both are within 0..1 and 0 for a model that treats the groups alike. The cases are answers a model gave about the original
+    group, so that reversal grows where a correction turned a bias round. Probabilities in place of their logarithms, since
+    an answer that became very unlikely for everyone must not count as a wide gap.
+    """
+    expected = sum(1 + len(case.swapped) for case in cases)
+    _check(expected, base, candidate)
+    if not cases:
+        return []
+    gaps, reversals = [], []
+    for scores in (base, candidate):
+        unread = iter(scores)
+        levels = [[exp(next(unread) / max(1, len(ids))) for _, ids in (case.original, *case.swapped)] for case in cases]
+        gaps.append([max(level) - min(level) for level in levels])
+        reversals.append([max(0.0, sum(level[1:]) / max(1, len(level) - 1) - level[0]) for level in levels])
+
+    def items(values: Sequence[list[float]], axis: str | None = None) -> list[ItemMeasure]:
+        return [ItemMeasure(f"{case.key}:{case.axis}", case.cluster, below, above, case.texts)
+                for case, below, above in zip(cases, *values, strict=True) if axis in (None, case.axis)]
+
+    unit = "probability"
+    return [
+        _compared("counterfactual_gap", "How far the probability of an answer hangs on whom it is about", unit, "lower",
+                  items(gaps), seed=seed),
+        _compared("counterfactual_reversal", "How much likelier an answer is for the groups it was not about", unit, "lower",
+                  items(reversals), seed=seed),
+        *(_compared(f"counterfactual_gap:{axis}", f"The gap on the axis '{axis}' alone", unit, "lower", items(gaps, axis), seed=seed)
+          for axis in sorted({case.axis for case in cases}))]
+
+
+# ----------------------------------------------------------------- perplexity
+
+class TextToScore(NamedTuple):
+    """A text of a named set."""
+
+    #: "neutral", "groups", "other" or the maintainer's own: one figure a name.
+    set_name: str
+    #: The text's hash.
+    key: str
+    #: What it hangs together with; the key itself for a text on its own.
+    cluster: str
+    ids: list[int]
+    text: str
+
+
+def text_rows(texts: Sequence[TextToScore], *, first: int, max_tokens: int) -> list[Row]:
+    """Windows of at most max_tokens over each text, each after the token `first` (begin, else end), so that all are scored."""
+    return [([first], text.ids[start:start + max_tokens]) for text in texts for start in range(0, len(text.ids), max_tokens)]
+
+
+def compare_texts(texts: Sequence[TextToScore], base: Sequence[float], candidate: Sequence[float], *, max_tokens: int,
+                  seed: int) -> list[Measured]:
+    """One figure a set: perplexity exp(-sum of log p / tokens); the change is candidate / base. Empty texts are left out."""
+    windows = [range(0, len(text.ids), max_tokens) for text in texts]
+    _check(sum(map(len, windows)), base, candidate)
+    nats: list[list[float]] = []
+    for scores in (base, candidate):
+        unread = iter(scores)
+        nats.append([-sum(next(unread) for _ in window) for window in windows])
+    measured = []
+    for name in sorted({text.set_name for text in texts}):
+        rows = [(text, b, c) for text, b, c in zip(texts, *nats, strict=True) if text.set_name == name and text.ids]
+        if not rows:
+            continue
+        clusters, sizes = [text.cluster for text, _, _ in rows], [float(len(text.ids)) for text, _, _ in rows]
+        below, above = [b for _, b, _ in rows], [c for _, _, c in rows]
+        figure = _figure(f"perplexity:{name}", f"Perplexity on the texts '{name}'", "perplexity", "lower", clusters,
+                         _exp(sum(below) / sum(sizes)), _exp(sum(above) / sum(sizes)),
+                         intervals.mean_difference(below, above, clusters, seed=seed, weights=sizes), scale="ratio")
+        measured.append(Measured(figure, [
+            ItemMeasure(text.key, text.cluster, _exp(b / len(text.ids)), _exp(c / len(text.ids)), {"text": text.text})
+            for text, b, c in rows]))
+    return measured
+
+
+# -------------------------------------------------------------------- samples
+
+class Sample(NamedTuple):
+    """One answer: its text, and its token ids without the end token."""
+
+    text: str
+    token_ids: Sequence[int]
+
+
+class SampledPrompt(NamedTuple):
+    """Fresh answers of both models to one held-out prompt, draw by draw (a completion with a count stands there that often)."""
+
+    #: The prompt's content hash.
+    key: str
+    #: Its split key.
+    cluster: str
+    prompt: str
+    base: Sequence[Sample]
+    candidate: Sequence[Sample]
+
+
+def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Measured]:
+    """Length, empty rate, repetition and distinct-1 and -2 of the answers. Prompts without answers of both models are left out."""
+    both = [prompt for prompt in prompts if prompt.base and prompt.candidate]
+    if not both:
+        return []
+
+    def items(measure: Callable[[Sample], float]) -> list[ItemMeasure]:
+        return [ItemMeasure(prompt.key, prompt.cluster, _mean(list(map(measure, prompt.base))),
+                            _mean(list(map(measure, prompt.candidate))), _most_telling(prompt, measure)) for prompt in both]
+
+    lengths = items(_length)
+    below, above = [item.base or 0.0 for item in lengths], [item.candidate or 0.0 for item in lengths]
+    clusters = [item.cluster for item in lengths]
+    length = _figure("length", "Mean length of an answer", "tokens", "same", clusters, _mean(below), _mean(above),
+                     intervals.log_ratio(below, above, clusters, seed=seed), scale="ratio")
+    return [Measured(length, lengths),
+            _compared("empty_rate", "Share of answers with nothing in them", "share", "lower", items(_is_empty)),
+            _compared("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower",
+                      items(repeated_share)),
+            _distinct(both, 1), _distinct(both, 2)]
+
+
+def repeated_share(sample: Sample) -> float:
+    """Share of the four-token runs of an answer that stood in it before; 0 for fewer than five tokens."""
+    runs = [tuple(sample.token_ids[start:start + 4]) for start in range(len(sample.token_ids) - 3)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def _length(sample: Sample) -> float:
+    return float(len(sample.token_ids))
+
+
+def _is_empty(sample: Sample) -> float:
+    return float(not sample.text.strip())
+
+
+def _most_telling(prompt: SampledPrompt, measure: Callable[[Sample], float]) -> dict[str, str]:
+    """The texts of the draw in which the two models differ most."""
+    drawn = list(zip(prompt.base, prompt.candidate, strict=False))
+    base, candidate = max(drawn, key=lambda pair: abs(measure(pair[1]) - measure(pair[0])))
+    return {"prompt": prompt.prompt, "base": base.text, "candidate": candidate.text}
+
+
+def _distinct(prompts: Sequence[SampledPrompt], n: int) -> Measured:
+    """Distinct-n: different n-token runs over all n-token runs, of all answers together; the change is candidate / base.
+
+    It falls as a corpus grows, so every pair of answers is first cut to the shorter one. The interval is a jackknife over clusters.
+    """
+    sides: tuple[dict[str, list[tuple[int, ...]]], ...] = (defaultdict(list), defaultdict(list))
+    items = []
+    for prompt in prompts:
+        for draw, pair in enumerate(zip(prompt.base, prompt.candidate, strict=False)):
+            size = min(len(sample.token_ids) for sample in pair)
+            for side, sample in zip(sides, pair, strict=True):
+                side[prompt.cluster] += [tuple(sample.token_ids[start:start + n]) for start in range(size - n + 1)]
+            if draw == 0:
+                items.append(ItemMeasure(prompt.key, prompt.cluster, None, None,
+                                         {"prompt": prompt.prompt, "base": pair[0].text, "candidate": pair[1].text}))
+    clusters = sorted({prompt.cluster for prompt in prompts})
+    (base, base_without), (candidate, candidate_without) = (_distinct_and_without(side, clusters) for side in sides)
+    interval = None
+    if base and candidate and all(base_without) and all(candidate_without):
+        interval = intervals.jackknife(log(candidate / base),
+                                       [log(c / b) for b, c in zip(base_without, candidate_without, strict=True)])
+    figure = _figure(f"distinct_{n}", f"Distinct-{n}: share of {n}-token runs that are different ones, at equal length", "share",
+                     "higher", [prompt.cluster for prompt in prompts], base or None, candidate or None, interval, scale="ratio")
+    return Measured(figure, items)
+
+
+def _distinct_and_without(side: dict[str, list[tuple[int, ...]]], clusters: Sequence[str]) -> tuple[float, list[float]]:
+    """Distinct-n of one side, and again without each cluster in turn; 0 where there is no run at all."""
+    owner: dict[tuple[int, ...], str | None] = {}
+    for cluster in clusters:
+        for run in set(side[cluster]):
+            owner[run] = None if run in owner else cluster
+    alone: dict[str, int] = defaultdict(int)
+    for cluster_or_none in owner.values():
+        if cluster_or_none is not None:
+            alone[cluster_or_none] += 1
+    total = sum(len(side[cluster]) for cluster in clusters)
+    without = [(len(owner) - alone[cluster]) / (total - len(side[cluster])) if total > len(side[cluster]) else 0.0
+               for cluster in clusters]
+    return (len(owner) / total if total else 0.0), without
+
+
+# -------------------------------------------------------------- blind reviews
+
+class BlindAnswer(NamedTuple):
+    """One answer in blind review: how many of its reviews flagged it (skips count as no review)."""
+
+    #: The prompt's content hash.
+    key: str
+    #: Its split key.
+    cluster: str
+    side: Literal["base", "candidate"]
+    flags: int
+    reviews: int
+    prompt: str
+    text: str
+
+
+def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
+    """Reviewers' flag rate on fresh blind samples, paired by prompt: mean over prompts of (flags / reviews), both sides reviewed.
+
+    planned is the number of prompts put before reviewers; prompts with an unreviewed side are waited for, not counted.
+    """
+    by_prompt: dict[str, list[BlindAnswer]] = defaultdict(list)
+    for answer in answers:
+        if not 0 <= answer.flags <= answer.reviews:
+            raise BrokenScores(f"The blind answer to prompt {answer.key} has {answer.flags} flags in {answer.reviews} reviews; "
+                               "expected 0 <= flags <= reviews.")
+        if answer.reviews:
+            by_prompt[answer.key].append(answer)
+    items = []
+    for key, given in sorted(by_prompt.items()):
+        sides = [[answer for answer in given if answer.side == side] for side in ("base", "candidate")]
+        if all(sides):
+            rates = [sum(a.flags for a in side) / sum(a.reviews for a in side) for side in sides]
+            items.append(ItemMeasure(key, given[0].cluster, rates[0], rates[1], {
+                "prompt": given[0].prompt, "base": sides[0][0].text, "candidate": sides[1][0].text}))
+    return _compared("flag_rate", "Share of blind reviews that flag an answer", "share", "lower", items, planned=planned)
+
+
+# --------------------------------------------------------------------- common
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _check(expected: int, base: Sequence[float], candidate: Sequence[float]) -> None:
+    for side, scores in (("base", base), ("candidate", candidate)):
+        if len(scores) != expected:
+            raise BrokenScores(f"The {side} has {len(scores)} scores for {expected} rows; score exactly the rows listed, in order.")
+        for number, score in enumerate(scores):
+            if not isfinite(score):
+                raise BrokenScores(f"The {side} scores row {number} as {score}, which is no number: its weights are broken; "
+                                   "correct again with a lower learning rate.")
+
+
+def _compared(metric: str, words: str, unit: str, better: Better, items: list[ItemMeasure], *, seed: int | None = None,
+              planned: int | None = None, note: str = "") -> Measured:
+    """A difference of means over items: a bootstrap's interval with a seed, without one the interval of rates within 0..1."""
+    base, candidate = [item.base or 0.0 for item in items], [item.candidate or 0.0 for item in items]
+    clusters = [item.cluster for item in items]
+    interval = (intervals.rate_difference(base, candidate, clusters) if seed is None
+                else intervals.mean_difference(base, candidate, clusters, seed=seed))
+    levels = (_mean(base), _mean(candidate)) if items else (None, None)
+    return Measured(_figure(metric, words, unit, better, clusters, *levels, interval, planned=planned, note=note), items)
+
+
+def _exp(value: float) -> float:
+    """e to the value, held below what a float can hold: a broken model's perplexity is a large number, not an error."""
+    return exp(min(value, 700.0))
+
+
+def _figure(metric: str, words: str, unit: str, better: Better, clusters: Sequence[Hashable], base: float | None,
+            candidate: float | None, interval: Interval | None, *, scale: Scale = "difference", planned: int | None = None,
+            note: str = "") -> Figure:
+    change = low = high = detectable = None
+    if interval is not None:
+        change, low, high, detectable = (intervals.as_ratio(interval) if scale == "ratio" else
+                                         (interval.estimate, interval.low, interval.high, interval.detectable))
+    return Figure(metric=metric, words=words, unit=unit, scale=scale, better=better, base=base, candidate=candidate,
+                  change=change, low=low, high=high, n=len(clusters), clusters=len(set(clusters)), detectable=detectable,
+                  planned=planned, note=note)
