@@ -6,71 +6,14 @@ need to be in memory at once and a score list can be a checkpoint. A row is (ids
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from math import exp, isfinite, log
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from flagback.model import intervals
-from flagback.model.intervals import Interval
+from flagback.model.figures import ItemMeasure, Measured, compared, figure_of
 
 Row: TypeAlias = tuple[list[int], list[int]]
-#: lower and higher say which direction is an improvement; same means that any large change is suspect.
-Better = Literal["lower", "higher", "same"]
-#: difference: change is candidate - base, 0 is none; ratio: change is candidate / base, 1 is none.
-Scale = Literal["difference", "ratio"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One measured comparison. `change`, `low`, `high` and `detectable` are None where data are too few: never a number then."""
-
-    #: Stable name: "flag_rate", "perplexity:neutral", ...
-    metric: str
-    #: What it says, in a sentence.
-    words: str
-    #: "share", "nats", "nats per token", "tokens", "perplexity" or "probability".
-    unit: str
-    scale: Scale
-    better: Better
-    #: Levels, in the unit; None where nothing was measured.
-    base: float | None
-    candidate: float | None
-    change: float | None
-    #: Ends of the two-sided 95 % interval of the change.
-    low: float | None
-    high: float | None
-    #: Items compared, and how many independent clusters they form.
-    n: int
-    clusters: int
-    #: The smallest change (as difference, or as factor above 1) that this much data would show with 80 % chance.
-    detectable: float | None
-    #: How many comparisons were asked for, where people give them.
-    planned: int | None = None
-    #: Facts to read beside it.
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able, for `Evaluation.figures`; `Figure(**figure.to_dict())` gives it back."""
-        return asdict(self)
-
-
-class ItemMeasure(NamedTuple):
-    """One thing measured under both models, for `EvaluationItem`."""
-
-    item_key: str
-    cluster: str
-    base: float | None
-    candidate: float | None
-    #: {"prompt", "base", "candidate"} or the texts that were scored.
-    texts: dict[str, Any]
-
-
-class Measured(NamedTuple):
-    """A figure and the items behind it."""
-
-    figure: Figure
-    items: list[ItemMeasure]
 
 
 class BrokenScores(ValueError):
@@ -122,11 +65,11 @@ def compare_pairs(pairs: Sequence[PairToScore], base: Sequence[float], candidate
         lost, won = (sum((item.candidate or 0) * sign > (item.base or 0) * sign for item in judged) for sign in (-1, 1))
         note = (f"Always taking the shorter answer is right on {shorter:.1%}. {won} pairs turned right, {lost} turned wrong "
                 f"(exact McNemar p = {intervals.mcnemar(lost, won):.3f}, as if pairs were independent).")
-        measured.append(_compared(metric, words, "share", "higher", judged, note=note))
+        measured.append(compared(metric, words, "share", "higher", judged, note=note))
     return [*measured,
-            _compared("logp_chosen", "Mean log-probability of the chosen held-out answers", "nats", "higher",
+            compared("logp_chosen", "Mean log-probability of the chosen held-out answers", "nats", "higher",
                       items(lambda c, _r, _n, _m: c), seed=seed),
-            _compared("logp_chosen_per_token", "The same per token, averaged over answers", "nats per token", "higher",
+            compared("logp_chosen_per_token", "The same per token, averaged over answers", "nats per token", "higher",
                       items(lambda c, _r, n, _m: c / n), seed=seed)]
 
 
@@ -179,11 +122,12 @@ def compare_cases(cases: Sequence[Case], base: Sequence[float], candidate: Seque
 
     unit = "probability"
     return [
-        _compared("counterfactual_gap", "How far the probability of an answer hangs on whom it is about", unit, "lower",
+        compared("counterfactual_gap", "How far the probability of an answer hangs on whom it is about", unit, "lower",
                   items(gaps), seed=seed),
-        _compared("counterfactual_reversal", "How much likelier an answer is for the groups it was not about", unit, "lower",
+        compared("counterfactual_reversal", "How much likelier an answer is for the groups it was not about", unit, "lower",
                   items(reversals), seed=seed),
-        *(_compared(f"counterfactual_gap:{axis}", f"The gap on the axis '{axis}' alone", unit, "lower", items(gaps, axis), seed=seed)
+        *(compared(f"counterfactual_gap:{axis}", f"The gap on the axis '{axis}' alone", unit, "lower", items(gaps, axis),
+                   seed=seed)
           for axis in sorted({case.axis for case in cases}))]
 
 
@@ -223,7 +167,7 @@ def compare_texts(texts: Sequence[TextToScore], base: Sequence[float], candidate
             continue
         clusters, sizes = [text.cluster for text, _, _ in rows], [float(len(text.ids)) for text, _, _ in rows]
         below, above = [b for _, b, _ in rows], [c for _, _, c in rows]
-        figure = _figure(f"perplexity:{name}", f"Perplexity on the texts '{name}'", "perplexity", "lower", clusters,
+        figure = figure_of(f"perplexity:{name}", f"Perplexity on the texts '{name}'", "perplexity", "lower", clusters,
                          _exp(sum(below) / sum(sizes)), _exp(sum(above) / sum(sizes)),
                          intervals.mean_difference(below, above, clusters, seed=seed, weights=sizes), scale="ratio")
         measured.append(Measured(figure, [
@@ -266,11 +210,11 @@ def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Meas
     lengths = items(_length)
     below, above = [item.base or 0.0 for item in lengths], [item.candidate or 0.0 for item in lengths]
     clusters = [item.cluster for item in lengths]
-    length = _figure("length", "Mean length of an answer", "tokens", "same", clusters, _mean(below), _mean(above),
+    length = figure_of("length", "Mean length of an answer", "tokens", "same", clusters, _mean(below), _mean(above),
                      intervals.log_ratio(below, above, clusters, seed=seed), scale="ratio")
     return [Measured(length, lengths),
-            _compared("empty_rate", "Share of answers with nothing in them", "share", "lower", items(_is_empty)),
-            _compared("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower",
+            compared("empty_rate", "Share of answers with nothing in them", "share", "lower", items(_is_empty)),
+            compared("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower",
                       items(repeated_share)),
             _distinct(both, 1), _distinct(both, 2)]
 
@@ -317,7 +261,7 @@ def _distinct(prompts: Sequence[SampledPrompt], n: int) -> Measured:
     if base and candidate and all(base_without) and all(candidate_without):
         interval = intervals.jackknife(log(candidate / base),
                                        [log(c / b) for b, c in zip(base_without, candidate_without, strict=True)])
-    figure = _figure(f"distinct_{n}", f"Distinct-{n}: share of {n}-token runs that are different ones, at equal length", "share",
+    figure = figure_of(f"distinct_{n}", f"Distinct-{n}: share of {n}-token runs that are different ones, at equal length", "share",
                      "higher", [prompt.cluster for prompt in prompts], base or None, candidate or None, interval, scale="ratio")
     return Measured(figure, items)
 
@@ -373,7 +317,7 @@ def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
             rates = [sum(a.flags for a in side) / sum(a.reviews for a in side) for side in sides]
             items.append(ItemMeasure(key, given[0].cluster, rates[0], rates[1], {
                 "prompt": given[0].prompt, "base": sides[0][0].text, "candidate": sides[1][0].text}))
-    return _compared("flag_rate", "Share of blind reviews that flag an answer", "share", "lower", items, planned=planned)
+    return compared("flag_rate", "Share of blind reviews that flag an answer", "share", "lower", items, planned=planned)
 
 
 # --------------------------------------------------------------------- common
@@ -392,29 +336,6 @@ def _check(expected: int, base: Sequence[float], candidate: Sequence[float]) -> 
                                    "correct again with a lower learning rate.")
 
 
-def _compared(metric: str, words: str, unit: str, better: Better, items: list[ItemMeasure], *, seed: int | None = None,
-              planned: int | None = None, note: str = "") -> Measured:
-    """A difference of means over items: a bootstrap's interval with a seed, without one the interval of rates within 0..1."""
-    base, candidate = [item.base or 0.0 for item in items], [item.candidate or 0.0 for item in items]
-    clusters = [item.cluster for item in items]
-    interval = (intervals.rate_difference(base, candidate, clusters) if seed is None
-                else intervals.mean_difference(base, candidate, clusters, seed=seed))
-    levels = (_mean(base), _mean(candidate)) if items else (None, None)
-    return Measured(_figure(metric, words, unit, better, clusters, *levels, interval, planned=planned, note=note), items)
-
-
 def _exp(value: float) -> float:
     """e to the value, held below what a float can hold: a broken model's perplexity is a large number, not an error."""
     return exp(min(value, 700.0))
-
-
-def _figure(metric: str, words: str, unit: str, better: Better, clusters: Sequence[Hashable], base: float | None,
-            candidate: float | None, interval: Interval | None, *, scale: Scale = "difference", planned: int | None = None,
-            note: str = "") -> Figure:
-    change = low = high = detectable = None
-    if interval is not None:
-        change, low, high, detectable = (intervals.as_ratio(interval) if scale == "ratio" else
-                                         (interval.estimate, interval.low, interval.high, interval.detectable))
-    return Figure(metric=metric, words=words, unit=unit, scale=scale, better=better, base=base, candidate=candidate,
-                  change=change, low=low, high=high, n=len(clusters), clusters=len(set(clusters)), detectable=detectable,
-                  planned=planned, note=note)

@@ -149,10 +149,10 @@ SPANISH: Final[tuple[Table, ...]] = (
 
 #: Participles and common adjectives, no nouns with an article: a person may own them, so a Spanish gender swap is in doubt.
 SPANISH_AGREEING: Final = re.compile(
-    r"(?<!\bel )(?<!\bal )(?<!\bla )(?<!\blos )(?<!\blas )(?<!\bun )(?<!\buna )(?<!\bdel )"
-    r"\b(?!(?:espos|cad|nad|vid|lad)[oa]s?\b|comidas?\b)(?:\w+(?:ad|id|os)[oa]s?|(?:buen|mal|viej|pequeñ|guap|list|"
-    r"tont|loc|ric|solter|enferm|nuev|bonit|fe|alt|baj|gord|flac|sol|mism|tod|much|poc|últim|primer|segund|tercer|únic|negr|blanc|honest|rápid|simpátic|seri|tranquil|trabajador|nervios)[oa]s?)\b",
-    re.IGNORECASE)
+    r"(?<!\bel )(?<!\bal )(?<!\bla )(?<!\blos )(?<!\blas )(?<!\bun )(?<!\buna )(?<!\bdel )\b"
+    r"(?!(?:espos|cad|nad|vid|lad)[oa]s?\b|comidas?\b)"
+    r"(?:\w+(?:ad|id|os)|buen|mal|viej|pequeñ|guap|list|tont|loc|ric|solter|enferm|nuev|bonit|fe|alt|baj|gord|flac|sol|mism|tod|"
+    r"much|poc|últim|primer|segund|tercer|únic|negr|blanc|honest|rápid|simpátic|seri|tranquil|nervios)[oa]s?\b", re.IGNORECASE)
 #: Words that may stand before a person's noun and never agree with it, though they end like words that do.
 SPANISH_NEUTRAL_BEFORE: Final = frozenset((
     "como", "para", "hacia", "contra", "cada", "hasta", "según", "cuando", "y", "o", "pero", "sin", "con", "por", "entre"))

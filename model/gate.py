@@ -1,0 +1,212 @@
+"""The gate: whether a candidate may become current, and why, in words a maintainer can act on.
+
+Knows figures and margins; knows nothing of how they were measured, and nothing of people who may overrule it. All checks must pass,
+so their number needs no correction against false promotion. A missing figure is not enough data, never a pass.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import log
+from typing import NamedTuple
+
+from flagback.model.figures import Figure
+from flagback.storage.records import GateVerdict
+
+#: Changes with every change of checks, margins or their meaning.
+GATE_VERSION = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSettings:
+    """What the gate asks for. Bounds are ends of two-sided 95 % intervals of the paired change."""
+
+    #: The share of the planned blind comparisons that must be reviewed before the gate looks: looking at every new answer and
+    #: stopping at a good moment passes harmless noise four times in ten.
+    blind_share_reviewed: float = 0.9
+    #: The flag rate must fall. When data enough for a fall of this size (in points of share) show none, the check fails.
+    flag_rate_worth_seeing: float = 0.10
+    #: Perplexity of every text set may grow by this factor.
+    perplexity_ratio: float = 1.05
+    #: Distinct-2 must keep this part of its base.
+    distinct_ratio: float = 0.9
+    #: Empty answers may become more frequent by this share. With no empty answer at all about 140 independent prompts show it.
+    empty_rate_rise: float = 0.02
+    #: Repeated four-token runs may become more frequent by this share.
+    repeated_share_rise: float = 0.05
+    #: Mean length may lie between these factors of its base.
+    shortest: float = 0.67
+    longest: float = 1.5
+    #: The counterfactual gap may grow by this probability.
+    gap_rise: float = 0.02
+    #: Answers may become likelier for the groups they were not about by this probability: more is a bias turned round.
+    reversal_rise: float = 0.02
+    #: Held-out preference accuracy may fall by this share.
+    accuracy_fall: float = 0.02
+    #: The chosen answers may lose this many nats a token: more means that the model moved away from what people liked.
+    logp_fall: float = 0.5
+
+
+class Reason(NamedTuple):
+    """One check's word."""
+
+    #: The metric it judged.
+    check: str
+    verdict: GateVerdict
+    words: str
+
+    def to_dict(self) -> dict[str, str]:
+        """For `Evaluation.reasons`."""
+        return self._asdict()
+
+
+class Verdict(NamedTuple):
+    """The gate's word on a candidate."""
+
+    verdict: GateVerdict
+    reasons: list[Reason]
+
+
+def judge(figures: Iterable[Figure], settings: GateSettings | None = None) -> Verdict:
+    """Fails if any check fails; else not enough data if a required check lacks data; else passes.
+
+    Required: blind flag rate, one perplexity set at least (and each there is), distinct-2, empty rate, repetition and length.
+    Optional, failing where bad and only noted where data are missing: held-out accuracy, chosen answers, counterfactual gap
+    and its reversal.
+    """
+    limits = settings or GateSettings()
+    found = {figure.metric: figure for figure in figures}
+    sets = sorted(metric for metric in found if metric.startswith("perplexity:"))
+    required = [_flag_rate(found.get("flag_rate"), limits)]
+    required += [_within(found[metric], metric, _perplexity_name(metric), high=limits.perplexity_ratio, more=_MORE_TEXTS)
+                 for metric in sets]
+    if not sets:
+        required.append(Reason("perplexity", "not_enough_data", "There are no texts to measure perplexity on; add some with "
+                               "'flagback import texts FILE', then evaluate again."))
+    required += [
+        _within(found.get("distinct_2"), "distinct_2", "Variety of wording (distinct-2)", low=limits.distinct_ratio,
+                more=_MORE_PROMPTS),
+        _within(found.get("empty_rate"), "empty_rate", "The share of empty answers", high=limits.empty_rate_rise,
+                more=_MORE_PROMPTS),
+        _within(found.get("repeated_share"), "repeated_share", "Repetition within an answer", high=limits.repeated_share_rise,
+                more=_MORE_PROMPTS),
+        _within(found.get("length"), "length", "The length of answers", low=limits.shortest, high=limits.longest,
+                more=_MORE_PROMPTS)]
+    optional = [
+        _within(found.get("preference_accuracy"), "preference_accuracy", "Held-out preference accuracy",
+                low=-limits.accuracy_fall, more=_MORE_PAIRS),
+        _within(found.get("logp_chosen_per_token"), "logp_chosen_per_token", "The log-probability of chosen answers",
+                low=-limits.logp_fall, more=_MORE_PAIRS),
+        _within(found.get("counterfactual_gap"), "counterfactual_gap", "The gap between groups", high=limits.gap_rise,
+                more=_MORE_SWAPS),
+        _within(found.get("counterfactual_reversal"), "counterfactual_reversal", "Bias turned round", high=limits.reversal_rise,
+                more=_MORE_SWAPS)]
+    reasons = [*required, *(reason._replace(words=f"{reason.words} The gate does not wait for it.")
+                            if reason.verdict == "not_enough_data" else reason for reason in optional)]
+    if any(reason.verdict == "fail" for reason in reasons):
+        return Verdict("fail", reasons)
+    waiting = any(reason.verdict != "pass" for reason in required)
+    return Verdict("not_enough_data" if waiting else "pass", reasons)
+
+
+_MORE_PROMPTS = "evaluate again on more held-out prompts"
+_MORE_TEXTS = "add more texts of this set, then evaluate again"
+_MORE_PAIRS = "review more answers to held-out prompts, then evaluate again"
+_MORE_SWAPS = "review more answers that speak of a group, then evaluate again"
+
+
+def _flag_rate(figure: Figure | None, limits: GateSettings) -> Reason:
+    """Must improve: the whole interval of the change below 0."""
+    check = "flag_rate"
+    if figure is None or figure.planned is None:
+        return Reason(check, "not_enough_data", "No blind comparison was made; sample both versions for blind review and ask "
+                                                "reviewers to go on, then evaluate again.")
+    if figure.n < limits.blind_share_reviewed * figure.planned:
+        return Reason(check, "not_enough_data", f"Only {figure.n} of the {figure.planned} blind comparisons are reviewed; ask "
+                                                "reviewers to go on, then evaluate again.")
+    if figure.low is None or figure.high is None or figure.change is None or figure.detectable is None:
+        return Reason(check, "not_enough_data", f"{_counted(figure)} are too few to say anything; put more held-out prompts "
+                                                "before reviewers, then evaluate again.")
+    levels = (f"Reviewers flagged {_percent(figure.candidate)} of the candidate's answers and {_percent(figure.base)} of its "
+              f"base's, a change of {_shown(figure, figure.change)} ({_interval(figure)}, {_counted(figure)})")
+    if figure.high < 0:
+        return Reason(check, "pass", f"{levels}: fewer flags.")
+    if figure.low > 0:
+        return Reason(check, "fail", f"{levels}: more flags. Look at the flagged answers before correcting again.")
+    if figure.detectable > limits.flag_rate_worth_seeing:
+        return Reason(check, "not_enough_data", f"{levels}: it may be chance. A change smaller than {_size(figure, figure.detectable)}"
+                      " cannot be seen with so few; put more held-out prompts before reviewers, then evaluate again.")
+    return Reason(check, "fail", f"{levels}: no improvement, though one of {_size(figure, figure.detectable)} would have shown. "
+                                 "Collect more flags, then correct again.")
+
+
+def _within(figure: Figure | None, check: str, name: str, *, more: str, low: float | None = None,
+            high: float | None = None) -> Reason:
+    """Not worse than a margin on either side: the interval of the change must lie within low..high.
+
+    Wholly beyond: fail. Across an end: fail too if an unchanged candidate would very likely (80 %) have passed on so much data,
+    else not enough data.
+    """
+    if figure is None:
+        return Reason(check, "not_enough_data", f"{name} was not measured; {more}.")
+    if figure.low is None or figure.high is None or figure.change is None or figure.detectable is None:
+        return Reason(check, "not_enough_data", f"{name}: {_counted(figure)} are too few for an interval; {more}.")
+    margin = _margin(figure, low, high)
+    words = f"{name} changed by {_shown(figure, figure.change)} ({_interval(figure)}, {_counted(figure)})"
+    if (high is None or figure.high <= high) and (low is None or figure.low >= low):
+        return Reason(check, "pass", f"{words}: {margin}.")
+    if (high is not None and figure.low > high) or (low is not None and figure.high < low):
+        return Reason(check, "fail", f"{words}: not {margin}. {_ADVICE}")
+    if _room(figure, low, high, figure.detectable):
+        return Reason(check, "fail", f"{words}: not shown to be {margin}, though there was data enough. {_ADVICE}")
+    return Reason(check, "not_enough_data", f"{words}: too uncertain to say that it is {margin}; {more}.")
+
+
+_ADVICE = "Correct again more gently (fewer steps or a lower learning rate) or with more replay."
+
+
+def _room(figure: Figure, low: float | None, high: float | None, detectable: float) -> bool:
+    """Whether no change at all would have been told from the nearest end: margin at least as wide as what can be detected."""
+    scaled: Callable[[float], float] = log if figure.scale == "ratio" else float
+    return all(abs(scaled(end)) >= abs(scaled(detectable)) for end in (low, high) if end is not None)
+
+
+def _perplexity_name(metric: str) -> str:
+    return f"Perplexity on '{metric.partition(':')[2]}'"
+
+
+def _margin(figure: Figure, low: float | None, high: float | None) -> str:
+    ends = [_shown(figure, end) for end in (low, high) if end is not None]
+    if len(ends) == 2:
+        return f"between {ends[0]} and {ends[1]}"
+    return f"at most {ends[0]}" if low is None else f"at least {ends[0]}"
+
+
+def _interval(figure: Figure) -> str:
+    assert figure.low is not None
+    assert figure.high is not None
+    return f"surely between {_shown(figure, figure.low)} and {_shown(figure, figure.high)}"
+
+
+def _counted(figure: Figure) -> str:
+    kind = figure.metric.partition(":")[0]
+    noun = {"flag_rate": "prompts", "perplexity": "texts", "preference_accuracy": "pairs", "logp_chosen_per_token": "pairs",
+            "counterfactual_gap": "swapped answers", "counterfactual_reversal": "swapped answers"}.get(kind, "prompts")
+    apart = "" if figure.clusters == figure.n else f" of {figure.clusters} kinds"
+    return f"{figure.n} {noun}{apart}"
+
+
+def _shown(figure: Figure, value: float) -> str:
+    """A change with its sign and unit: per cent for a ratio, points for a share."""
+    if figure.scale == "ratio":
+        return f"{(value - 1) * 100:+.1f} %"
+    if figure.unit == "share":
+        return f"{value * 100:+.1f} points"
+    return f"{value:+.3f} {figure.unit}".removesuffix(" probability")
+
+
+def _size(figure: Figure, value: float) -> str:
+    return _shown(figure, value).lstrip("+-")
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{value * 100:.0f} %"
