@@ -50,7 +50,8 @@ def draw(installation: Installation) -> None:
         return
     own = [listed for listed in PAGES if account.role in listed.roles]
     if not own:
-        st.info(f"Your role, {account.role}, has no page yet. Ask your maintainer what it is for.")
+        st.info(f"There is no page for your role ({account.role}). Ask whoever made your account.")
+        _sign_out_line(account)
         return
     pages = [st.Page(_shower(listed, installation, account), title=listed.title, url_path=listed.url_path,
                      default=listed is own[0]) for listed in own]

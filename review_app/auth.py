@@ -182,7 +182,7 @@ def _sign_in_page(installation: Installation, onward: str, login: str = "", word
     with installation.store.reading() as session:
         demo = session.exec(select(Account.login).where(col(Account.demo).is_(True), col(Account.disabled).is_(False))
                             .order_by(Account.login)).all()
-    names = " and ".join(f"<b>{html.escape(name)}</b>" for name in demo)
+    names = " or ".join(f"<b>{html.escape(name)}</b>" for name in demo)
     note = (f'<p class="demo"><strong>Demo.</strong> Made to be tried: sign in as {names}. The passwords are in the terminal '
             "that started it.</p>") if demo else ""
     error = f'<p class="error" role="alert" id="error">{html.escape(words)}</p>' if words else ""

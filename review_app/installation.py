@@ -6,6 +6,7 @@ screens' script anew for every click and hands it nothing, so the one installati
 
 from dataclasses import dataclass
 
+from flagback.review_app.home import open_records
 from flagback.review_app.settings import Settings
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Role
@@ -39,11 +40,8 @@ _served: Installation | None = None
 
 
 def open_installation(settings: Settings) -> Installation:
-    """Opens the records of a home. Raises OlderSchema or NewerSchema where they do not fit this Flagback."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    store = Store(settings.records_url)
-    store.check_schema()
-    return Installation(settings, store, settings.pseudonym_key())
+    """Opens the records of a home. Raises NoInstallation, OlderSchema or NewerSchema where they do not fit this Flagback."""
+    return Installation(settings, open_records(settings), settings.pseudonym_key())
 
 
 def serve_from(installation: Installation) -> None:

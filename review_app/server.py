@@ -4,11 +4,9 @@ Knows routes, start and end; knows nothing of what the screens show. Never impor
 """
 
 import asyncio
-import errno
 import logging
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import streamlit as st
@@ -20,6 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from flagback.review_app import auth
 from flagback.review_app.api import build_api
+from flagback.review_app.home import refuse_taken_port
 from flagback.review_app.installation import Installation, open_installation, serve_from
 from flagback.review_app.settings import Settings, streamlit_options
 from flagback.storage import slots
@@ -32,10 +31,6 @@ SWEEP_EVERY = 30.0
 _log = logging.getLogger(__name__)
 
 
-class PortInUse(Exception):
-    """Another program listens where Flagback was told to."""
-
-
 def build_app(settings: Settings) -> st.App:
     """The whole web side of one installation. Raises OlderSchema or NewerSchema where its records do not fit."""
     installation = open_installation(settings)
@@ -46,26 +41,11 @@ def build_app(settings: Settings) -> st.App:
 
 def serve(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM; SIGINT ends quietly. Raises PortInUse before anything is started."""
-    refuse_busy_port(settings.host, settings.port)
+    refuse_taken_port(settings.host, settings.port)
     app = build_app(settings)
     options = streamlit_options() | {"server.address": settings.host, "server.port": settings.port}
     with suppress(KeyboardInterrupt):
         app.run(config=options)
-
-
-def refuse_busy_port(host: str, port: int) -> None:
-    """Raises PortInUse where `host:port` cannot be listened on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(f"Port {port} on {host} is in use by another program; a free one was expected. Run 'flagback "
-                                f"serve --port {port + 1 if port < 65535 else 8502}', or stop the other program.") from None
-            raise PortInUse(f"Cannot listen on {host}:{port} ({error.strerror}); an address of this machine and a port above "
-                            "1023 were expected. Run 'flagback serve --host 127.0.0.1 --port 8501'.") from None
 
 
 def _routes(installation: Installation) -> list[BaseRoute]:
@@ -104,7 +84,7 @@ def _file(address: str, path: Path) -> Route:
     return Route(address, answer, methods=["GET"])
 
 
-def _lifespan(installation: Installation): # type: ignore[no-untyped-def]
+def _lifespan(installation: Installation) -> Callable[[st.App], AbstractAsyncContextManager[None]]:
     """Gives back leases that ran out, as long as the server runs."""
     @asynccontextmanager
     async def living(_app: st.App) -> AsyncIterator[None]:

@@ -111,24 +111,27 @@ class Board {
     this.shell?.remove();
   }
 
+  /** What an earlier page left behind goes first: it counts today, and it can be taken up again. */
   async begin() {
-    this.outbox.deliver();
+    await this.outbox.deliver();
+    await this.refill();
+  }
+
+  /** The reviewer's day so far and last answers, asked for once, before the first item can be answered. */
+  async learn() {
     const midnight = new Date();
     midnight.setHours(0, 0, 0, 0);
     const [day, recent] = await Promise.all([
       ask("GET", `${this.api}/today?since=${encodeURIComponent(midnight.toISOString())}`),
       ask("GET", `${this.api}/recent`),
-      this.refill(),
     ]);
-    if (this.left) return;
-    if (day.status === 200) this.today += day.body.answered;
-    else this.refused(day);
-    if (recent.status === 200) {
-      const before = recent.body.answers.filter(({ answer }) => !this.answered.has(answer.lease_id));
-      this.past.unshift(...before.map(({ shown, answer }) => ({ item: shown, answer, form: formOf(answer, shown.text) })));
-      for (const { answer } of before) this.answered.add(answer.lease_id);
-    }
-    this.sync();
+    if (this.left || day.status !== 200 || recent.status !== 200) return day.status === 200 ? recent : day;
+    const onTheWay = this.outbox.waiting.filter(({ answer }) => answer.verdict !== "skip" && !answer.supersedes_token);
+    this.today = day.body.answered + onTheWay.length;
+    this.past = recent.body.answers.map(({ shown, answer }) => ({ item: shown, answer, form: formOf(answer, shown.text) }));
+    for (const { answer } of this.past) this.answered.add(answer.lease_id);
+    this.learned = true;
+    return day;
   }
 
   // ------------------------------------------------------------------ items
@@ -139,13 +142,15 @@ class Board {
     this.refilling = true;
     clearTimeout(this.poll);
     const held = this.queue.length + (this.item ? 1 : 0) + this.outbox.size;
-    const claimed = await ask("POST", `${this.api}/claim`, { count: Math.min(MOST_HELD, held + AHEAD) });
+    const known = this.learned ? null : await this.learn();
+    const claimed = known && known.status !== 200 ? known
+      : await ask("POST", `${this.api}/claim`, { count: Math.min(MOST_HELD, held + AHEAD) });
     this.refilling = false;
     if (this.left || this.stopped) return;
     if (claimed.status === 200) {
       this.reached = true;
-      const known = new Set([...this.queue.map((one) => one.lease_id), this.item?.lease_id, ...this.answered]);
-      const fresh = claimed.body.items.filter((one) => !known.has(one.lease_id));
+      const here = new Set([...this.queue.map((one) => one.lease_id), this.item?.lease_id, ...this.answered]);
+      const fresh = claimed.body.items.filter((one) => !here.has(one.lease_id));
       for (const one of fresh) one.until = Date.now() + one.seconds_left * 1000;
       if (!this.item && !this.queue.length) {
         const draft = this.draft();
@@ -156,17 +161,16 @@ class Board {
       this.reached = false;
       this.refused(claimed);
     }
-    if (!this.item) this.next();
+    if (!this.item && this.queue.length) this.advance();
+    else this.sync();
     if (this.queue.length < LOW) this.poll = setTimeout(() => this.refill(), LOOK_AGAIN);
   }
 
-  /** Shows the next item that is still ours, or says that there is none. */
-  next() {
-    this.again = null;
+  /** Shows the next item that is still ours, or says that there is none; an old answer that is open stays open. */
+  advance() {
     do this.item = this.queue.shift() ?? null;
     while (this.item && (this.item.until < Date.now() || this.answered.has(this.item.lease_id)));
-    this.show();
-    this.refill();
+    if (this.again === null) this.show();
   }
 
   /** What is on the screen: an old answer while one is open, else the new item. */
@@ -281,7 +285,10 @@ class Board {
     clearTimeout(this.slow);
     this.slow = setTimeout(() => this.syncTop(), 400);
     if (redone) this.keepAsItWas();
-    else this.next();
+    else {
+      this.advance();
+      this.refill();
+    }
   }
 
   async stop() {
@@ -386,7 +393,8 @@ class Board {
 
   /** What a key does here and now, or null. Letters by what they write; on other alphabets by where they lie. */
   meaning(event) {
-    if (this.stopped || !this.shown) return null;
+    if (this.stopped) return null;
+    if (!this.shown) return event.key.toLowerCase() === "u" && this.past.length ? () => this.undo() : null;
     const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1] ?? (/^\d$/.test(event.key) ? event.key : null);
     const letter = /^[a-z]$/i.test(event.key) ? event.key.toLowerCase()
       : /^\P{ASCII}$/u.test(event.key) ? /^Key([A-Z])$/.exec(event.code)?.[1].toLowerCase() : null;
@@ -531,7 +539,7 @@ class Board {
     this.skipButton = button("", () => this.skip(), key("K"), "Skip");
     this.undoButton = button("", () => this.undo(), key("U"), (this.undoWords = make("span")));
     this.keepButton = button("", () => this.keepAsItWas(), key("Esc"), "Keep it as it was");
-    const helpButton = button("", () => this.openHelp(), key("H"), "Help and examples");
+    const helpButton = button("", () => this.openHelp(), key("H"), "Help", make("span", { class: "wide" }, " and examples"));
     this.skipPanel = make("fieldset", { class: "panel" }, make("legend", {}, "Why skip it?"),
       make("div", { class: "list skips" }, ...tax.skips.map((reason, index) =>
         option(String(index + 1), reason.name, reason.definition, () => this.skipFor(reason)))),
@@ -569,7 +577,7 @@ class Board {
     this.sureButton = button("chip", () => this.doubt(), key("Q"), "I am not sure");
     return make("div", { class: "panel", role: "group", "aria-label": "What you would change" },
       make("fieldset", {}, make("legend", {}, "What is wrong?"),
-        make("div", { class: "list" }, ...options((one) => one.key)), make("div", { class: "list meta" }, ...options((one) => !one.key))),
+        make("div", { class: "list" }, ...options((one) => one.key)), make("hr"), make("div", { class: "list meta" }, ...options((one) => !one.key))),
       make("fieldset", {}, make("legend", {}, "Who is harmed? ", make("span", { class: "soft" }, "(if a group is)")),
         make("div", { class: "chips" }, ...tax.targets.map((one) => {
           const chip = button("chip", () => this.toggle("targets", one.code), one.code === "other" ? "Someone else…" : one.name);
@@ -586,9 +594,9 @@ class Board {
       make("fieldset", {}, make("legend", {}, key("W"), "How should it read? ", make("span", { class: "soft" }, "(if you like)")),
         this.rewriteBox, this.changes),
       make("fieldset", {}, make("legend", {}, key("N"), "A note ", make("span", { class: "soft" }, "(if you like)")), this.noteBox),
-      this.hint,
-      make("div", { class: "foot" }, button("save", () => this.save(), key("Enter"), "Save and go on"), this.sureButton,
-        make("span", { class: "soft" }, "Nobody else sees your answer.")));
+      make("div", { class: "end" }, this.hint,
+        make("div", { class: "foot" }, button("save", () => this.save(), key("Enter"), "Save and go on"), this.sureButton,
+          make("span", { class: "soft" }, "Nobody else sees your answer."))));
   }
 
   drawHelp() {
@@ -740,7 +748,7 @@ class Board {
     const drawn = `${state} ${waiting} ${this.today} ${this.past.length}`;
     if (this.emptyDrawn === drawn) return;
     this.emptyDrawn = drawn;
-    const undo = this.past.length ? button("", () => this.undo(), "Take up my last answer again") : null;
+    const undo = this.past.length ? button("", () => this.undo(), key("U"), "Take up my last answer again") : null;
     const words = {
       loading: [make("p", { class: "soft" }, "Fetching the first answer…")],
       none: [make("h2", {}, this.today ? "That is all for now." : "Nothing to review just now."),

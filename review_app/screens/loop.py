@@ -148,7 +148,7 @@ def _harm_by_version(installation: Installation) -> None:
         evaluations = session.exec(select(Evaluation).where(Evaluation.state == "succeeded").order_by(col(Evaluation.id))).all()
     rows: dict[int, dict[str, object]] = {}
     for evaluation in evaluations:
-        figure = evaluation.figures.get("blind_flag_rate")
+        figure = evaluation.figures.get("flag_rate")
         if figure and figure.get("candidate") is not None:
             rows.setdefault(
                 evaluation.base_id, {"version": f"v{evaluation.base_id}", "number": evaluation.base_id, "share": figure["base"]}

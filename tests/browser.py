@@ -1,0 +1,133 @@
+"""A real browser and a real web process for tests: Chromium through Playwright, `serve` in a process of its own.
+
+Knows how to start, kill and start again; knows nothing of what a page holds.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+
+#: Debian's Chromium; elsewhere Playwright's own is used.
+SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run"]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium; without one the test is skipped with the reason, in CI it fails."""
+    with sync_playwright() as playwright:
+        found = str(SYSTEM_CHROMIUM) if SYSTEM_CHROMIUM.exists() else None
+        try:
+            browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        except Error as error:
+            reason = f"no Chromium here ({error.message.splitlines()[0]}): run 'playwright install chromium', or install chromium"
+            if os.environ.get("CI"):
+                pytest.fail(f"In CI a skip is a failure: {reason}")
+            pytest.skip(reason)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class WebProcess:
+    """`serve` on a home, in a process of its own that can be killed and started again on the same port."""
+
+    def __init__(self, home: Path, *, port: int | None = None, folder: Path | None = None, **environment: str) -> None:
+        self.home = home
+        self.port = port or free_port()
+        #: Working directory of the process.
+        self.folder = folder or home
+        self.environment = environment
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> "WebProcess":
+        """Starts it and waits until it is healthy."""
+        code = ("from flagback.review_app.server import serve\nfrom flagback.review_app.settings import Settings\n"
+                "serve(Settings())")
+        environment = {**os.environ, "FLAGBACK_HOME": str(self.home), "FLAGBACK_PORT": str(self.port), **self.environment}
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "web.log").open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log,
+                                            cwd=self.folder)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the web process ended with {self.process.returncode}: {self.log()[-2000:]}")
+            with suppress(URLError, OSError), urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+                if answer.status == 200:
+                    return self
+            time.sleep(0.1)
+        raise AssertionError(f"the web process was not healthy within 60 s: {self.log()[-2000:]}")
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+
+    def interrupt(self) -> int:
+        """Ctrl+C; returns the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30)
+
+    def log(self) -> str:
+        """What it printed."""
+        path = self.home / "web.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def __enter__(self) -> "WebProcess":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+
+@contextmanager
+def page_of(browser: Browser, *, width: int = 900, height: int = 900, dark: bool = False) -> Iterator[Page]:
+    """A fresh browser profile with one page; what the page throws fails the test."""
+    context: BrowserContext = browser.new_context(viewport={"width": width, "height": height},
+                                                  color_scheme="dark" if dark else "light")
+    page = context.new_page()
+    thrown: list[str] = []
+    page.on("pageerror", lambda error: thrown.append(str(error)))
+    try:
+        yield page
+    finally:
+        context.close()
+    assert not thrown, f"the page threw {thrown}"
+
+
+def sign_in(page: Page, url: str, login: str, password: str) -> None:
+    """Signs in by the form and waits for what comes after it."""
+    page.goto(f"{url}/signin")
+    page.get_by_label("Name").fill(login)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda address: "/signin" not in address)

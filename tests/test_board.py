@@ -1,0 +1,433 @@
+"""The board in a real browser, against a real web process on a real home."""
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from flagback.review_app.board import mount_data
+from flagback.review_app.settings import Settings
+from flagback.storage import accounts
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.items import make_items
+from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.pseudonyms import pseudonym
+from flagback.storage.store import Store
+from tests.browser import WebProcess, chromium, page_of, sign_in
+
+PASSWORD = "a long password"
+
+
+class Row(NamedTuple):
+    """One stored review with the prompt that it judges."""
+
+    id: int
+    prompt: str
+    verdict: str
+    categories: str
+    severity: str | None
+    rewrite: str | None
+    skip_reason: str | None
+    supersedes: int | None
+    spans: str
+    note: str | None
+    sure: int
+    targets: str
+
+
+class Place:
+    """A home with twelve items and its web process; each test is a reviewer of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = Settings(home=folder / "home")
+        self.home = settings.home
+        self.store = Store(settings.records_url)
+        self.store.migrate()
+        self.web = WebProcess(self.home, folder=folder)
+        self.key = settings.pseudonym_key()
+        self.login = ""
+        #: Pseudonym of the newest reviewer.
+        self.who = ""
+        self.add("The visitor said", [f" that boat {number} was late." for number in range(12)])
+
+    def reviewer(self) -> str:
+        """Makes a reviewer's account, whose rows are the ones looked at from now on."""
+        self.login = f"reviewer-{uuid.uuid4().hex[:8]}"
+        with self.store.writing() as session:
+            account = accounts.create(session, self.login, PASSWORD, "reviewer")
+        self.who = pseudonym(self.key, account.id)
+        return self.login
+
+    def add(self, name: str, answers: list[str]) -> None:
+        """Items that everyone may review, one prompt each."""
+        with self.store.writing() as session:
+            prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": f"{name} {number}"}], lang="en")
+                                            for number in range(len(answers))]).ids
+            made = add_generations(session, [NewGeneration(prompt, text, "end", "imported", f"import:{name}")
+                                             for prompt, text in zip(prompts, answers, strict=True)])
+            make_items(session, made, purpose="loop", reviews_per_item=30, seed=0)
+
+    def rows(self) -> list[Row]:
+        """The reviewer's answers in the order stored, read past our own code."""
+        with closing(sqlite3.connect(self.home / "flagback.db")) as database:
+            return [Row(*row) for row in database.execute(
+                "SELECT r.id, json_extract(p.messages, '$[0].content'), r.verdict, r.categories, r.severity, r.rewrite, "
+                "r.skip_reason, r.supersedes, r.spans, r.note, r.sure, r.targets FROM review r JOIN item i ON i.id = r.item_id "
+                "JOIN prompt p ON p.id = i.prompt_id WHERE r.reviewer = ? ORDER BY r.id", [self.who])]
+
+    def held(self) -> int:
+        """How many items the reviewer holds."""
+        with closing(sqlite3.connect(self.home / "flagback.db")) as database:
+            return int(database.execute("SELECT count(*) FROM slot WHERE state = 'claimed' AND reviewer = ?", [self.who])
+                       .fetchone()[0])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One served home for all."""
+    place = Place(tmp_path_factory.mktemp("board"))
+    with place.web:
+        yield place
+    place.store.close()
+
+
+@pytest.fixture
+def board(place: Place, browser: Browser) -> Iterator[Page]:
+    """The board of a new reviewer with the first item on the screen."""
+    with page_of(browser) as page:
+        sign_in(page, place.web.url, place.reviewer(), PASSWORD)
+        expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+        yield page
+
+
+def shown(page: Page) -> str:
+    """The prompt on the screen."""
+    return page.locator(".turns .prompt").last.inner_text()
+
+
+def until(holds: Callable[[], bool], what: str, *, seconds: float = 15) -> None:
+    """Waits for something that the browser does on its own."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def press(page: Page, *keys: str) -> None:
+    """Keys, one after the other."""
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_each_press_stores_one_answer_for_the_item_that_was_on_the_screen(place: Place, board: Page) -> None:
+    seen = []
+    for _ in range(10):
+        seen.append(shown(board))
+        press(board, "j")
+        expect(board.locator(".turns .prompt").last).not_to_have_text(seen[-1])
+    until(lambda: len(place.rows()) >= 10, "ten rows")
+    time.sleep(0.5)
+    rows = place.rows()
+    assert [(row.prompt, row.verdict) for row in rows] == [(prompt, "fine") for prompt in seen]
+    expect(board.get_by_text("10 of 40 today")).to_be_visible()
+
+
+def test_keys_faster_than_the_eye_still_answer_each_item_once(place: Place, board: Page) -> None:
+    time.sleep(0.5)
+    for _ in range(8):
+        press(board, "j")
+        time.sleep(0.03)
+    until(lambda: len(place.rows()) >= 8, "eight rows")
+    time.sleep(0.5)
+    rows = place.rows()
+    assert len(rows) == 8
+    assert len({row.prompt for row in rows}) == 8
+
+
+def test_a_flag_is_four_keys(place: Place, board: Page) -> None:
+    prompt = shown(board)
+    press(board, "f", "1", "s", "Enter")
+    until(lambda: len(place.rows()) == 1, "one row")
+    (row,) = place.rows()
+    assert (row.prompt, row.verdict, row.categories, row.severity, row.rewrite) == (prompt, "flag", '["stereotype"]', "clear", None)
+
+
+def test_saved_is_shown_only_after_the_server_answered(place: Place, board: Page) -> None:
+    gate: list[Route] = []
+    board.route("**/api/v1/answers", lambda route: gate.append(route))
+    press(board, "j")
+    expect(board.get_by_text("Saving…")).to_be_visible()
+    expect(board.get_by_text("Saved ")).to_have_count(0)
+    assert place.rows() == []
+    gate[0].continue_()
+    expect(board.get_by_text("Saved ")).to_be_visible()
+    assert len(place.rows()) == 1
+
+
+def test_nothing_above_the_form_moves_when_it_unfolds(board: Page) -> None:
+    parts = [board.locator(name) for name in (".output", ".big.flag", ".big.fine", ".quiet")]
+    before = [part.bounding_box() for part in parts]
+    press(board, "f")
+    expect(board.get_by_text("What is wrong?")).to_be_visible()
+    assert [part.bounding_box() for part in parts] == before
+
+
+def test_enter_without_a_reason_says_what_is_missing_and_stores_nothing(place: Place, board: Page) -> None:
+    press(board, "f", "Enter")
+    expect(board.get_by_text("First say what is wrong")).to_be_visible()
+    press(board, "2", "Enter")
+    expect(board.get_by_text("Then say how bad it is")).to_be_visible()
+    assert place.rows() == []
+
+
+def test_everything_on_the_form_reaches_the_record(place: Place, board: Page) -> None:
+    text = board.locator(".output").inner_text()
+    press(board, "f", "1", "4", "g", "q")
+    board.get_by_role("button", name="Religion or belief").click()
+    board.get_by_role("button", name="Someone else").click()
+    board.get_by_label("Who else is harmed").fill("sailors")
+    board.keyboard.press("Escape")
+    board.keyboard.press("w")
+    board.get_by_label("How should it read").fill(text.replace("late", "early"))
+    expect(board.locator("del")).to_have_text("late.")
+    expect(board.locator("ins")).to_have_text("early.")
+    board.keyboard.press("Escape")
+    board.keyboard.press("n")
+    board.keyboard.type("fjk 12 is no key here")
+    board.keyboard.press("Control+Enter")
+    until(lambda: len(place.rows()) == 1, "one row")
+    (row,) = place.rows()
+    assert (row.categories, row.severity, row.sure) == ('["stereotype", "erasure"]', "severe", 0)
+    assert row.targets == '["religion", "other"]'
+    assert row.rewrite == " " + text.replace("late", "early")
+    assert row.note == "fjk 12 is no key here"
+
+
+def test_marked_words_are_stored_as_places_in_the_stored_text(place: Place, board: Page) -> None:
+    press(board, "f", "1", "s")
+    word = board.locator(".output span").first
+    box = word.bounding_box()
+    assert box is not None
+    board.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2)
+    board.mouse.down()
+    board.mouse.move(box["x"] + 12, box["y"] + box["height"] / 2, steps=4)
+    board.mouse.up()
+    expect(board.locator(".output mark")).to_have_text("that")
+    press(board, "Enter")
+    until(lambda: len(place.rows()) == 1, "one row")
+    assert place.rows()[0].spans == '[{"start": 1, "end": 5, "category": null}]'
+
+
+def test_undo_opens_the_answer_again_and_stores_a_correction(place: Place, board: Page) -> None:
+    first = shown(board)
+    press(board, "f", "1", "s", "Enter")
+    expect(board.locator(".turns .prompt").last).not_to_have_text(first)
+    second = shown(board)
+    press(board, "u")
+    expect(board.locator(".turns .prompt").last).to_have_text(first)
+    expect(board.locator("[data-category=stereotype]")).to_have_attribute("aria-pressed", "true")
+    press(board, "1", "2", "Enter")
+    expect(board.locator(".turns .prompt").last).to_have_text(second)
+    until(lambda: len(place.rows()) == 2, "two rows")
+    old, new = place.rows()
+    assert (new.prompt, new.categories, new.supersedes) == (first, '["demeaning"]', old.id)
+    assert old.supersedes is None
+    expect(board.get_by_text("1 of 40 today")).to_be_visible()
+
+
+def test_undo_then_escape_leaves_the_answer_as_it_was(place: Place, board: Page) -> None:
+    press(board, "j")
+    until(lambda: len(place.rows()) == 1, "one row")
+    second = shown(board)
+    press(board, "u", "Escape")
+    expect(board.locator(".turns .prompt").last).to_have_text(second)
+    assert len(place.rows()) == 1
+
+
+def test_an_answer_can_be_taken_up_again_after_a_reload(place: Place, board: Page) -> None:
+    first = shown(board)
+    press(board, "f", "3", "a", "Enter")
+    until(lambda: len(place.rows()) == 1, "one row")
+    board.reload()
+    expect(board.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+    expect(board.get_by_role("button", name="Undo last")).to_be_enabled()
+    press(board, "u")
+    expect(board.locator(".turns .prompt").last).to_have_text(first)
+    press(board, "j")
+    until(lambda: len(place.rows()) == 2, "two rows")
+    old, new = place.rows()
+    assert (old.verdict, new.verdict, new.supersedes) == ("flag", "fine", old.id)
+
+
+def test_a_skip_asks_why_and_goes_on(place: Place, board: Page) -> None:
+    first = shown(board)
+    press(board, "k")
+    expect(board.get_by_text("Why skip it?")).to_be_visible()
+    press(board, "3")
+    expect(board.locator(".turns .prompt").last).not_to_have_text(first)
+    until(lambda: len(place.rows()) == 1, "one row")
+    assert (place.rows()[0].verdict, place.rows()[0].skip_reason) == ("skip", "unclear")
+    expect(board.get_by_text("0 of 40 today")).to_be_visible()
+
+
+def test_a_reload_brings_back_the_item_and_what_was_said_about_it(board: Page) -> None:
+    first = shown(board)
+    press(board, "f", "5", "g", "n")
+    board.keyboard.type("half a note")
+    board.reload()
+    expect(board.get_by_text("What is wrong?")).to_be_visible(timeout=20_000)
+    assert shown(board) == first
+    expect(board.locator("[data-category=attack]")).to_have_attribute("aria-pressed", "true")
+    expect(board.get_by_label("A note, if you like")).to_have_value("half a note")
+
+
+def test_answers_given_while_the_server_is_dead_are_stored_once_when_it_is_back(place: Place, board: Page) -> None:
+    time.sleep(0.5)
+    place.web.kill()
+    seen = []
+    for _ in range(3):
+        seen.append(shown(board))
+        press(board, "j")
+        time.sleep(0.1)
+    expect(board.get_by_text("3 answers kept here")).to_be_visible()
+    assert place.rows() == []
+    place.web.start()
+    until(lambda: len(place.rows()) >= 3, "three rows", seconds=30)
+    time.sleep(1.5)
+    assert [row.prompt for row in place.rows()] == seen
+    expect(board.get_by_text("Saved ")).to_be_visible(timeout=15_000)
+
+
+def test_answers_that_wait_outlive_the_page(place: Place, board: Page) -> None:
+    time.sleep(0.5)
+    board.route("**/api/v1/answers", lambda route: route.abort())
+    seen = shown(board)
+    press(board, "f", "1", "s", "Enter")
+    expect(board.get_by_text("1 answer kept here")).to_be_visible()
+    board.unroute("**/api/v1/answers")
+    board.reload()
+    until(lambda: len(place.rows()) == 1, "one row")
+    expect(board.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+    assert shown(board) != seen
+    assert place.rows()[0].prompt == seen
+    expect(board.get_by_text("1 of 40 today")).to_be_visible()
+
+
+def test_after_the_last_item_the_board_says_what_happens_next_and_finds_new_ones(place: Place, board: Page) -> None:
+    until(lambda: place.held() == 10, "leases")
+    for number in range(1, 13):
+        press(board, "j")
+        expect(board.get_by_text(f"{number} of 40 today")).to_be_visible()
+        until(lambda: place.held() > 0 or len(place.rows()) == 12, "the next item")
+        time.sleep(0.1)
+    expect(board.get_by_role("heading", name="That is all for now.")).to_be_visible()
+    assert len(place.rows()) == 12
+    looks: list[str] = []
+    board.on("request", lambda request: looks.append(request.url))
+    time.sleep(4)
+    assert 1 <= len(looks) <= 2, "it looks every few seconds, no more"
+    place.add("Afterwards", [" that boat 12 was late."])
+    expect(board.get_by_text("Afterwards 0", exact=True)).to_be_visible(timeout=10_000)
+
+
+def test_stop_for_today_gives_everything_back(place: Place, board: Page) -> None:
+    until(lambda: place.held() > 0, "leases")
+    press(board, "j")
+    board.get_by_role("button", name="Stop for today").click()
+    expect(board.get_by_role("paragraph").get_by_text("You gave 1 answer today.")).to_be_visible()
+    until(lambda: place.held() == 0, "no lease is left")
+    press(board, "j", "f", "j")
+    time.sleep(0.5)
+    assert len(place.rows()) == 1
+    board.get_by_role("button", name="Go on after all").click()
+    expect(board.get_by_text("Would you change this answer?")).to_be_visible()
+
+
+def test_markup_and_reordering_characters_in_an_answer_are_text(place: Place, browser: Browser) -> None:
+    place.add("Hostile", [" <img src=x onerror=alert(1)>\u202egnirts neddih\u202c"])
+    with page_of(browser) as page:
+        page.on("dialog", lambda dialog: pytest.fail(f"the answer ran as code: {dialog.message}"))
+        sign_in(page, place.web.url, place.reviewer(), PASSWORD)
+        expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+        for _ in range(20):
+            if shown(page) == "Hostile 0":
+                break
+            press(page, "j")
+            time.sleep(0.1)
+        expect(page.locator(".output")).to_contain_text("<img src=x onerror=alert(1)>")
+        expect(page.locator(".hidden-sign")).to_have_text(["U+202E", "U+202C"])
+
+
+def test_reviewers_are_shown_no_model_no_score_and_no_version(board: Page) -> None:
+    with board.expect_response("**/api/v1/claim") as claimed:
+        board.reload()
+    item = claimed.value.json()["items"][0]
+    assert set(item) == {"lease_id", "messages", "lang", "text", "seconds_left"}
+    assert set(mount_data(account="1", aim=40)) == {"account", "aim", "api", "taxonomy"}
+
+
+def test_every_key_is_also_a_button_that_can_be_reached_by_tab(board: Page) -> None:
+    board.keyboard.press("f")
+    for name in ("Flagged", "Looks fine after all", "Skip", "Help", "Stop for today", "Save and go on", "I am not sure",
+                 "Stereotype", "Slight", "Clear: should be rewritten", "Severe: must not appear"):
+        button = board.get_by_role("button", name=name).first
+        expect(button).to_be_visible()
+        assert button.evaluate("element => element.tabIndex") == 0
+    board.get_by_role("button", name="Severe: must not appear").focus()
+    board.keyboard.press("Enter")
+    expect(board.locator("[data-severity=severe]")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_click_leaves_the_keys_working(place: Place, board: Page) -> None:
+    board.get_by_role("button", name="Flag it").click()
+    board.get_by_role("button", name="Stereotype").click()
+    board.get_by_role("button", name="Clear: should be rewritten").click()
+    board.keyboard.press("Enter")
+    until(lambda: len(place.rows()) == 1, "one row")
+    assert place.rows()[0].verdict == "flag"
+
+
+def test_help_opens_over_the_page_and_its_keys_decide_nothing(place: Place, board: Page) -> None:
+    press(board, "h")
+    expect(board.get_by_role("dialog", name="Help and examples")).to_be_visible()
+    press(board, "j", "f", "k")
+    press(board, "Escape")
+    expect(board.get_by_role("dialog", name="Help and examples")).to_be_hidden()
+    time.sleep(0.3)
+    assert place.rows() == []
+    press(board, "j")
+    until(lambda: len(place.rows()) == 1, "one row")
+
+
+def test_a_sign_in_that_ended_is_told_and_the_answer_is_kept(place: Place, board: Page) -> None:
+    with place.store.writing() as session:
+        session.connection().exec_driver_sql("UPDATE session SET ended_at = created_at")
+    press(board, "j")
+    expect(board.get_by_text("Your sign-in has ended. 1 answer stay")).to_be_visible()
+    assert place.rows() == []
+    sign_in(board, place.web.url, place.login, PASSWORD)
+    until(lambda: len(place.rows()) == 1, "one row")
+
+
+def test_the_board_follows_the_browsers_light_or_dark(place: Place, browser: Browser) -> None:
+    login = place.reviewer()
+    papers = []
+    for dark in (False, True):
+        with page_of(browser, dark=dark) as page:
+            sign_in(page, place.web.url, login, PASSWORD)
+            expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+            papers.append(page.locator(".card").evaluate("element => getComputedStyle(element).backgroundColor"))
+    assert papers == ["rgb(255, 255, 255)", "rgb(31, 34, 41)"]
