@@ -7,6 +7,7 @@ import getpass
 import os
 import secrets
 import tomllib
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """What an installation is told from outside."""
 
-    model_config = SettingsConfigDict(env_prefix="FLAGBACK_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLAGBACK_", env_ignore_empty=True, extra="ignore")
 
-    #: Records, key, artifacts and job ledger live here; one folder is one installation.
-    home: Path = Path(".flagback")
-    #: SQLAlchemy address of the records; SQLite in the home when unset.
-    database_url: str | None = None
-    host: str = "127.0.0.1"
-    port: int = Field(default=8501, ge=1, le=65535)
-    #: How long a claimed item stays with its reviewer.
-    lease_minutes: int = Field(default=30, ge=1, le=24 * 60)
-    #: How many items a reviewer sees as "today's" aim; no countdown hangs on it.
-    items_a_day: int = Field(default=40, ge=1)
-    #: torch threads of the worker; 0 leaves torch's own choice.
-    threads: int = Field(default=0, ge=0)
+    home: Path = Field(default=Path(".flagback"), description="The installation: records, key, artifacts and job ledger.")
+    database_url: str | None = Field(default=None, description="SQLAlchemy address of the records, "
+                                     "postgresql+psycopg://USER:PASSWORD@HOST/NAME; unset: SQLite in the home.")
+    host: str = Field(default="127.0.0.1", description="Where the web listens.")
+    port: int = Field(default=8501, ge=1, le=65535, description="On which port.")
+    lease_minutes: int = Field(default=30, ge=1, le=24 * 60, description="How long a claimed item stays with its reviewer.")
+    items_a_day: int = Field(default=40, ge=1, description="What a reviewer sees as today's aim; no countdown hangs on it.")
+    threads: int = Field(default=0, ge=0, description="torch threads of a worker; 0 leaves torch's own choice.")
 
     @property
     def records_url(self) -> str:
@@ -51,18 +48,18 @@ class Settings(BaseSettings):
     def pseudonym_key(self) -> bytes:
         """The 32-byte key that turns account ids into pseudonyms: a file outside the database, made at first use, mode 0600."""
         path = self.home / "pseudonym.key"
-        self.home.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            key = path.read_bytes()
-            if len(key) != 32:
-                raise BrokenKey(f"{path} holds {len(key)} bytes where 32 were expected; bring the file back from a backup: "
-                                "without it reviews cannot be tied to their reviewers.") from None
-            return key
-        with os.fdopen(handle, "wb") as file:
-            key = secrets.token_bytes(32)
-            file.write(key)
+        if not path.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            made = self.home / f"pseudonym.{secrets.token_hex(4)}"
+            with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with suppress(FileExistsError):  # web and worker start at once: the first one's key is the key
+                os.link(made, path)
+            made.unlink()
+        key = path.read_bytes()
+        if len(key) != 32:
+            raise BrokenKey(f"{path} holds {len(key)} bytes where 32 were expected; bring the file back from a backup: "
+                            "without it reviews cannot be tied to their reviewers.")
         return key
 
 
