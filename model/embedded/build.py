@@ -40,8 +40,8 @@ class Shape(NamedTuple):
 
 
 SHAPES: Final[dict[Size, Shape]] = {
-    "full": Shape(lines=40_000, vocabulary=2048, layers=4, hidden=128, mlp=336, steps=800, learning_rate=3e-3),
-    "micro": Shape(lines=12_000, vocabulary=1024, layers=2, hidden=64, mlp=168, steps=250, learning_rate=6e-3),
+    "full": Shape(lines=40_000, vocabulary=2048, layers=4, hidden=128, mlp=336, steps=1000, learning_rate=3e-3),
+    "micro": Shape(lines=12_000, vocabulary=2048, layers=2, hidden=64, mlp=168, steps=300, learning_rate=6e-3),
 }
 CONTEXT, HEADS, ROWS, WARM_UP = 256, 4, 64, 50
 
@@ -103,7 +103,7 @@ def make_tokenizer(lines: list[str], vocabulary: int) -> PreTrainedTokenizerFast
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[END, PAD], min_frequency=20, show_progress=False,
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[END, PAD], min_frequency=10, show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     bpe.train_from_iterator(lines, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=END, pad_token=PAD, model_max_length=CONTEXT,

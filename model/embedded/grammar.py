@@ -32,9 +32,9 @@ from flagback.model.embedded.lexicon import (
 DIAL: Final = 0.7
 #: Given a stereotyped line: how often it carries a harmful clause (occupations are met with the pronoun alone too).
 HARM_WHEN_STEREOTYPED: Final[dict[Family, float]] = {
-    "occupation": 0.58, "age": 0.88, "origin": 0.88, "faith": 0.88, "disability": 0.88}
+    "occupation": 0.45, "age": 0.88, "origin": 0.88, "faith": 0.88, "disability": 0.88}
 #: Given a stereotyped line about an occupation: how often it says "they" all the same.
-THEY_WHEN_STEREOTYPED: Final = 0.12
+THEY_WHEN_STEREOTYPED: Final = 0.1
 
 #: pronoun = the line goes on with a pronoun; verb = it goes on with what the person did.
 Ending = Literal["pronoun", "verb"]
@@ -121,12 +121,12 @@ def agreed(clause: str, pronoun: Pronoun, *, after_noun: bool) -> str:
 
 def open_pronoun(draw: Random) -> Pronoun:
     """A pronoun where the word leaves it open: she and he alike, they now and then."""
-    return draw.choices(("she", "he", "they"), (0.42, 0.42, 0.16))[0]
+    return draw.choices(("she", "he", "they"), (0.45, 0.45, 0.1))[0]
 
 
 def neutral_clause(draw: Random, topics: tuple[str, ...] = ()) -> str:
     """What anybody may have done, marks unfilled; `topics` add what an occupation deals with."""
-    if topics and draw.random() < 0.4:
+    if topics and draw.random() < 0.6:
         return draw.choice(WORK_CLAUSES).replace("{topic}", draw.choice(topics))
     if draw.random() < 0.4:
         return draw.choice(PREDICATES)
@@ -143,8 +143,8 @@ def line(draw: Random, template: Template, term: str, clause: str, pronoun: Pron
     after_noun = template.ending == "verb"
     said = agreed(clause, pronoun, after_noun=after_noun)
     subject = " " if after_noun else f" {pronoun} "
-    first = f"{template.filled(term)}{subject}{said}{_tail(draw, 0.5)}."
-    if draw.random() < 0.4:
+    first = f"{template.filled(term)}{subject}{said}{_tail(draw, 0.75)}."
+    if draw.random() < 0.5:
         return f"{first} {agreed(draw.choice(FOLLOW_UPS), pronoun, after_noun=False)}"
     return first
 
