@@ -78,19 +78,19 @@ def features(columns: Sequence[Column], file_format: Format) -> list[dict[str, A
 def csv_options(columns: Sequence[Column]) -> dict[str, Any]:
     """The options of pandas.read_csv (and so of a `datasets` config) that read a CSV export back as it went."""
     gaps = {column.name: [CSV_NULL] for column in columns if column.nullable}
-    return {"keep_default_na": False, **({"na_values": gaps} if gaps else {}), "float_precision": "round_trip"}
+    return {"keep_default_na": False, **({"na_values": gaps} if gaps else {})}
 
 
 def _head(columns: Sequence[Column], splits: Sequence[Split], file_format: Format, name: str) -> str:
     config: dict[str, Any] = {"config_name": "default",
                               "data_files": [{"split": split.name, "path": split.file} for split in splits]}
     if file_format == "csv":
-        config |= csv_options(columns)
+        # The CSV loader takes its types from here alone; with those of dataset_info it would guess first and cast afterwards.
+        config |= csv_options(columns) | {"features": features(columns, file_format)}
     lines = ["---", f"pretty_name: {json.dumps(name)}", f"tags: {json.dumps(['flagback', 'human-feedback'])}", "configs:",
              f"- {json.dumps(config)}", "dataset_info:", "  features:"]
     lines += [f"  - {json.dumps(feature)}" for feature in features(columns, file_format)]
-    lines += ["  splits:", *(f"  - {json.dumps({'name': split.name, 'num_examples': split.rows})}" for split in splits), "---"]
-    return "\n".join(lines)
+    return "\n".join([*lines, "---"])
 
 
 _READING = {
@@ -98,7 +98,9 @@ _READING = {
     "jsonl": (
         "One JSON object a line, UTF-8, lines ended by a line feed alone; U+2028, U+2029 and U+0085 inside texts are escaped, so "
         "that no reader cuts there. Without the features declared above, readers guess types from the first rows: let `datasets` "
-        "read the folder, or pass types yourself (pandas: `read_json(file, lines=True, dtype=False, convert_dates=False)`)."),
+        "read the folder, or pass types yourself (pandas: `read_json(file, lines=True, dtype=False)`). One case no declaration "
+        "cures: where every text of a column is a bare date such as 2024-01-01, `datasets` adds a time to it; Parquet and CSV do "
+        "not have it."),
     "csv": (
         "Comma-separated, UTF-8, lines ended by a line feed, every text in quotation marks. A missing value is `\\N` without "
         "quotation marks, and only in columns that may be missing; a text there that is itself backslashes and an N has one more "
