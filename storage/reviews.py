@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from sqlalchemy import func, literal_column, update
+from sqlalchemy import and_, func, literal_column, or_, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -115,18 +115,23 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
     if lease is None or lease.reviewer != reviewer:
         raise UnknownLease(f"Lease {answer.lease_id!r} was never handed to this reviewer; reload the page to get the items that "
                            "are yours.")
-    stored = session.exec(select(Review).where(Review.token == answer.token)).first()
-    if stored is not None:
+    # One statement, so that a parallel transaction's answer is seen with its token or not at all.
+    chain = session.exec(select(Review).where(or_(and_(
+        col(Review.item_id) == lease.item_id, col(Review.reviewer) == reviewer), col(Review.token) == answer.token))).all()
+    for stored in chain:
         if stored.reviewer != reviewer or stored.item_id != lease.item_id:
             raise BadAnswer("token", f"Token {answer.token} was used for another answer; make a new one for each answer.")
-        return Receipt(stored.id, stored.created_at, "again", stored.late)
+        if stored.token == answer.token:
+            return Receipt(stored.id, stored.created_at, "again", stored.late)
     check(answer, session.exec(select(Generation.text).join(Item, col(Item.generation_id) == Generation.id)
                                .where(Item.id == lease.item_id)).one())
     if answer.supersedes_token is None:
+        if chain:
+            raise AlreadyAnswered("You have answered this item already; to change that answer, undo it.")
         slot_id, late = _seat_for_new(session, reviewer, answer, lease, now)
         supersedes = None
     else:
-        earlier = _to_correct(session, reviewer, answer.supersedes_token, lease.item_id)
+        earlier = _to_correct(chain, answer.supersedes_token)
         slot_id, late, supersedes = _seat_for_correction(session, reviewer, answer, earlier), earlier.late, earlier.id
     review = Review(
         **answer.model_dump(exclude={"supersedes_token"}), item_id=lease.item_id, slot_id=slot_id, reviewer=reviewer,
@@ -214,8 +219,6 @@ def _check_text(field: str, value: str | None, longest: int) -> None:
 
 def _seat_for_new(session: Session, reviewer: str, answer: Answer, lease: Lease, now: datetime) -> tuple[int | None, bool]:
     """The seat a first answer fills (None for none) and whether it is late; opens and closes seats and leases on the way."""
-    if session.exec(select(Review.id).where(Review.item_id == lease.item_id, Review.reviewer == reviewer)).first() is not None:
-        raise AlreadyAnswered("You have answered this item already; to change that answer, undo it.")
     mine = (col(Slot.item_id) == lease.item_id, col(Slot.reviewer) == reviewer, col(Slot.state) == "claimed")
     after = OPEN_AGAIN if answer.verdict == "skip" else {"state": "done", "expires_at": None}
     live = session.exec(update(Slot).where(*mine, col(Slot.expires_at) > now).values(**after).returning(col(Slot.id))
@@ -237,11 +240,12 @@ def _end_lease(session: Session, which: Any, reviewer: str, outcome: str) -> Non
                  .execution_options(synchronize_session=False))
 
 
-def _to_correct(session: Session, reviewer: str, token: str, item_id: int) -> Review:
-    earlier = session.exec(select(Review).where(Review.token == token)).first()
-    if earlier is None or earlier.reviewer != reviewer or earlier.item_id != item_id:
+def _to_correct(chain: Sequence[Review], token: str) -> Review:
+    """The answer to correct, which must be the newest of the reviewer's chain on the item."""
+    earlier = next((review for review in chain if review.token == token), None)
+    if earlier is None:
         raise BadAnswer("supersedes_token", f"Token {token} names no answer of yours to this item; reload the page.")
-    if session.exec(select(Review.id).where(Review.supersedes == earlier.id)).first() is not None:
+    if any(review.supersedes == earlier.id for review in chain):
         raise AlreadyAnswered("That answer was corrected already; reload the page to correct the newer one.")
     return earlier
 
