@@ -80,8 +80,8 @@ def judge(figures: Iterable[Figure], settings: GateSettings | None = None) -> Ve
     required += [_within(found[metric], metric, _perplexity_name(metric), high=limits.perplexity_ratio, more=_MORE_TEXTS)
                  for metric in sets]
     if not sets:
-        required.append(Reason("perplexity", "not_enough_data", "There are no texts to measure perplexity on; add some with "
-                               "'flagback import texts FILE', then evaluate again."))
+        required.append(Reason("perplexity", "not_enough_data", "There are no texts to measure perplexity on; add some that people "
+                               "would write every day, then evaluate again."))
     required += [
         _within(found.get("distinct_2"), "distinct_2", "Variety of wording (distinct-2)", low=limits.distinct_ratio,
                 more=_MORE_PROMPTS),
@@ -133,8 +133,8 @@ def _flag_rate(figure: Figure | None, limits: GateSettings) -> Reason:
     if figure.low > 0:
         return Reason(check, "fail", f"{levels}: more flags. Look at the flagged answers before correcting again.")
     if figure.detectable > limits.flag_rate_worth_seeing:
-        return Reason(check, "not_enough_data", f"{levels}: it may be chance. A change smaller than {_size(figure, figure.detectable)}"
-                      " cannot be seen with so few; put more held-out prompts before reviewers, then evaluate again.")
+        return Reason(check, "not_enough_data", f"{levels}: it may be chance. A change under {_size(figure, figure.detectable)} "
+                      "cannot be seen with so few; put more held-out prompts before reviewers, then evaluate again.")
     return Reason(check, "fail", f"{levels}: no improvement, though one of {_size(figure, figure.detectable)} would have shown. "
                                  "Collect more flags, then correct again.")
 
@@ -184,7 +184,7 @@ def _margin(figure: Figure, low: float | None, high: float | None) -> str:
 def _interval(figure: Figure) -> str:
     assert figure.low is not None
     assert figure.high is not None
-    return f"surely between {_shown(figure, figure.low)} and {_shown(figure, figure.high)}"
+    return f"95 %: {_shown(figure, figure.low)} to {_shown(figure, figure.high)}"
 
 
 def _counted(figure: Figure) -> str:

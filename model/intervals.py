@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Floats: TypeAlias = NDArray[np.float64]
+#: How often each cluster was drawn (D, G) -> estimates (D,) and their standard errors (D,), without the G / (G - 1).
+_Estimate: TypeAlias = Callable[[_Floats], tuple[_Floats, _Floats]]
 
 #: Fewer clusters than this give no interval. With 4 and 8 clusters a cluster bootstrap's "95 %" holds .79 and .90 of the truth.
 MIN_CLUSTERS = 10
@@ -89,15 +91,7 @@ def mean_difference(base: Sequence[float], candidate: Sequence[float], clusters:
     the point 0: for rates of rare events use `rate_difference`, which knows what was not seen.
     """
     base_sums, candidate_sums, sizes = _totals(clusters, base, candidate, weights if weights is not None else [1.0] * len(base))
-    total = candidate_sums - base_sums
-
-    def estimate(counts: _Floats) -> tuple[_Floats, _Floats]:
-        weight = counts @ sizes  # (D,)
-        value = counts @ total / weight
-        square = counts @ total**2 - 2 * value * (counts @ (total * sizes)) + value**2 * (counts @ sizes**2)
-        return value, _root(square) / weight
-
-    return _bootstrap_t(estimate, len(sizes), seed) if np.any(sizes > 0) else None
+    return _bootstrap_t(_ratio_of_sums(candidate_sums - base_sums, sizes), len(sizes), seed) if np.any(sizes > 0) else None
 
 
 def log_ratio(base: Sequence[float], candidate: Sequence[float], clusters: Sequence[Hashable], *, seed: int) -> Interval | None:
@@ -105,13 +99,12 @@ def log_ratio(base: Sequence[float], candidate: Sequence[float], clusters: Seque
     below, above = _totals(clusters, base, candidate)
     if below.sum() <= 0 or above.sum() <= 0:
         return None
+    ratio = _ratio_of_sums(above, below)
 
     def estimate(counts: _Floats) -> tuple[_Floats, _Floats]:
-        bottom, top = counts @ below, counts @ above  # (D,)
+        values, spreads = ratio(counts)
         with np.errstate(divide="ignore", invalid="ignore"):
-            square = (counts @ above**2 / top**2 - 2 * (counts @ (above * below)) / (top * bottom)
-                      + counts @ below**2 / bottom**2)
-            return np.log(top / bottom), _root(square)
+            return np.log(np.maximum(values, 0.0)), spreads / values
 
     return _bootstrap_t(estimate, len(below), seed)
 
@@ -175,19 +168,32 @@ def _totals(clusters: Sequence[Hashable], *columns: Sequence[float]) -> list[_Fl
     return [np.bincount(where, weights=column[order]).astype(np.float64) for column in values]
 
 
-def _root(square: _Floats) -> _Floats:
-    """Square root of a sum of squares that rounding may have left a little below zero; without the G / (G - 1)."""
-    return np.sqrt(np.maximum(square, 0.0))
+def _ratio_of_sums(above: _Floats, below: _Floats) -> _Estimate:
+    """Sum of above over sum of below and its linearised spread (Cochran 1977, 6.4), per draw of cluster counts (D, G).
+
+    Reckoned from what is left around the whole sample's ratio: subtracting squares would drown small spreads in rounding.
+    """
+    whole = above.sum() / below.sum()
+    left = above - whole * below  # (G,)
+
+    def estimate(counts: _Floats) -> tuple[_Floats, _Floats]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weight = counts @ below  # (D,)
+            shift = counts @ left / weight
+            square = counts @ left**2 - 2 * shift * (counts @ (left * below)) + shift**2 * (counts @ below**2)
+            return whole + shift, np.sqrt(np.maximum(square, 0.0)) / weight
+
+    return estimate
 
 
-def _bootstrap_t(estimate: Callable[[_Floats], tuple[_Floats, _Floats]], n: int, seed: int) -> Interval | None:
+def _bootstrap_t(estimate: _Estimate, n: int, seed: int) -> Interval | None:
     """Studentised cluster bootstrap; None under MIN_CLUSTERS or where the spread hangs on too few clusters to be known."""
     if n < MIN_CLUSTERS:
         return None
     value, spread = (float(part[0]) for part in estimate(np.ones((1, n))))
     correction = sqrt(n / (n - 1))
     # What rounding leaves of equal values is no spread.
-    tiny = 1e-9 * max(abs(value), 1e-6)
+    tiny = 1e-12 * max(abs(value), 1.0)
     if spread <= tiny:
         return Interval(value, value, value, 0.0, n)
     random = np.random.default_rng(seed)
@@ -196,9 +202,10 @@ def _bootstrap_t(estimate: Callable[[_Floats], tuple[_Floats, _Floats]], n: int,
         rows = min(_CHUNK, DRAWS - start)
         counts = random.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)  # (rows, G)
         values, spreads = estimate(counts)
+        apart = values - value
         with np.errstate(divide="ignore", invalid="ignore"):
-            students = np.where(spreads > tiny, (values - value) / spreads, np.sign(values - value) * inf)
-        drawn.append(np.where(np.isnan(students), 0.0, students))
+            students = np.where(spreads > tiny, apart / spreads, np.where(np.abs(apart) > tiny, np.sign(apart) * inf, 0.0))
+        drawn.append(students)
     students = np.sort(np.concatenate(drawn))
     outside = int((1 - LEVEL) / 2 * DRAWS)
     # Order statistics, the same count from either end, so that swapping base and candidate mirrors the interval exactly.
