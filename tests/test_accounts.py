@@ -1,0 +1,143 @@
+"""Claims about accounts and sign-in."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlmodel import select
+
+from flagback.storage import records
+from flagback.storage.accounts import (
+    HASHER,
+    NOBODY,
+    BadLogin,
+    BadPassword,
+    LoginTaken,
+    UnknownLogin,
+    change_password,
+    create,
+    end_session,
+    open_session,
+    session_account,
+    set_disabled,
+    verify,
+)
+from flagback.storage.records import Account
+from flagback.storage.store import Store
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+GOOD = "correct horse"
+
+
+def test_only_the_right_password_lets_in(store: Store) -> None:
+    with store.writing() as session:
+        made = create(session, " Ada ", GOOD, "reviewer")
+        assert verify(session, "ADA", GOOD) == made
+        assert verify(session, "ada", GOOD + "x") is None
+        assert verify(session, "bob", GOOD) is None
+        assert verify(session, "ada", "\ud800" * 9) is None
+    assert (made.login, made.role, made.demo) == ("ada", "reviewer", False)
+    assert made.password_hash.startswith("$argon2id$")
+    assert GOOD not in made.password_hash
+
+
+def test_a_login_is_taken_once_however_it_is_written(store: Store) -> None:
+    with store.writing() as session:
+        create(session, "ada", GOOD, "reviewer")
+    with pytest.raises(LoginTaken, match="'ada' is taken"), store.writing() as session:
+        create(session, "Ａda", GOOD, "maintainer")
+
+
+def test_of_two_that_want_one_login_at_once_one_gets_it(store: Store) -> None:
+    def attempt(_: int) -> str:
+        try:
+            with store.writing() as session:
+                return create(session, "ada", GOOD, "reviewer").login
+        except LoginTaken:
+            return "taken"
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(attempt, range(4))) == ["ada", "taken", "taken", "taken"]
+
+
+@pytest.mark.parametrize("login", ["", "  ", "a\nb", "a\0b", "x" * 101])
+def test_an_unusable_login_is_refused(sqlite_store: Store, login: str) -> None:
+    with pytest.raises(BadLogin, match="expected 1 to 100 visible"), sqlite_store.writing() as session:
+        create(session, login, GOOD, "reviewer")
+
+
+@pytest.mark.parametrize(("password", "words"), [("short", "has 5 characters"), ("x" * 1001, "1001"), ("\ud800" * 8, "surrogate")])
+def test_an_unusable_password_is_refused(sqlite_store: Store, password: str, words: str) -> None:
+    with pytest.raises(BadPassword, match=words), sqlite_store.writing() as session:
+        create(session, "ada", password, "reviewer")
+
+
+def test_an_unknown_login_costs_as_much_as_a_wrong_password(sqlite_store: Store) -> None:
+    assert HASHER.check_needs_rehash(NOBODY) is False
+    with sqlite_store.writing() as session:
+        create(session, "ada", GOOD, "reviewer")
+        seconds: dict[str, list[float]] = {"ada": [], "bob": []}
+        for _ in range(5):
+            for login, taken in seconds.items():
+                start = time.perf_counter()
+                assert verify(session, login, "wrong password") is None
+                taken.append(time.perf_counter() - start)
+    assert 0.4 < min(seconds["bob"]) / min(seconds["ada"]) < 2.5
+
+
+def test_a_cookie_lets_in_until_it_ends_and_is_stored_as_a_hash_only(store: Store) -> None:
+    with store.writing() as session:
+        ada = create(session, "ada", GOOD, "reviewer")
+        cookie = open_session(session, ada.id, now=NOON, for_=DAY)
+        other = open_session(session, ada.id, now=NOON, for_=DAY)
+        assert session_account(session, cookie, now=NOON) == ada
+        assert session_account(session, cookie, now=NOON + DAY) is None
+        assert session_account(session, cookie + "x", now=NOON) is None
+        assert session_account(session, "\udc80", now=NOON) is None
+        end_session(session, cookie, now=NOON)
+        end_session(session, cookie, now=NOON + DAY)
+        end_session(session, "unknown", now=NOON)
+        assert session_account(session, cookie, now=NOON) is None
+        assert session_account(session, other, now=NOON) == ada
+        rows = session.exec(select(records.Session)).all()
+    assert all(cookie not in str(row.model_dump()) for row in rows)
+    assert [row.ended_at for row in rows if row.ended_at] == [NOON]
+
+
+def test_a_disabled_account_is_out_at_once_and_can_come_back(store: Store) -> None:
+    with store.writing() as session:
+        ada = create(session, "ada", GOOD, "reviewer")
+        cookie = open_session(session, ada.id, now=NOON, for_=DAY)
+    with store.writing() as session:
+        set_disabled(session, "Ada", disabled=True, now=NOON)
+    with store.writing() as session:
+        assert session_account(session, cookie, now=NOON) is None
+        assert verify(session, "ada", GOOD) is None
+        set_disabled(session, "ada", disabled=False, now=NOON)
+        assert verify(session, "ada", GOOD) is not None
+        assert session_account(session, cookie, now=NOON) is None
+
+
+def test_a_new_password_replaces_the_old_one_and_ends_its_sessions(store: Store) -> None:
+    with store.writing() as session:
+        cookie = open_session(session, create(session, "ada", GOOD, "reviewer").id, now=NOON, for_=DAY)
+    with store.writing() as session:
+        change_password(session, "ada", "battery staple", now=NOON)
+    with store.reading() as session:
+        assert session_account(session, cookie, now=NOON) is None
+        assert verify(session, "ada", GOOD) is None
+        assert verify(session, "ada", "battery staple") is not None
+
+
+def test_an_unknown_login_is_named(sqlite_store: Store) -> None:
+    with pytest.raises(UnknownLogin, match="no account 'bob'"), sqlite_store.writing() as session:
+        change_password(session, "bob", GOOD, now=NOON)
+
+
+def test_an_account_of_the_demo_says_so(sqlite_store: Store) -> None:
+    with sqlite_store.writing() as session:
+        create(session, "ada", GOOD, "reviewer", demo=True)
+    with sqlite_store.reading() as session:
+        assert session.exec(select(Account.demo)).one() is True
