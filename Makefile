@@ -30,7 +30,7 @@ demo: setup
 
 lint: setup
 	$(BIN)/ruff check .
-	$(BIN)/mypy storage model review_app tests benchmarks
+	$(BIN)/mypy $(NAMES) tests $(wildcard benchmarks/*.py)
 	$(BIN)/lint-imports
 
 test: lint tools

@@ -33,7 +33,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     ("port", 0), ("port", 65536), ("threads", -1), ("lease_minutes", 0), ("items_a_day", 0)])
 def test_a_value_that_cannot_work_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValidationError, match=name):
-        Settings(**{name: value})
+        Settings.model_validate({name: value})
 
 
 def test_records_and_ledger_are_two_files_on_sqlite_and_one_database_elsewhere(tmp_path: Path) -> None:

@@ -1,0 +1,283 @@
+"""Claims about the command line: quick to answer, one message for an error, JSON where it reports, nothing half-stored."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import pytest
+from sqlmodel import select
+
+from flagback.review_app import cli, jobs, reference
+from flagback.review_app.commands import files, people
+from flagback.review_app.settings import Settings
+from flagback.storage import accounts, records
+from flagback.storage.store import Store
+
+ROOT = Path(__file__).parent.parent
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its report."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home folder that does not exist yet."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def run(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in the home; `stdin` is what is piped in."""
+    def running(*words: str, stdin: str = "") -> Said:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main(["--home", str(home), *words])
+        except SystemExit as left:
+            code = int(left.code or 0)
+        out, err = capsys.readouterr()
+        return Said(code, out, err)
+
+    return running
+
+
+@pytest.fixture
+def store(run: Run, home: Path) -> Store:
+    """The records of a migrated home, with one model version."""
+    assert run("migrate").code == 0
+    opened = Store(Settings(home=home).records_url)
+    with opened.writing() as session:
+        session.add(records.ModelVersion(kind="base", state="current", name="none", location="none", template="plain",
+                                         fingerprint="0"))
+    return opened
+
+
+def prompts_file(folder: Path, lines: int = 30) -> Path:
+    """A small prompt file."""
+    path = folder / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"The neighbour number {n} said", "lang": "en"}) + "\n" for n in range(lines)))
+    return path
+
+
+# ------------------------------------------------------------------- in general
+
+def test_help_answers_at_once_and_imports_nothing_slow() -> None:
+    code = ("import sys\nfrom flagback.review_app import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+            "slow = {'torch', 'streamlit', 'sqlmodel', 'pydantic', 'dbos', 'pandas', 'rich'}\n"
+            "print(sorted(slow & set(sys.modules)), file=sys.stderr)")
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "Usage: flagback" in done.stdout
+    assert done.stderr.strip() == "[]"
+    used = os.times()
+    seconds = used.children_user + used.children_system - before.children_user - before.children_system
+    assert seconds < 1.0, f"{seconds:.2f} s of processor time"
+
+
+def test_the_reference_is_what_the_commands_say_of_themselves() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference.reference(), "run 'make docs'"
+
+
+def test_every_command_of_the_loop_is_there() -> None:
+    page = reference.reference()
+    for words in ("demo", "serve", "worker", "migrate", "account create", "account list", "account passwd", "model add",
+                  "embedded build", "sample", "correct", "evaluate", "promote", "rollback", "import prompts", "import preferences",
+                  "import texts", "export reviews", "export pairs", "rehearse", "prompts", "reviews", "runs", "versions"):
+        assert f"# flagback {words}\n" in page
+
+
+def test_words_written_out_for_speed_are_those_of_the_records() -> None:
+    assert get_args(people.Role) == get_args(records.Role)
+    assert get_args(files.TextPurpose) == get_args(records.TextPurpose)
+
+
+def test_an_error_of_ours_is_one_message_with_the_next_step(run: Run) -> None:
+    said = run("versions")
+    assert said == Said(1, "", said.err)
+    assert "flagback migrate" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_an_unexpected_error_is_kept_under_a_number(run: Run, home: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("nobody thought of this")
+
+    store.close()
+    monkeypatch.setattr("flagback.review_app.home.open_records", broken)
+    said = run("versions")
+    assert said.code == 1
+    number = said.err.split("error ")[1].split()[0]
+    kept = (home / "logs" / "errors.log").read_text()
+    assert f"error {number}," in kept
+    assert "Traceback" in kept
+    assert "Traceback" not in said.err
+    with pytest.raises(KeyError, match="nobody thought"):
+        run("--debug", "versions")
+
+
+@pytest.mark.parametrize("words", [
+    ["sample", "--k", "0"], ["nonsense"], ["promote", "one"], ["account", "create", "a", "--role", "king"]])
+def test_a_wrong_call_is_told_apart_from_an_error(run: Run, words: list[str]) -> None:
+    said = run(*words)
+    assert said.code == 2
+    assert "Usage:" in said.err
+
+
+def test_a_setting_that_cannot_be_used_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAGBACK_PORT", "http")
+    said = run("versions")
+    assert said.code == 1
+    assert "port is 'http'" in said.err
+    assert "FLAGBACK_PORT" in said.err
+
+
+# -------------------------------------------------------------- home and accounts
+
+def test_migrate_makes_the_records_and_says_so_again(run: Run, home: Path) -> None:
+    first = run("migrate", "--json").json
+    assert first["before"] is None
+    assert run("migrate", "--json").json == {"records": first["records"], "before": first["after"], "after": first["after"]}
+    assert [path.name for path in home.iterdir()] == ["flagback.db"]
+
+
+def test_stepping_back_asks_first(run: Run, store: Store) -> None:
+    store.close()
+    assert run("migrate", "--to", "base", stdin="n\n").code == 1
+    assert run("versions").code == 0
+    assert run("migrate", "--to", "base", "--yes").code == 0
+    assert "flagback migrate" in run("versions").err
+
+
+def test_a_home_of_a_newer_flagback_is_left_alone(run: Run, store: Store) -> None:
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    store.close()
+    for words in (["migrate"], ["versions"], ["serve"], ["worker"], ["demo"]):
+        said = run(*words)
+        assert said.code == 1, words
+        assert "9999" in said.err
+        assert "newer" in said.err
+
+
+def test_a_home_that_cannot_be_made_is_named(run: Run, home: Path) -> None:
+    home.write_text("a file where the folder should be")
+    said = run("migrate")
+    assert said.code == 1
+    assert str(home) in said.err
+
+
+def test_accounts_are_made_listed_changed_and_shut(run: Run, store: Store) -> None:
+    assert run("account", "create", "Ada", "--role", "maintainer", "--password-stdin", stdin="first password\n").code == 0
+    taken = run("account", "create", "ada", "--password-stdin", stdin="other password\n")
+    assert (taken.code, "taken" in taken.err) == (1, True)
+    [row] = run("account", "list", "--json").json
+    assert (row["login"], row["role"], row["state"]) == ("ada", "maintainer", "active")
+    assert run("account", "passwd", "ada", "--password-stdin", stdin="second password\n").code == 0
+    with store.reading() as session:
+        assert accounts.verify(session, "ada", "first password") is None
+        assert accounts.verify(session, "ada", "second password") is not None
+    assert run("account", "disable", "ada").code == 0
+    assert run("account", "list", "--json").json[0]["state"] == "disabled"
+    assert run("account", "enable", "ada").code == 0
+    unknown = run("account", "passwd", "eve", "--password-stdin", stdin="some password\n")
+    assert "no account 'eve'" in unknown.err
+
+
+def test_a_short_password_and_a_missing_terminal_are_refused(run: Run, store: Store) -> None:
+    assert "expected 8" in run("account", "create", "ada", "--password-stdin", stdin="short\n").err
+    assert "--password-stdin" in run("account", "create", "ada").err
+    with store.reading() as session:
+        assert session.exec(select(records.Account)).all() == []
+
+
+# ----------------------------------------------------------------------- the loop
+
+def test_prompts_come_in_are_listed_and_asked_for(run: Run, store: Store, tmp_path: Path) -> None:
+    report = run("import", "prompts", str(prompts_file(tmp_path)), "--source", "made up", "--by", "ada", "--json").json
+    assert (report["rows"], report["added"], report["duplicates"]) == (30, 30, 0)
+    listed = run("prompts", "--limit", "5", "--json").json
+    assert listed["total"] == 30
+    assert len(listed["prompts"]) == 5
+    assert listed["prompts"][0]["tags"]["source"] == "made up"
+    asked = run("sample", "--prompts", "10", "--k", "2", "--seed", "7", "--no-wait", "--by", "ada", "--json").json
+    assert asked["run"] == "sampling-1"
+    with store.reading() as session:
+        row = session.get_one(records.SamplingRun, 1)
+    assert (row.state, row.asked_by, len(row.prompt_ids), row.decoding["k"], row.decoding["seed"]) == ("waiting", "ada", 10, 2, 7)
+    assert [row["run"] for row in run("runs", "--json").json["runs"]] == ["sampling-1"]
+
+
+def test_a_broken_line_is_named_and_nothing_of_its_file_is_kept(run: Run, store: Store, tmp_path: Path) -> None:
+    path = prompts_file(tmp_path, 2000)
+    lines = path.read_text().splitlines(keepends=True)
+    lines[1206] = '{"prompt": \n'
+    path.write_text("".join(lines))
+    said = run("import", "prompts", str(path))
+    assert said.code == 1
+    assert "line 1207" in said.err
+    with store.reading() as session:
+        assert session.exec(select(records.Prompt)).all() == []
+
+
+def test_a_run_is_stopped_by_its_name_or_its_number(run: Run, store: Store, tmp_path: Path) -> None:
+    run("import", "prompts", str(prompts_file(tmp_path)))
+    for _ in range(2):
+        assert run("sample", "--no-wait").code == 0
+    assert run("runs", "--cancel", "sampling-1").code == 0
+    assert run("runs", "--cancel", "2", "--json").json == {"cancelled": "sampling-2"}
+    unknown = run("runs", "--cancel", "3")
+    assert (unknown.code, "'3' names no run" in unknown.err) == (1, True)
+    with store.reading() as session:
+        assert jobs.open_requests(session) == []
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["sample"], "flagback import prompts"),
+    (["correct"], "no pair"),
+    (["correct", "--set", "4"], "PreferenceSet 4"),
+    (["correct", "--learning-rate", "-1"], "learning_rate"),
+    (["evaluate"], "flagback correct"),
+    (["evaluate", "1"], "is a base"),
+    (["promote", "9"], "no version 9"),
+    (["promote", "1", "--override", "because"], "--by"),
+    (["rollback", "--reason", "regret"], "first of its line"),
+    (["export", "pairs", "out"], "set"),
+    (["export", "reviews", "out"], "review"),
+])
+def test_what_cannot_be_done_is_refused_in_words_and_nothing_is_stored(run: Run, store: Store, words: list[str], message: str,
+                                                                       tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = run(*words)
+    assert said.code == 1
+    assert message in said.err
+    assert "Traceback" not in said.err
+    with store.reading() as session:
+        assert jobs.open_requests(session) == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_lists_say_what_comes_first(run: Run) -> None:
+    run("migrate")
+    for noun, onward in (("prompts", "import prompts"), ("reviews", "flagback serve"), ("runs", "flagback sample"),
+                         ("versions", "model add")):
+        assert onward in run(noun).out
+        assert run(noun, "--json").json == {noun: [], "total": 0}
