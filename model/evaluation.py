@@ -198,7 +198,10 @@ class SampledPrompt(NamedTuple):
 
 
 def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Measured]:
-    """Length, empty rate, repetition and distinct-1 and -2 of the answers. Prompts without answers of both models are left out."""
+    """Length, empty rate, repetition and distinct-1 and -2, over answers paired by prompt and draw; an item is a prompt's mean.
+
+    Prompts without answers of both models are left out.
+    """
     both = [prompt for prompt in prompts if prompt.base and prompt.candidate]
     if not both:
         return []
@@ -207,16 +210,21 @@ def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Meas
         return [ItemMeasure(prompt.key, prompt.cluster, _mean(list(map(measure, prompt.base))),
                             _mean(list(map(measure, prompt.candidate))), _most_telling(prompt, measure)) for prompt in both]
 
-    lengths = items(_length)
-    below, above = [item.base or 0.0 for item in lengths], [item.candidate or 0.0 for item in lengths]
-    clusters = [item.cluster for item in lengths]
-    length = figure_of("length", "Mean length of an answer", "tokens", "same", clusters, _mean(below), _mean(above),
-                     intervals.log_ratio(below, above, clusters, seed=seed), scale="ratio")
-    return [Measured(length, lengths),
-            compared("empty_rate", "Share of answers with nothing in them", "share", "lower", items(_is_empty)),
-            compared("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower",
-                      items(repeated_share)),
-            _distinct(both, 1), _distinct(both, 2)]
+    drawn = [(prompt.cluster, base, candidate) for prompt in both
+             for base, candidate in zip(prompt.base, prompt.candidate, strict=False)]
+    clusters = [cluster for cluster, _, _ in drawn]
+    measured = []
+    for metric, words, unit, better, measure in (
+            ("length", "Mean length of an answer", "tokens", "same", _length),
+            ("empty_rate", "Share of answers with nothing in them", "share", "lower", _is_empty),
+            ("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower", repeated_share)):
+        below, above = [measure(base) for _, base, _ in drawn], [measure(candidate) for _, _, candidate in drawn]
+        interval = (intervals.log_ratio(below, above, clusters, seed=seed) if metric == "length"
+                    else intervals.rate_difference(below, above, clusters))
+        measured.append(Measured(figure_of(
+            metric, words, unit, "same" if better == "same" else "lower", clusters, _mean(below), _mean(above), interval,
+            scale="ratio" if metric == "length" else "difference"), items(measure)))
+    return [*measured, _distinct(both, 1), _distinct(both, 2)]
 
 
 def repeated_share(sample: Sample) -> float:

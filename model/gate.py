@@ -29,7 +29,8 @@ class GateSettings:
     perplexity_ratio: float = 1.05
     #: Distinct-2 must keep this part of its base.
     distinct_ratio: float = 0.9
-    #: Empty answers may become more frequent by this share. With no empty answer at all about 140 independent prompts show it.
+    #: Empty answers may become more frequent by this share. With no empty answer at all it takes about 140 independent
+    #: answers to show it, or 60 prompts with four each.
     empty_rate_rise: float = 0.02
     #: Repeated four-token runs may become more frequent by this share.
     repeated_share_rise: float = 0.05
@@ -190,7 +191,7 @@ def _interval(figure: Figure) -> str:
 def _counted(figure: Figure) -> str:
     kind = figure.metric.partition(":")[0]
     noun = {"flag_rate": "prompts", "perplexity": "texts", "preference_accuracy": "pairs", "logp_chosen_per_token": "pairs",
-            "counterfactual_gap": "swapped answers", "counterfactual_reversal": "swapped answers"}.get(kind, "prompts")
+            "counterfactual_gap": "swapped answers", "counterfactual_reversal": "swapped answers", "distinct_2": "prompts"}.get(kind, "answers")
     apart = "" if figure.clusters == figure.n else f" of {figure.clusters} kinds"
     return f"{figure.n} {noun}{apart}"
 

@@ -27,7 +27,7 @@ LEVEL = 0.95
 #: The chance of seeing a true change of the size called detectable.
 POWER = 0.8
 #: How alike items of one cluster are taken to be in what was never seen to happen (intra-cluster correlation).
-UNSEEN_CORRELATION = 0.2
+UNSEEN_CORRELATION = 0.1
 _CHUNK = 250
 
 

@@ -109,14 +109,15 @@ def _sample(*ids: int) -> Sample:
     return Sample(" ".join(map(str, ids)), ids)
 
 
-def test_sample_statistics_are_means_over_prompts() -> None:
+def test_sample_statistics_are_means_over_answers() -> None:
     prompts = [SampledPrompt(f"p{i}", f"key{i}", "Hello", [_sample(1, 2, 3, i + 10), _sample(4, 5)],
                              [_sample(*[7] * 8), Sample(" \n", [])]) for i in range(20)]
     prompts.append(SampledPrompt("unanswered", "key", "Hello", [_sample(1)], []))
     found = _by_name(evaluation.compare_samples(prompts, seed=1))
     length, empty, repeated = (found[name].figure for name in ("length", "empty_rate", "repeated_share"))
-    assert (length.base, length.candidate, length.change, length.n) == pytest.approx((3, 4, 4 / 3, 20))
+    assert (length.base, length.candidate, length.change, length.n) == pytest.approx((3, 4, 4 / 3, 40))
     assert (empty.base, empty.candidate) == (0, 0.5)
+    assert found["empty_rate"].items[3][:4] == ("p3", "key3", 0, 0.5)
     # Five runs of four tokens, all alike: four of five were said before. The other answer has none.
     assert (repeated.base, repeated.candidate) == pytest.approx((0, 0.4))
     assert found["empty_rate"].items[3].texts == {"prompt": "Hello", "base": "4 5", "candidate": " \n"}

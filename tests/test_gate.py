@@ -130,7 +130,7 @@ def test_margins_are_settings() -> None:
 
 def test_clusters_are_told_apart_from_items() -> None:
     _, reason = _judged(_figure("empty_rate", 0.0, 0.01, n=400, clusters=52))
-    assert "400 prompts of 52 kinds" in reason.words
+    assert "400 answers of 52 kinds" in reason.words
 
 
 # --------------------------------------------------------------------------- broken models
