@@ -112,15 +112,24 @@ class WebProcess:
 @contextmanager
 def page_of(browser: Browser, *, width: int = 900, height: int = 900, dark: bool = False) -> Iterator[Page]:
     """A fresh browser profile with one page; what the page throws fails the test."""
-    context: BrowserContext = browser.new_context(viewport={"width": width, "height": height},
-                                                  color_scheme="dark" if dark else "light")
-    page = context.new_page()
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
+    try:
+        with page_in(context) as page:
+            yield page
+    finally:
+        context.close()
+
+
+@contextmanager
+def page_in(profile: BrowserContext) -> Iterator[Page]:
+    """A page in a profile; what the page throws fails the test."""
+    page = profile.new_page()
     thrown: list[str] = []
     page.on("pageerror", lambda error: thrown.append(str(error)))
     try:
         yield page
     finally:
-        context.close()
+        page.close()
     assert not thrown, f"the page threw {thrown}"
 
 

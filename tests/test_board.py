@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from flagback.review_app.board import mount_data
 from flagback.review_app.settings import Settings
@@ -19,7 +19,7 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.store import Store
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, chromium, page_in, page_of, sign_in
 
 PASSWORD = "a long password"
 
@@ -104,10 +104,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     place.store.close()
 
 
+@pytest.fixture(scope="module")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """One browser profile for all: what Streamlit's page consists of is fetched once."""
+    context = browser.new_context(viewport={"width": 900, "height": 900})
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def board(place: Place, browser: Browser) -> Iterator[Page]:
+def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
     """The board of a new reviewer with the first item on the screen."""
-    with page_of(browser) as page:
+    profile.clear_cookies()
+    with page_in(profile) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
         expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
         yield page
@@ -337,7 +346,7 @@ def test_after_the_last_item_the_board_says_what_happens_next_and_finds_new_ones
     assert len(place.rows()) == 12
     looks: list[str] = []
     board.on("request", lambda request: looks.append(request.url))
-    time.sleep(4)
+    board.wait_for_timeout(4000)
     assert 1 <= len(looks) <= 2, "it looks every few seconds, no more"
     place.add("Afterwards", [" that boat 12 was late."])
     expect(board.get_by_text("Afterwards 0", exact=True)).to_be_visible(timeout=10_000)

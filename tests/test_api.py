@@ -1,0 +1,225 @@
+"""Claims about the review API: what it hands out, what it stores, and how it says no."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from flagback.review_app import auth
+from flagback.review_app.api import build_api
+from flagback.review_app.installation import Installation, open_installation
+from flagback.review_app.settings import Settings
+from flagback.storage import accounts
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.items import make_items
+from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.records import Review, Role, now
+from flagback.storage.store import Store
+
+OURS = {"Origin": "http://testserver"}
+
+
+@pytest.fixture
+def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
+    """A home with five items, on each kind of database."""
+    settings = Settings(home=tmp_path / "home", database_url=database_url)
+    store = Store(settings.records_url)
+    store.migrate()
+    with store.writing() as session:
+        prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": f"The visitor {number} said"}], lang="en")
+                                        for number in range(5)]).ids
+        made = add_generations(session, [NewGeneration(prompt, " it was late.", "end", "imported", "import:x")
+                                         for prompt in prompts])
+        make_items(session, made, purpose="loop", reviews_per_item=2, seed=0)
+    store.close()
+    opened = open_installation(settings)
+    yield opened
+    opened.store.close()
+
+
+def signed_in(installation: Installation, login: str = "ada", role: Role = "reviewer") -> TestClient:
+    """A client with the session of a new account."""
+    with installation.store.writing() as session:
+        account = accounts.create(session, login, "a long password", role)
+        cookie = accounts.open_session(session, account.id, now=now(), for_=timedelta(hours=1))
+    client = stranger(installation)
+    client.cookies.set(auth.cookie_name(installation), cookie)
+    return client
+
+
+def stranger(installation: Installation) -> TestClient:
+    """A client without a session, mounted as the server mounts it."""
+    app = Starlette(routes=[Mount("/api/v1", app=build_api(installation))])
+    return TestClient(app, headers=OURS, raise_server_exceptions=False)
+
+
+def answer(lease: str, **said: Any) -> dict[str, Any]:
+    """The body of an answer."""
+    made = {"token": str(uuid.uuid4()), "lease_id": lease, "verdict": "fine", "taxonomy_version": "1", "guideline_version": "1"}
+    return made | said
+
+
+def test_a_claim_hands_out_text_and_a_lease_and_nothing_about_the_model(installation: Installation) -> None:
+    items = signed_in(installation).post("/api/v1/claim", json={"count": 3}).json()["items"]
+    assert len(items) == 3
+    assert set(items[0]) == {"lease_id", "messages", "lang", "text", "seconds_left"}
+    assert items[0]["text"] == " it was late."
+    assert 0 < items[0]["seconds_left"] <= 30 * 60
+
+
+def test_claiming_again_gives_the_items_already_held_first(installation: Installation) -> None:
+    client = signed_in(installation)
+    first = client.post("/api/v1/claim", json={"count": 2}).json()["items"]
+    again = client.post("/api/v1/claim", json={"count": 4}).json()["items"]
+    assert {item["lease_id"] for item in again[:2]} == {item["lease_id"] for item in first}
+    assert len(again) == 4
+
+
+def test_a_saved_answer_is_in_the_records_under_a_pseudonym(installation: Installation) -> None:
+    client = signed_in(installation)
+    (item,) = client.post("/api/v1/claim", json={"count": 1}).json()["items"]
+    given = answer(item["lease_id"], verdict="flag", categories=["stereotype"], severity="clear", seconds_open=2.5)
+    receipt = client.post("/api/v1/answers", json=given)
+    assert receipt.status_code == 200
+    assert set(receipt.json()) == {"saved_at", "stored", "late"}
+    assert (receipt.json()["stored"], receipt.json()["late"]) == ("new", False)
+    with installation.store.reading() as session:
+        review = session.exec(select(Review)).one()
+    assert (review.verdict, review.categories, review.seconds_open) == ("flag", ["stereotype"], 2.5)
+    assert review.reviewer.startswith("r_")
+
+
+def test_the_same_answer_sent_twice_is_stored_once(installation: Installation) -> None:
+    client = signed_in(installation)
+    (item,) = client.post("/api/v1/claim", json={"count": 1}).json()["items"]
+    given = answer(item["lease_id"])
+    first = client.post("/api/v1/answers", json=given).json()
+    again = client.post("/api/v1/answers", json=given).json()
+    assert again == {**first, "stored": "again"}
+    with installation.store.reading() as session:
+        assert len(session.exec(select(Review)).all()) == 1
+
+
+def test_nobody_answers_with_someone_elses_lease(installation: Installation) -> None:
+    (item,) = signed_in(installation).post("/api/v1/claim", json={"count": 1}).json()["items"]
+    refused = signed_in(installation, "eve").post("/api/v1/answers", json=answer(item["lease_id"]))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unknown_lease")
+
+
+def test_a_second_answer_to_one_item_is_refused_unless_it_corrects_the_first(installation: Installation) -> None:
+    client = signed_in(installation)
+    (item,) = client.post("/api/v1/claim", json={"count": 1}).json()["items"]
+    first = answer(item["lease_id"])
+    client.post("/api/v1/answers", json=first)
+    refused = client.post("/api/v1/answers", json=answer(item["lease_id"]))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "already_answered")
+    corrected = answer(item["lease_id"], verdict="flag", categories=["attack"], severity="severe", supersedes_token=first["token"])
+    assert client.post("/api/v1/answers", json=corrected).status_code == 200
+
+
+@pytest.mark.parametrize(("said", "code", "named"), [
+    ({"verdict": "flag", "severity": "clear"}, "bad_answer", "category"),
+    ({"verdict": "flag", "categories": ["stereotype"]}, "bad_answer", "severity"),
+    ({"verdict": "skip"}, "bad_answer", "reason"),
+    ({"verdict": "maybe"}, "bad_request", "verdict"),
+    ({"token": "seven"}, "bad_request", "token"),
+    ({"model": "secret"}, "bad_request", "model"),
+])
+def test_an_answer_that_breaks_a_rule_names_it_and_stores_nothing(installation: Installation, said: dict[str, Any], code: str,
+                                                                  named: str) -> None:
+    client = signed_in(installation)
+    (item,) = client.post("/api/v1/claim", json={"count": 1}).json()["items"]
+    refused = client.post("/api/v1/answers", json=answer(item["lease_id"], **said))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, code)
+    assert named in refused.json()["error"]["message"]
+    with installation.store.reading() as session:
+        assert session.exec(select(Review)).all() == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe"])
+def test_a_body_that_is_no_request_is_told_so_in_json(installation: Installation, body: bytes) -> None:
+    refused = signed_in(installation).post("/api/v1/answers", content=body, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 422
+    assert set(refused.json()["error"]) == {"code", "message"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "claim"), ("POST", "answers"), ("POST", "release"), ("GET", "today"),
+                                              ("GET", "recent")])
+def test_without_a_session_every_route_is_401_in_json(installation: Installation, method: str, path: str) -> None:
+    refused = stranger(installation).request(method, f"/api/v1/{path}", json={} if method == "POST" else None)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "not_signed_in")
+
+
+@pytest.mark.parametrize("path", ["claim", "answers", "release"])
+def test_a_request_from_another_site_is_refused_even_with_a_session(installation: Installation, path: str) -> None:
+    refused = signed_in(installation).post(f"/api/v1/{path}", json={}, headers={"Origin": "http://evil.example"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "foreign_origin")
+
+
+def test_a_maintainer_reviews_nothing(installation: Installation) -> None:
+    refused = signed_in(installation, "max", "maintainer").post("/api/v1/claim", json={"count": 1})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_a_reviewer")
+
+
+def test_stop_for_today_frees_what_was_held(installation: Installation) -> None:
+    client = signed_in(installation)
+    client.post("/api/v1/claim", json={"count": 4})
+    assert client.post("/api/v1/release").json() == {"released": 4}
+    assert client.post("/api/v1/release").json() == {"released": 0}
+
+
+def test_today_counts_judgements_since_the_reviewers_midnight_and_no_skips(installation: Installation) -> None:
+    client = signed_in(installation)
+    one, two = client.post("/api/v1/claim", json={"count": 2}).json()["items"]
+    client.post("/api/v1/answers", json=answer(one["lease_id"]))
+    client.post("/api/v1/answers", json=answer(two["lease_id"], verdict="skip", skip_reason="unclear"))
+    midnight = (now() - timedelta(hours=1)).isoformat()
+    assert client.get("/api/v1/today", params={"since": midnight}).json() == {"answered": 1, "aim": 40}
+    tomorrow = (now() + timedelta(hours=1)).isoformat()
+    assert client.get("/api/v1/today", params={"since": tomorrow}).json()["answered"] == 0
+    assert client.get("/api/v1/today", params={"since": "yesterday"}).json()["error"]["code"] == "bad_request"
+
+
+def test_recent_gives_back_only_ones_own_answers_in_force(installation: Installation) -> None:
+    client, other = signed_in(installation), signed_in(installation, "eve")
+    one, two = client.post("/api/v1/claim", json={"count": 2}).json()["items"]
+    first = answer(one["lease_id"])
+    client.post("/api/v1/answers", json=first)
+    client.post("/api/v1/answers", json=answer(two["lease_id"], verdict="flag", categories=["private"], severity="slight",
+                                               rewrite=" it was early.", spans=[{"start": 1, "end": 3}]))
+    client.post("/api/v1/answers", json=answer(one["lease_id"], verdict="flag", categories=["attack"], severity="severe",
+                                               supersedes_token=first["token"]))
+    answers = client.get("/api/v1/recent").json()["answers"]
+    assert [entry["answer"]["categories"] for entry in answers] == [["private"], ["attack"]]
+    assert answers[0]["answer"]["rewrite"] == " it was early."
+    assert answers[0]["shown"]["messages"] == two["messages"]
+    assert other.get("/api/v1/recent").json() == {"answers": []}
+
+
+def test_a_failure_inside_is_told_without_its_trace(installation: Installation, caplog: pytest.LogCaptureFixture) -> None:
+    client = signed_in(installation)
+    with installation.store.writing() as session:
+        session.connection().exec_driver_sql("ALTER TABLE lease RENAME TO lost")
+    refused = client.post("/api/v1/claim", json={"count": 1})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+    assert "lease" not in refused.text
+    assert "Traceback" not in refused.text
+    assert "refused a request" in caplog.text
+
+
+def test_the_form_of_every_request_is_published(installation: Installation) -> None:
+    paths = stranger(installation).get("/api/v1/openapi.json").json()["paths"]
+    assert set(paths) == {"/claim", "/answers", "/release", "/today", "/recent"}
+
+
+def test_unknown_paths_and_methods_answer_in_json_too(installation: Installation) -> None:
+    client = signed_in(installation)
+    assert client.get("/api/v1/nothing").json()["error"]["code"] == "not_found"
+    assert client.get("/api/v1/claim").json()["error"]["code"] == "wrong_method"

@@ -1,0 +1,118 @@
+"""Claims about the screens: who sees which, and that a page's code runs for nobody else."""
+
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from flagback.review_app import app, board
+from flagback.review_app.installation import REVIEWING_ROLES, STEERING_ROLES
+from flagback.review_app.settings import Settings
+from flagback.storage import accounts
+from flagback.storage.records import Role
+from flagback.storage.store import Store
+from tests.browser import WebProcess, chromium, page_of, sign_in
+
+PASSWORD = "a long password"
+PEOPLE: dict[str, Role] = {"ada": "reviewer", "max": "maintainer", "audrey": "auditor"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one account for each of three roles."""
+    folder = tmp_path_factory.mktemp("app")
+    store = Store(Settings(home=folder).records_url)
+    store.migrate()
+    with store.writing() as session:
+        for login, role in PEOPLE.items():
+            accounts.create(session, login, PASSWORD, role)
+    store.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def web(home: Path) -> Iterator[WebProcess]:
+    """The home, served."""
+    with WebProcess(home) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all."""
+    with chromium() as started:
+        yield started
+
+
+def test_every_listed_page_has_its_module_and_an_address_of_its_own() -> None:
+    for listed in app.PAGES:
+        assert callable(import_module(listed.module).show)
+    for role in REVIEWING_ROLES | STEERING_ROLES:
+        addresses = [listed.url_path for listed in app.PAGES if role in listed.roles]
+        assert len(addresses) == len(set(addresses))
+
+
+def test_reviewers_have_the_board_and_no_page_of_those_who_steer() -> None:
+    reviewing = {listed.url_path for listed in app.PAGES if listed.roles & REVIEWING_ROLES}
+    steering = {listed.url_path for listed in app.PAGES if listed.roles & STEERING_ROLES}
+    assert "review" in reviewing
+    assert not reviewing & steering
+
+
+def test_no_folder_beside_the_script_is_named_pages() -> None:
+    assert not Path(app.__file__).with_name("pages").exists(), "Streamlit would take it for its own and break deep links"
+
+
+def test_all_files_of_the_board_travel_in_the_wheel() -> None:
+    folder = Path(board.__file__).parent
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    kept = project["tool"]["setuptools"]["package-data"]["flagback.review_app.board"]
+    left_out = [path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".py"
+                and not any(fnmatch(path.name, pattern) for pattern in kept)]
+    assert left_out == []
+
+
+def test_a_reviewer_sees_the_board_and_no_other_address_exists(web: WebProcess, browser: Browser) -> None:
+    with page_of(browser) as page:
+        sign_in(page, web.url, "ada", PASSWORD)
+        expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible(timeout=20_000)
+        for address in ("corrections", "versions", "export"):
+            page.goto(f"{web.url}/{address}")
+            expect(page.get_by_text("Page not found").first).to_be_visible(timeout=20_000)
+
+
+def test_an_address_deep_in_the_app_leads_through_sign_in_and_on_to_it(web: WebProcess, browser: Browser) -> None:
+    with page_of(browser) as page:
+        page.goto(f"{web.url}/review")
+        page.wait_for_url("**/signin?next=%2Freview")
+        page.get_by_label("Name").fill("ada")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible(timeout=20_000)
+
+
+def test_a_role_without_a_page_is_told_so_and_can_sign_out(web: WebProcess, browser: Browser) -> None:
+    with page_of(browser) as page:
+        sign_in(page, web.url, "audrey", PASSWORD)
+        expect(page.get_by_text("There is no page for your role (auditor).")).to_be_visible(timeout=20_000)
+        page.get_by_role("link", name="Sign out").click()
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url("**/signin")
+        page.goto(web.url)
+        page.wait_for_url("**/signin")
+
+
+def test_a_session_that_ends_elsewhere_ends_on_the_open_page_too(web: WebProcess, browser: Browser, home: Path) -> None:
+    with page_of(browser) as page:
+        sign_in(page, web.url, "audrey", PASSWORD)
+        expect(page.get_by_text("There is no page for your role (auditor).")).to_be_visible(timeout=20_000)
+        store = Store(Settings(home=home).records_url)
+        with store.writing() as session:
+            session.connection().exec_driver_sql("UPDATE session SET ended_at = created_at")
+        store.close()
+        page.keyboard.press("r")
+        expect(page.get_by_text("Your sign-in has ended")).to_be_visible(timeout=20_000)
