@@ -172,7 +172,7 @@ def _cost(rows: list[tuple[int, int]], vocabulary: int) -> float:
 
 
 def _spread(places: Sequence[int], cost: Sequence[float], bins: int) -> list[tuple[int, ...]]:
-    """Places in `bins` parts of about equal cost: the dearest first, each into the cheapest part so far. Parts are in content order."""
+    """Places in `bins` parts of about equal cost: the dearest first, each into the cheapest part so far; parts in content order."""
     parts: list[list[int]] = [[] for _ in range(bins)]
     load = [0.0] * bins
     for place in sorted(places, key=lambda i: (-cost[i], i)):

@@ -136,7 +136,7 @@ class StepMetrics:
     replay_loss: float
     #: Mean difference of implicit rewards, chosen minus rejected.
     margin: float
-    #: Share of pairs whose margin is above 0 (at 0, as before the first update: half).
+    #: Share of pairs whose margin is above 0; one at 0, as all before the first update, counts half.
     accuracy: float
     #: Mean change against the reference, in nats an answer. Below 0: the answer became less likely.
     chosen_change: float

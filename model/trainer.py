@@ -26,6 +26,8 @@ from flagback.model.resume import Checkpoints, write_folder
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+#: A margin closer to 0 is rounding, as before the first update, and counts as half right.
+TIE = 1e-5
 
 
 class Parts(Dataset[int]):
@@ -60,7 +62,8 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         self.plan, self.reference, self.layout, self.recipe, self.seed = plan, reference, layout, recipe, seed
         self.checkpoints, self.on_step = checkpoints, on_step
         self.sums = dict.fromkeys(("preference", "replay", "margin", "right", "chosen", "rejected"), 0.0)
-        self.watch = Watch(should_stop)
+        self.should_stop, self.stopped = should_stop, False
+        self.watch = Watch()
         super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone,
                          callbacks=[self.watch])
         self.remove_callback(PrinterCallback)
@@ -102,14 +105,17 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             share = weight / part.total_weight  # (B,)
             margin = losses.reward_margin(chosen, rejected, ref_chosen, ref_rejected, beta=self.recipe.beta)
-            figures = {"preference": loss, "margin": share @ margin, "right": share @ ((margin.sign() + 1) / 2),
+            figures = {"preference": loss, "margin": share @ margin, "right": share @ ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2,
                        "chosen": share @ (chosen - ref_chosen), "rejected": share @ (rejected - ref_rejected)}
             for name, value in figures.items():
                 self.sums[name] += float(value)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Reports a finished step and keeps its figures in the state that checkpoints hold; the summary at the end is left out."""
+        """Reports a finished step, keeps its figures in the state that checkpoints hold, and asks whether to go on.
+
+        The Trainer's summary at the end is left out.
+        """
         if "grad_norm" not in logs:
             return
         if not math.isfinite(logs["grad_norm"]):
@@ -124,11 +130,15 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             learning_rate=logs["learning_rate"], pairs_per_second=self.plan.pairs_per_step / seconds)
         super().log({**logs, **metrics.__dict__}, start_time)
         self.on_step(metrics)
+        if metrics.step < metrics.steps and self.should_stop():
+            self.stopped = True
+            self.control.should_save = True
+            self.control.should_training_stop = True
 
     def _advice(self, what: str) -> str:
-        return (f"Correction stopped near step {self.state.global_step + 1} of {self.recipe.steps}: {what}. The current model is "
-                f"untouched. Lower learning_rate ({self.recipe.learning_rate:g}) or raise warmup ({self.recipe.warmup} steps), then "
-                "run 'flagback correct' again.")
+        return (f"Correction stopped near step {self.state.global_step + 1} of {self.recipe.steps}: {what}. The current model "
+                f"is untouched. Lower learning_rate ({self.recipe.learning_rate:g}) or raise warmup ({self.recipe.warmup} steps), "
+                "then run 'flagback correct' again.")
 
     @property
     def figures(self) -> tuple[StepMetrics, ...]:
@@ -161,25 +171,13 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Takes the time of a step, and ends the run with a checkpoint when it is asked to stop."""
+    """Takes the time at which a step begins."""
 
-    def __init__(self, should_stop: Callable[[], bool]) -> None:
-        """Asks `should_stop` after every step but the last."""
-        self.should_stop = should_stop
-        self.began = 0.0
-        self.stopped = False
+    began = 0.0
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Starts the clock."""
         self.began = time.perf_counter()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:  # noqa: ARG002
-        """Asks whether to go on."""
-        if state.global_step < state.max_steps and self.should_stop():
-            self.stopped = True
-            control.should_save = True
-            control.should_training_stop = True
-        return control
 
 
 def save_adapter(model: Any, place: Path) -> None:

@@ -108,7 +108,7 @@ def _train(model: Any, plan: Plan, reference: list[list[float]], choice: Choice,
                 adapted, _arguments(recipe, plan, seed, checkpoints.folder, model), plan=plan, reference=reference,
                 layout=choice.layout, recipe=recipe, seed=seed, checkpoints=checkpoints, on_step=on_step, should_stop=should_stop)
             trainer.train(resume_from_checkpoint=str(start.path) if start else None)
-        if trainer.watch.stopped:
+        if trainer.stopped:
             raise Stopped(f"Stopped after step {trainer.state.global_step} of {recipe.steps}; starting it again goes on there.")
         adapter = checkpoints.folder / "adapter"
         write_folder(adapter, lambda place: save_adapter(adapted, place))
