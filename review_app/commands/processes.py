@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ def demo(context: typer.Context, host: Host = None, port: Port = None) -> None:
     Ctrl+C stops web and worker; starting again keeps all data.
     """
     from flagback.review_app.demo import run_demo
-    sys.exit(run_demo(settings_of(context, host=host, port=port), say=print))
+    sys.exit(run_demo(settings_of(context, host=host, port=port), say=partial(print, flush=True)))
 
 
 def serve(context: typer.Context, host: Host = None, port: Port = None, end_with_stdin: Follow = False) -> None:
