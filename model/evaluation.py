@@ -103,7 +103,8 @@ def compare_cases(cases: Sequence[Case], base: Sequence[float], candidate: Seque
         reversal = mean over cases of  max(0, mean over swaps of q(y_g | x_g) - q(y | x) of the original)
     Both are within 0..1 and 0 for a model that treats the groups alike. The cases are answers a model gave about the original
     group, so that reversal grows where a correction turned a bias round. Probabilities in place of their logarithms, since
-    an answer that became very unlikely for everyone must not count as a wide gap.
+    an answer that became very unlikely for everyone must not count as a wide gap. So read it beside `logp_chosen`: a model
+    that finds everything unlikely has a narrow gap too, and fails elsewhere.
     """
     expected = sum(1 + len(case.swapped) for case in cases)
     _check(expected, base, candidate)

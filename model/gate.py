@@ -27,6 +27,8 @@ class GateSettings:
     flag_rate_worth_seeing: float = 0.10
     #: Perplexity of every text set may grow by this factor.
     perplexity_ratio: float = 1.05
+    #: Sets with a factor of their own: "other" holds made-up and rare words, which no correction and no replay ever reads.
+    perplexity_ratio_of: tuple[tuple[str, float], ...] = (("other", 1.15),)
     #: Distinct-2 must keep this part of its base.
     distinct_ratio: float = 0.9
     #: Empty answers may become more frequent by this share. With no empty answer at all it takes about 140 independent
@@ -78,8 +80,9 @@ def judge(figures: Iterable[Figure], settings: GateSettings | None = None) -> Ve
     found = {figure.metric: figure for figure in figures}
     sets = sorted(metric for metric in found if metric.startswith("perplexity:"))
     required = [_flag_rate(found.get("flag_rate"), limits)]
-    required += [_within(found[metric], metric, _perplexity_name(metric), high=limits.perplexity_ratio, more=_MORE_TEXTS)
-                 for metric in sets]
+    own = {f"perplexity:{name}": ratio for name, ratio in limits.perplexity_ratio_of}
+    required += [_within(found[metric], metric, f"Perplexity on '{metric.partition(':')[2]}'",
+                         high=own.get(metric, limits.perplexity_ratio), more=_MORE_TEXTS) for metric in sets]
     if not sets:
         required.append(Reason("perplexity", "not_enough_data", "There are no texts to measure perplexity on; add some that people "
                                "would write every day, then evaluate again."))
@@ -144,8 +147,8 @@ def _within(figure: Figure | None, check: str, name: str, *, more: str, low: flo
             high: float | None = None) -> Reason:
     """Not worse than a margin on either side: the interval of the change must lie within low..high.
 
-    Wholly beyond: fail. Across an end: fail too if an unchanged candidate would very likely (80 %) have passed on so much data,
-    else not enough data.
+    Wholly beyond: fail. Across an end: fail too if the change itself lies beyond it and an unchanged candidate would very likely
+    (80 %) have passed on so much data; else not enough data, since more of them may clear it.
     """
     if figure is None:
         return Reason(check, "not_enough_data", f"{name} was not measured; {more}.")
@@ -157,7 +160,8 @@ def _within(figure: Figure | None, check: str, name: str, *, more: str, low: flo
         return Reason(check, "pass", f"{words}: {margin}.")
     if (high is not None and figure.low > high) or (low is not None and figure.high < low):
         return Reason(check, "fail", f"{words}: not {margin}. {_ADVICE}")
-    if _room(figure, low, high, figure.detectable):
+    beyond = (high is not None and figure.change > high) or (low is not None and figure.change < low)
+    if beyond and _room(figure, low, high, figure.detectable):
         return Reason(check, "fail", f"{words}: not shown to be {margin}, though there was data enough. {_ADVICE}")
     return Reason(check, "not_enough_data", f"{words}: too uncertain to say that it is {margin}; {more}.")
 
@@ -169,10 +173,6 @@ def _room(figure: Figure, low: float | None, high: float | None, detectable: flo
     """Whether no change at all would have been told from the nearest end: margin at least as wide as what can be detected."""
     scaled: Callable[[float], float] = log if figure.scale == "ratio" else float
     return all(abs(scaled(end)) >= abs(scaled(detectable)) for end in (low, high) if end is not None)
-
-
-def _perplexity_name(metric: str) -> str:
-    return f"Perplexity on '{metric.partition(':')[2]}'"
 
 
 def _margin(figure: Figure, low: float | None, high: float | None) -> str:
@@ -191,7 +191,8 @@ def _interval(figure: Figure) -> str:
 def _counted(figure: Figure) -> str:
     kind = figure.metric.partition(":")[0]
     noun = {"flag_rate": "prompts", "perplexity": "texts", "preference_accuracy": "pairs", "logp_chosen_per_token": "pairs",
-            "counterfactual_gap": "swapped answers", "counterfactual_reversal": "swapped answers", "distinct_2": "prompts"}.get(kind, "answers")
+            "counterfactual_gap": "swapped answers", "counterfactual_reversal": "swapped answers",
+            "distinct_2": "prompts"}.get(kind, "answers")
     apart = "" if figure.clusters == figure.n else f" of {figure.clusters} kinds"
     return f"{figure.n} {noun}{apart}"
 

@@ -110,9 +110,11 @@ def test_across_a_margin_it_is_doubt_with_few_data_and_failure_with_many() -> No
     assert few == "not_enough_data"
     assert reason.words == ("Perplexity on 'neutral' changed by +3.0 % (95 %: -3.0 % to +9.0 %, 30 texts): too uncertain to say "
                             "that it is at most +5.0 %; add more texts of this set, then evaluate again.")
-    many, reason = _judged(_figure("perplexity:neutral", 1.04, 0.02, scale="ratio", detectable=1.03, n=900))
+    many, reason = _judged(_figure("perplexity:neutral", 1.06, 0.02, scale="ratio", detectable=1.03, n=900))
     assert many == "fail"
     assert "though there was data enough" in reason.words
+    # A change inside the margin, its interval across: more data may clear it, however many there are.
+    assert _judged(_figure("perplexity:neutral", 1.04, 0.02, scale="ratio", detectable=1.03, n=900))[0] == "not_enough_data"
 
 
 def test_a_failure_outweighs_missing_data() -> None:
@@ -126,6 +128,10 @@ def test_margins_are_settings() -> None:
     figures = {**_good(), "perplexity:neutral": _figure("perplexity:neutral", 1.08, 0.02, scale="ratio")}
     assert judge(figures.values()).verdict == "fail"
     assert judge(figures.values(), GateSettings(perplexity_ratio=1.15)).verdict == "pass"
+    # Made-up words have a margin of their own.
+    other = {**_good(), "perplexity:other": _figure("perplexity:other", 1.12, 0.02, scale="ratio")}
+    assert judge(other.values()).verdict == "pass"
+    assert judge(other.values(), GateSettings(perplexity_ratio_of=())).verdict == "fail"
 
 
 def test_clusters_are_told_apart_from_items() -> None:
