@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from flagback.storage.card import CSV_NULL, Column, Format, arrow_schema
 
 #: Where readers other than JSON's see a line end; JSON allows their escapes anywhere in a text.
-_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+_LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _LIKE_NULL = re.compile(r"\\+N")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -40,7 +40,11 @@ def iso(moment: datetime) -> str:
 
 def json_text(value: Any) -> str:
     """JSON, readable (not ASCII-only), with no character that any reader takes for a line end."""
-    return _ENCODER.encode(value).translate(_LINE_ENDS)
+    text = _ENCODER.encode(value)
+    if not text.isascii():
+        for character, escape in _LINE_ENDS.items():
+            text = text.replace(character, escape)
+    return text
 
 
 def _encodable(value: object) -> str:
@@ -83,8 +87,8 @@ class Csv(_TextFile):
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Appends rows."""
-        for row in rows:
-            self._file.write(",".join(_cell(row[column.name], column) for column in self._columns) + "\n")
+        names = [(column.name, column) for column in self._columns]
+        self._file.writelines(",".join([_cell(row[name], column) for name, column in names]) + "\n" for row in rows)
 
 
 class Spreadsheet(_TextFile):
@@ -124,32 +128,37 @@ def writer(path: Path, columns: Sequence[Column], file_format: Format) -> Writer
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if '"' in text else f'"{text}"'
+
+
+def _unquoted(value: Any) -> str | None:
+    """A number or a truth value as CSV holds it, None for what stands in quotation marks."""
+    if value is True or value is False:
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, int | float) else None
 
 
 def _plain(value: Any) -> str:
-    """A value as text, before quotation marks."""
+    """Text, time or list as text, before quotation marks."""
     if isinstance(value, str):
         return value
-    if isinstance(value, datetime):
-        return iso(value)
-    return json_text(value)
+    return iso(value) if isinstance(value, datetime) else json_text(value) if value else "[]"
 
 
 def _cell(value: Any, column: Column) -> str:
     if value is None:
         assert column.nullable, f"the column {column.name} was declared as never missing"
         return CSV_NULL
-    if isinstance(value, bool | int | float):
-        return json_text(value)
+    if bare := _unquoted(value):
+        return bare
     text = _plain(value)
-    return _quoted("\\" + text if column.nullable and _LIKE_NULL.fullmatch(text) else text)
+    return _quoted("\\" + text if column.nullable and text.endswith("N") and _LIKE_NULL.fullmatch(text) else text)
 
 
 def _harmless(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool | int | float):
-        return json_text(value)
+    if bare := _unquoted(value):
+        return bare
     text = _plain(value)
     return _quoted("'" + text if text.startswith(_FORMULA) else text)

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
+from sqlmodel import col, select
 
 from flagback.storage import export
 from flagback.storage.card import Format
@@ -27,18 +28,17 @@ from flagback.storage.export import FORMATS, FolderInUse, NothingToExport, Unkno
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.importing import import_preferences
 from flagback.storage.items import make_items
-from flagback.storage.preferences import NewPair, freeze
+from flagback.storage.preferences import NewPair, freeze, pairs_of
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
-from flagback.storage.records import Item, Lease, PreferencePair, PreferenceSet, Review, SamplingRun, Slot
 from flagback.storage.reading import UnusableFile
+from flagback.storage.records import Item, Lease, PreferencePair, PreferenceSet, Review, SamplingRun, Slot
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
-from sqlmodel import col, select
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 #: Texts that readers like to change.
-NASTY = ["007", "None", "NaN", "null", "\\N", "\\\\N", "=1+1", "-2", "@SUM(A1)", "a\u2028b\u2029c\u0085d", "a,b\n\"c\"", "x\ry\r\n", " two ",
-         "\x0b\x1c\ttab", "\ufeffbom", "e\u0301 👩🏽‍🔬 שלום", "1e999", "true", "[]", "'", "#N/A"]
+NASTY = ["007", "None", "NaN", "null", "\\N", "\\\\N", "=1+1", "-2", "@SUM(A1)", "a\u2028b\u2029c\u0085d", "a,b\n\"c\"", "x\ry\r\n",
+         " two ", "\x0b\x1c\ttab", "\ufeffbom", "e\u0301 👩🏽‍🔬 שלום", "1e999", "true", "[]", "'", "#N/A"]
 TEXT = st.one_of(st.sampled_from(NASTY), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 
 
@@ -76,8 +76,9 @@ def _review(store: Store, item: int, **values: Any) -> int:
         lease = Lease(id=str(uuid.uuid4()), slot_id=slot.id, item_id=item, reviewer="r_a", claimed_at=NOW, expires_at=NOW)
         session.add(lease)
         session.flush()
-        known = {"verdict": "flag", "reviewer": "r_a", "taxonomy_version": "1", "guideline_version": "1", "policy_version": "1",
-                 "created_at": NOW + timedelta(hours=item)}
+        known: dict[str, Any] = {
+            "verdict": "flag", "reviewer": "r_a", "taxonomy_version": "1", "guideline_version": "1", "policy_version": "1",
+            "created_at": NOW + timedelta(hours=item)}
         row = Review(token=str(uuid.uuid4()), item_id=item, lease_id=lease.id, **(known | values))
         session.add(row)
         session.flush()
@@ -89,8 +90,8 @@ def _reviewed(store: Store) -> list[int]:
     ids = []
     for number, (item, text) in enumerate(zip(_answers(store, NASTY), NASTY, strict=True)):
         full = {"categories": ["stereotype", text], "targets": [text], "target_other": text, "severity": "clear", "sure": False,
-                "spans": [{"start": 0, "end": 1, "category": None}, {"start": 1, "end": 2, "category": "stereotype"}], "rewrite": text,
-                "note": "" if text == "true" else text, "seconds_open": 0.1 + number, "late": True}
+                "spans": [{"start": 0, "end": 1, "category": None}, {"start": 1, "end": 2, "category": "stereotype"}],
+                "rewrite": text, "note": "" if text == "true" else text, "seconds_open": 0.1 + number, "late": True}
         ids.append(_review(store, item, **(full if number % 2 else {"verdict": "fine"})))
     return ids
 
@@ -181,6 +182,17 @@ def test_a_column_that_is_missing_for_eleven_megabytes_is_still_a_text(sqlite_st
     assert (tmp_path / "jsonl" / "reviews.jsonl").stat().st_size > 11_000_000
 
 
+def test_texts_that_are_all_dates_stay_as_they_are_in_csv_and_parquet(sqlite_store: Store, tmp_path: Path) -> None:
+    for item in _answers(sqlite_store, ["a", "b"]):
+        _review(sqlite_store, item, note="2024-01-01")
+    for file_format in ("csv", "parquet"):
+        export_reviews(sqlite_store, tmp_path / file_format, format=file_format)  # type: ignore[arg-type]
+        assert _loaded(tmp_path / file_format)["reviews"]["note"][:] == ["2024-01-01"] * 2
+    export_reviews(sqlite_store, tmp_path / "jsonl", format="jsonl")
+    frame = pd.read_json(tmp_path / "jsonl" / "reviews.jsonl", lines=True, dtype=False)
+    assert frame["note"].tolist() == ["2024-01-01"] * 2
+
+
 def test_an_export_names_no_account_and_no_wanted_group(sqlite_store: Store, tmp_path: Path) -> None:
     _reviewed(sqlite_store)
     export_reviews(sqlite_store, tmp_path / "out", format="parquet")
@@ -194,7 +206,8 @@ def test_a_corrected_answer_is_kept_and_marked(store: Store, tmp_path: Path) -> 
     second = _review(store, item, verdict="flag", supersedes=first)
     export_reviews(store, tmp_path / "out", format="parquet")
     rows = pq.read_table(tmp_path / "out" / "reviews.parquet").to_pylist()
-    assert [(row["review_id"], row["superseded"], row["supersedes"]) for row in rows] == [(first, True, None), (second, False, first)]
+    assert [(row["review_id"], row["superseded"], row["supersedes"]) for row in rows] == [
+        (first, True, None), (second, False, first)]
 
 
 def test_simulated_reviews_never_stand_beside_those_of_people(store: Store, tmp_path: Path) -> None:
@@ -218,7 +231,8 @@ def test_pages_join_without_a_gap_or_a_repeat(sqlite_store: Store, tmp_path: Pat
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_equal_records_give_equal_bytes_and_the_manifest_proves_them(sqlite_store: Store, tmp_path: Path, file_format: Format) -> None:
+def test_equal_records_give_equal_bytes_and_the_manifest_proves_them(
+        sqlite_store: Store, tmp_path: Path, file_format: Format) -> None:
     _reviewed(sqlite_store)
     first, second = (export_reviews(sqlite_store, tmp_path / name, format=file_format) for name in ("one", "two"))
     assert first.manifest_sha256 == second.manifest_sha256
@@ -244,7 +258,8 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(sqlite_store: S
         export_reviews(sqlite_store, tmp_path / "out" / "README.md", format="jsonl")
 
 
-def test_an_export_that_fails_half_way_leaves_no_folder(sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_fails_half_way_leaves_no_folder(
+        sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _reviewed(sqlite_store)
     monkeypatch.setattr(export, "PAGE", 4)
     pages = export._review_pages
@@ -262,10 +277,11 @@ def test_an_export_that_fails_half_way_leaves_no_folder(sqlite_store: Store, tmp
 
 def test_a_killed_export_leaves_no_half_folder(sqlite_store: Store, tmp_path: Path) -> None:
     _reviewed(sqlite_store)
-    program = ("import os, signal, sys\nfrom pathlib import Path\nfrom flagback.storage import export\nfrom flagback.storage.store import Store\n"
+    program = ("import os, signal, sys\nfrom pathlib import Path\n"
+               "from flagback.storage import export\nfrom flagback.storage.store import Store\n"
                "export.card = lambda **_: os.kill(os.getpid(), signal.SIGKILL)\n"
                "export.export_reviews(Store(sys.argv[1]), Path(sys.argv[2]), format='csv')\n")
-    killed = subprocess.run([sys.executable, "-c", program, str(sqlite_store.url), str(tmp_path / "out")], env=dict(os.environ), check=False)
+    killed = subprocess.run([sys.executable, "-c", program, str(sqlite_store.url), str(tmp_path / "out")], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     assert [path.name.startswith(".out.") for path in tmp_path.iterdir() if path.name.endswith(".part")] == [True]
@@ -299,12 +315,16 @@ def test_only_the_copy_for_spreadsheets_is_made_harmless(sqlite_store: Store, tm
 # ------------------------------------------------------------------------- pairs
 
 
+def _talk(good: str, bad: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": f"be {good}"}, {"role": "user", "content": bad}, {"role": "assistant", "content": good},
+            {"role": "user", "content": f"{good}!"}]
+
+
 def _pairs(store: Store, texts: Sequence[tuple[str, str]], *, simulated: bool = False) -> PreferenceSet:
     """A set of pairs: odd ones answer a dialogue with a system text, even ones continue a text."""
     with store.writing() as session:
         prompts = add_prompts(session, [
-            NewPrompt([{"role": "system", "content": f"be {good}"}, {"role": "user", "content": bad}, {"role": "assistant", "content": good},
-                       {"role": "user", "content": f"{good}!"}] if number % 2 else [{"role": "user", "content": f"{good} and {bad}"}],
+            NewPrompt(_talk(good, bad) if number % 2 else [{"role": "user", "content": f"{good} and {bad}"}],
                       lang="de", tags={"groups": ["g"], "topic": bad}, split_key=f"family {number}")
             for number, (good, bad) in enumerate(texts)])
         answers = add_generations(session, [NewGeneration(prompt, text, "given", "imported", "import:test")
@@ -315,11 +335,10 @@ def _pairs(store: Store, texts: Sequence[tuple[str, str]], *, simulated: bool = 
 
 
 def _texts(store: Store, frozen_id: int | None) -> set[tuple[str, ...]]:
-    from flagback.storage.preferences import pairs_of
     assert frozen_id is not None
     with store.reading() as session:
-        return {(json.dumps(row.messages), row.lang, row.split_key, row.chosen_text, row.rejected_text, str(row.weight), str(row.soft_label))
-                for row in pairs_of(session, frozen_id)}
+        return {(json.dumps(row.messages), row.lang, row.split_key, row.chosen_text, row.rejected_text, str(row.weight),
+                 str(row.soft_label)) for row in pairs_of(session, frozen_id)}
 
 
 SOME = [(f" good {number}", f" bad {number}") for number in range(12)]
@@ -340,10 +359,12 @@ def test_pairs_load_in_trls_layout_train_and_heldout_apart(
             assert (row["weight"], row["soft_label"], row["kind"]) == (1.5, 0.75, "contrast")
             assert (json.loads(row["review_ids"]) if file_format == "csv" else row["review_ids"]) == [1, 2]
             assert (row["set_fingerprint"], row["policy"], row["policy_version"]) == (frozen.fingerprint, "majority", "1")
-            found.add((row["chosen"][0]["content"], row["rejected"][0]["content"]) if conversational else (row["chosen"], row["rejected"]))
+            sides = (row["chosen"], row["rejected"])
             if conversational:
                 assert row["prompt"][-1]["role"] == "user"
-                assert row["chosen"][0]["role"] == "assistant"
+                assert {message["role"] for side in sides for message in side} == {"assistant"}
+                sides = (sides[0][0]["content"], sides[1][0]["content"])
+            found.add(sides)
     assert found == set(SOME)
 
 
@@ -356,14 +377,15 @@ def test_the_newest_set_of_people_is_exported_unless_one_is_named(sqlite_store: 
         assert (sum(report.rows.values()), report.versions["preference_set"]) == (expected.n_pairs, [expected.fingerprint])
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXT, TEXT).filter(lambda pair: pair[0].strip() != "" and pair[1].strip() != "" and pair[0] != pair[1]),
                 min_size=1, max_size=6, unique=True))
-def test_export_then_import_is_the_same(sqlite_store: Store, tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, str]]) -> None:
+def test_export_then_import_is_the_same(
+        sqlite_store: Store, tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, str]]) -> None:
     folder = tmp_path_factory.mktemp("back")
     with sqlite_store.writing() as session:
-        for table in (PreferencePair, PreferenceSet):
-            session.connection().execute(table.__table__.delete())  # type: ignore[attr-defined]
+        session.connection().execute(delete(PreferencePair))
+        session.connection().execute(delete(PreferenceSet))
     original = _texts(sqlite_store, _pairs(sqlite_store, texts).id)
     fresh = Store(f"sqlite:///{folder / 'fresh.db'}")
     fresh.migrate()
@@ -403,3 +425,52 @@ def test_a_simulated_set_is_marked_and_does_not_come_back_as_peoples(sqlite_stor
     assert "The reviewers are simulated" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(Exception, match="rehearsal's simulated reviewers"):
         import_preferences(sqlite_store, tmp_path / "out", name="back", by="ada", now=NOW)
+
+
+# ------------------------------------------------------------------------- TRL
+
+
+def _byte_tokenizer() -> Any:
+    """A tokenizer that knows every byte, with an end token and a small chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate(["<pad>", "<end>", *alphabet])}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", eos_token="<end>",
+        chat_template="{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<end>{% endfor %}"
+                      "{% if add_generation_prompt %}assistant: {% endif %}")
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")  # TRL 1.16 uses the old names
+@pytest.mark.parametrize(("file_format", "conversational"), [("jsonl", False), ("jsonl", True), ("csv", False), ("parquet", True)])
+def test_trl_takes_a_real_dpo_step_on_an_export(
+        sqlite_store: Store, tmp_path: Path, file_format: Format, conversational: bool) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from trl import DPOConfig, DPOTrainer
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    _pairs(sqlite_store, SOME)
+    report = export_pairs(sqlite_store, tmp_path / "out", format=file_format, conversational=conversational)
+    train = _loaded(tmp_path / "out")["train"]
+    train_texts = {row["chosen"][0]["content"] if conversational else row["chosen"] for row in train}
+    tokenizer = _byte_tokenizer()
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+                         num_attention_heads=2, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+                         bos_token_id=None)
+    model, reference = LlamaForCausalLM(config), LlamaForCausalLM(config)
+    reference.load_state_dict(model.state_dict())
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    arguments = DPOConfig(output_dir=str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=4, learning_rate=0.1,
+                          report_to="none", save_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=1, bf16=False)
+    trainer = DPOTrainer(model=model, ref_model=reference, args=arguments, train_dataset=train, processing_class=tokenizer)
+    assert len(trainer.train_dataset) == train.num_rows == report.rows[f"train.{file_format}"]
+    assert trainer.train().metrics["train_loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert any(not torch.equal(weights, before[name]) for name, weights in model.state_dict().items())
+    # What the trainer learns from is the stored text, its leading space included.
+    chosen = {tokenizer.decode(row["chosen_ids"], skip_special_tokens=True) for row in trainer.train_dataset}
+    assert chosen == {good for good, _ in SOME if good in train_texts}
