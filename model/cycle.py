@@ -1,0 +1,364 @@
+"""The loop's steps between people: sample, freeze, train, register. With evaluating.py and rehearsal.py the
+only computing that touches the store.
+
+Every step is keyed by its run and may be repeated: killed anywhere and started again, nothing is lost and nothing doubled. Knows
+nothing of workers or screens; a step is told by `should_stop` when its run was cancelled.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from sqlmodel import Session, col, select
+
+from flagback.model import checkpoint, dialogue, pairs, policy, sampling, training
+from flagback.model.shelf import Shelf
+from flagback.storage import preferences, reviews, runs, versions
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.items import make_items
+from flagback.storage.preferences import PairRow
+from flagback.storage.records import (
+    CorrectionRun,
+    Evaluation,
+    Generation,
+    Item,
+    ModelVersion,
+    PreferenceSet,
+    Prompt,
+    Record,
+    ReferenceText,
+    Review,
+    RunMetric,
+    SamplingRun,
+    now,
+)
+from flagback.storage.store import Store
+from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+
+Clock = Callable[[], datetime]
+Row = TypeVar("Row", bound=Record)
+
+#: Prompts whose completions are stored in one transaction: what a kill can cost.
+PROMPTS_AT_A_TIME = 32
+
+
+class Cancelled(Exception):
+    """The run was stopped by a person."""
+
+
+# --------------------------------------------------------------------- models
+
+
+def add_model(store: Store, location: str, *, by: str, cache: Path | None = None) -> ModelVersion:
+    """Registers a Hugging Face directory, a hub id or "embedded" as the base of this installation; it becomes current.
+
+    Raises UnusableModel before anything is stored, OneLineOnly where there is a base already.
+    """
+    found = checkpoint.inspect(location, cache=cache)
+    with store.writing() as session:
+        return versions.register_base(
+            session,
+            versions.NewBase(
+                name=found.name,
+                location=found.location,
+                template=found.template,
+                files=found.files,
+                facts=found.facts,
+                fingerprint=found.fingerprint,
+            ),
+            by=by,
+        )
+
+
+# ------------------------------------------------------------------- sampling
+
+
+def sample(
+    store: Store, shelf: Shelf, run_id: int, *, clock: Clock = now, should_stop: Callable[[], bool] | None = None
+) -> SamplingRun:
+    """Answers every prompt of a run that has no answer from it yet, makes items, and marks it succeeded."""
+    stop = should_stop or cancelled(store, SamplingRun, run_id)
+    with store.writing() as session:
+        run = _row(session, SamplingRun, run_id)
+        if run.state in ("succeeded", "cancelled"):
+            return run
+        run.state, run.started_at, run.error = "running", run.started_at or clock(), None
+        session.add(run)
+        version = _row(session, ModelVersion, run.version_id)
+        answered = set(session.exec(select(Generation.prompt_id).where(Generation.sampling_run_id == run_id)).all())
+        prompts = {prompt.content_hash: prompt for prompt in _in_chunks(session, run.prompt_ids) if prompt.id not in answered}
+    decoding = sampling.Decoding(**run.decoding)
+    if prompts:
+        loaded = shelf.get(version)
+        wanted = [
+            sampling.SamplePrompt(key, dialogue.prompt_ids(loaded.tokenizer, prompt.messages, loaded.template))
+            for key, prompt in prompts.items()
+        ]
+        waiting: dict[str, list[sampling.Completion]] = {}
+        for completion in sampling.sample(loaded, wanted, decoding, should_stop=stop):
+            waiting.setdefault(completion.key, []).append(completion)
+            whole = [key for key, draws in waiting.items() if len(draws) == decoding.k]
+            if len(whole) >= PROMPTS_AT_A_TIME:
+                _keep(store, run, loaded, [(prompts[key], waiting.pop(key)) for key in whole])
+        # What was finished before a stop is kept too: the run may be asked for again.
+        if stop():
+            raise Cancelled(f"Sampling run {run_id} was stopped.")
+        _keep(store, run, loaded, [(prompts[key], draws) for key, draws in waiting.items()])
+    with store.writing() as session:
+        run = _row(session, SamplingRun, run_id)
+        run.state, run.ended_at, run.done = "succeeded", clock(), len(run.prompt_ids)
+        session.add(run)
+    return run
+
+
+def _keep(
+    store: Store, run: SamplingRun, loaded: checkpoint.Loaded, answers: Sequence[tuple[Prompt, list[sampling.Completion]]]
+) -> None:
+    """Stores some prompts' completions: equal ones as one generation with a count, each with its item."""
+    # Equal texts are merged by add_generations: one generation with a count, the lowest draw and its ids.
+    new = [
+        NewGeneration(
+            prompt_id=prompt.id,
+            text=dialogue.answer_text(loaded.tokenizer, done.token_ids),
+            finish_reason=done.finish_reason,
+            source="sampled",
+            origin=f"run:{run.id}",
+            token_ids=done.token_ids,
+            sampling_run_id=run.id,
+            version_id=run.version_id,
+            draw=done.draw,
+        )
+        for prompt, draws in answers
+        for done in draws
+    ]
+    with store.writing() as session:
+        ids_made = add_generations(session, new)
+        # Blind runs get their items from the evaluation, which shows a text that both versions wrote only once.
+        if run.purpose == "loop":
+            make_items(session, ids_made, purpose="loop", reviews_per_item=run.reviews_per_item, seed=int(run.decoding["seed"]))
+        row = _row(session, SamplingRun, run.id)
+        row.done = min(len(row.prompt_ids), row.done + len(answers))
+        session.add(row)
+
+
+# ------------------------------------------------------------------ correction
+
+
+def freeze(store: Store, run_id: int, *, clock: Clock = now) -> PreferenceSet:
+    """Builds the pairs of a run from the reviews as they stand and freezes them; a run with a set keeps it.
+
+    On-policy: only answers of the run's parent version count (Tajwar 2024, "Preference fine-tuning should leverage suboptimal,
+    on-policy data"); what older versions wrote taught their own corrections.
+    """
+    with _stage(store, run_id, "freeze", clock), store.writing() as session:
+        run = _row(session, CorrectionRun, run_id)
+        if run.set_id is None:
+            found = build_set(session, run.parent_id, simulated=run.simulated)
+            run.set_id = found.id
+            session.add(run)
+        return _row(session, PreferenceSet, run.set_id)
+
+
+def build_set(session: Session, version_id: int, *, simulated: bool) -> PreferenceSet:
+    """Freezes the pairs that the reviews of a version's answers give now. Raises NoPairs where there is none."""
+    answers, rewrites = judged_answers(session, version_id, simulated=simulated)
+    built = pairs.build_pairs(answers, rewrites)
+    return preferences.freeze(
+        session,
+        built,
+        origin="reviews",
+        policy=policy.POLICY,
+        policy_version=policy.POLICY_VERSION,
+        arguments={"version": version_id, "per_prompt": pairs.PAIRS_PER_PROMPT},
+        salt=f"flagback:{TAXONOMY_VERSION}:{GUIDELINE_VERSION}",
+        simulated=simulated,
+    )
+
+
+def judged_answers(session: Session, version_id: int, *, simulated: bool) -> tuple[list[pairs.Answer], list[pairs.Rewrite]]:
+    """Every reviewed answer of a version with the panel's judgement, and reviewers' rewrites stored as generations."""
+    by_item: dict[int, list[Review]] = {}
+    for review in reviews.effective(session, purpose="loop", simulated=simulated):
+        by_item.setdefault(review.item_id, []).append(review)
+    rows = session.exec(
+        select(Generation, Prompt, Item)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .join(Item, col(Item.generation_id) == Generation.id)
+        .where(Generation.version_id == version_id, Item.purpose == "loop")
+    ).all()
+    answers: list[pairs.Answer] = []
+    rewrites: list[pairs.Rewrite] = []
+    for generation, prompt, item in rows:
+        votes = by_item.get(item.id)
+        if not votes:
+            continue
+        answers.append(pairs.Answer(generation.id, prompt.id, prompt.content_hash, generation.text, policy.judge(votes)))
+        for vote in votes:
+            if vote.rewrite and policy.ballot(vote) == "harm":
+                text = pairs.with_same_start(vote.rewrite, generation.text)
+                [stored] = add_generations(
+                    session,
+                    [NewGeneration(prompt_id=prompt.id, text=text, finish_reason="given", source="rewrite", origin="rewrite")],
+                )
+                rewrites.append(pairs.Rewrite(stored, text, generation.id, vote.id))
+    return answers, rewrites
+
+
+def train(
+    store: Store, shelf: Shelf, run_id: int, *, work: Path, clock: Clock = now, should_stop: Callable[[], bool] | None = None
+) -> str:
+    """Fine-tunes the parent on the set's training pairs; returns the adapter's sha256. Resumes from checkpoints under `work`."""
+    stop = should_stop or cancelled(store, CorrectionRun, run_id)
+    with _stage(store, run_id, "train", clock):
+        with store.reading() as session:
+            run = _row(session, CorrectionRun, run_id)
+            if run.adapter_sha256 is not None:
+                return run.adapter_sha256
+            assert run.set_id is not None, "freeze comes before train"
+            rows = preferences.pairs_of(session, run.set_id, training=True)
+            frozen = _row(session, PreferenceSet, run.set_id)
+            parent = _row(session, ModelVersion, run.parent_id)
+            replay = session.exec(
+                select(ReferenceText.text).where(ReferenceText.purpose == "replay").order_by(col(ReferenceText.text_hash))
+            ).all()
+        if not rows:
+            raise preferences.NoPairs(
+                f"Set {frozen.id} has {frozen.n_pairs} pairs, all on held-out prompts, and none to train on; have more "
+                "prompts reviewed (about 7 of 10 are for training)."
+            )
+        recipe = training.Recipe(**run.recipe)
+        loaded = shelf.fresh(parent)
+        replay_ids = [dialogue.answer_ids(loaded.tokenizer, text, "plain") for text in replay]
+        with store.writing() as session:
+            run = _row(session, CorrectionRun, run_id)
+            run.recipe = asdict(recipe)
+            session.add(run)
+        trained = training.correct(
+            loaded,
+            [training_pair(row, loaded) for row in rows],
+            replay=replay_ids,
+            recipe=recipe,
+            seed=run.seed,
+            folder=work / f"correction-{run_id}",
+            on_step=_step_keeper(store, run_id),
+            should_stop=stop,
+        )
+        sha256 = shelf.artifacts.put(trained.adapter)
+        with store.writing() as session:
+            run = _row(session, CorrectionRun, run_id)
+            run.adapter_sha256, run.environment = sha256, trained.environment
+            session.add(run)
+    return sha256
+
+
+def training_pair(row: PairRow, loaded: checkpoint.Loaded) -> training.Pair:
+    """A frozen pair as token ids: the sampled ids where a person judged them, else the text at the same boundary."""
+    return training.Pair(
+        key=row.row_hash,
+        prompt_ids=dialogue.prompt_ids(loaded.tokenizer, row.messages, loaded.template),
+        chosen_ids=answer_ids(row.chosen_ids, row.chosen_text, loaded),
+        rejected_ids=answer_ids(row.rejected_ids, row.rejected_text, loaded),
+        weight=row.weight,
+        soft_label=row.soft_label,
+    )
+
+
+def answer_ids(stored: list[int] | None, text: str, loaded: checkpoint.Loaded) -> list[int]:
+    """The ids that were sampled, or those of given text with its end token."""
+    return stored if stored is not None else dialogue.answer_ids(loaded.tokenizer, text, loaded.template)
+
+
+def register(store: Store, shelf: Shelf, run_id: int, *, clock: Clock = now) -> ModelVersion:
+    """Makes the run's adapter a candidate version, with its distance to the first base. Does so once."""
+    with _stage(store, run_id, "register", clock):
+        with store.reading() as session:
+            run = _row(session, CorrectionRun, run_id)
+            if run.candidate_id is not None:
+                return _row(session, ModelVersion, run.candidate_id)
+            parent = _row(session, ModelVersion, run.parent_id)
+            first = _row(session, ModelVersion, parent.first_base_id or parent.id)
+        assert run.adapter_sha256 is not None, "train comes before register"
+        adapters = [shelf.artifacts.path(sha) for sha in (*parent.adapters, run.adapter_sha256)]
+        made = checkpoint.load(parent.location, adapters, template=parent.template)
+        distance = checkpoint.distance(made.model, shelf.get(first).model)
+        with store.writing() as session:
+            run = _row(session, CorrectionRun, run_id)
+            candidate = versions.register_candidate(
+                session, run=run, adapter_sha256=run.adapter_sha256 or "", distance_to_base=distance, facts=parent.facts
+            )
+            run.candidate_id = candidate.id
+            session.add(run)
+    return candidate
+
+
+def finish(store: Store, run_id: int, *, by: str, clock: Clock = now) -> int:
+    """Marks a correction succeeded and asks for the evaluation of its candidate; returns the evaluation's id."""
+    with store.writing() as session:
+        run = _row(session, CorrectionRun, run_id)
+        assert run.candidate_id is not None, "register comes before finish"
+        known = session.exec(select(Evaluation).where(Evaluation.candidate_id == run.candidate_id)).first()
+        if known is not None:
+            return known.id
+        run.state, run.stage, run.ended_at = "succeeded", "done", clock()
+        session.add(run)
+        return runs.request_evaluation(
+            session, candidate_id=run.candidate_id, by=by, now=clock(), seed=run.seed, set_id=run.set_id, simulated=run.simulated
+        ).id
+
+
+# ---------------------------------------------------------------------- common
+
+
+def cancelled(store: Store, kind: type[SamplingRun] | type[CorrectionRun] | type[Evaluation], row_id: int) -> Callable[[], bool]:
+    """A question to ask between steps: was this run stopped? Looks at most twice a second."""
+    last = [0.0, False]
+
+    def asked() -> bool:
+        if time.monotonic() - last[0] > 0.5:
+            with store.reading() as session:
+                state = session.exec(select(kind.state).where(kind.id == row_id)).first()
+            last[:] = [time.monotonic(), state == "cancelled"]
+        return bool(last[1])
+
+    return asked
+
+
+@contextmanager
+def _stage(store: Store, run_id: int, stage: str, clock: Clock) -> Iterator[None]:
+    """Shows the stage under way and keeps its seconds."""
+    with store.writing() as session:
+        run = _row(session, CorrectionRun, run_id)
+        if run.state == "cancelled":
+            raise Cancelled(f"Correction {run_id} was stopped.")
+        run.state, run.stage, run.started_at = "running", stage, run.started_at or clock()
+        session.add(run)
+    began = time.perf_counter()
+    yield
+    with store.writing() as session:
+        run = _row(session, CorrectionRun, run_id)
+        run.seconds = {**run.seconds, stage: round(run.seconds.get(stage, 0.0) + time.perf_counter() - began, 3)}
+        session.add(run)
+
+
+def _step_keeper(store: Store, run_id: int) -> Callable[[training.StepMetrics], None]:
+    def keep(metrics: training.StepMetrics) -> None:
+        with store.writing() as session:
+            session.merge(RunMetric(run_id=run_id, step=metrics.step, metrics=metrics.shown()))
+
+    return keep
+
+
+def _in_chunks(session: Session, ids: Sequence[int], size: int = 500) -> Iterator[Prompt]:
+    for start in range(0, len(ids), size):
+        found = {p.id: p for p in session.exec(select(Prompt).where(col(Prompt.id).in_(ids[start : start + size]))).all()}
+        yield from (found[prompt_id] for prompt_id in ids[start : start + size])
+
+
+def _row(session: Session, kind: type[Row], row_id: int) -> Row:
+    row = session.get(kind, row_id)
+    assert row is not None, f"{kind.__name__} {row_id} is gone"
+    return row

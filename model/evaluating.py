@@ -1,0 +1,365 @@
+"""The evaluation of a candidate against its parent, in the store: blind samples for people, figures, the gate's word.
+
+Two steps, each repeatable. `blind_samples` has both versions answer the same held-out prompts with the same noise and puts one
+answer of each before reviewers; `evaluate` measures, reads the blind reviews that are there, and judges. Evaluating again later
+reads the reviews that came in since, on the same blind samples. What is computed is in evaluation.py and gate.py; this module
+fetches and keeps.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete
+from sqlmodel import Session, col, select
+
+from flagback.model import dialogue, gate, groups, policy
+from flagback.model import evaluation as measuring
+from flagback.model.checkpoint import Loaded
+from flagback.model.cycle import Cancelled, answer_ids, cancelled, sample
+from flagback.model.evaluation import Measured, Row
+from flagback.model.layout import sequence_logps
+from flagback.model.shelf import Shelf
+from flagback.storage import preferences, reviews, runs
+from flagback.storage.items import make_items
+from flagback.storage.records import (
+    Evaluation,
+    EvaluationItem,
+    Generation,
+    Item,
+    ModelVersion,
+    Prompt,
+    ReferenceText,
+    SamplingRun,
+    now,
+)
+from flagback.storage.store import Store
+
+Clock = Callable[[], datetime]
+
+#: Held-out prompts that both versions answer, and draws of each; people judge one draw, the statistics read all.
+BLIND_PROMPTS, BLIND_DRAWS = 60, 4
+#: Answers whose probability is looked at under swapped groups, and swaps of each on one axis.
+CASES, SWAPS = 240, 3
+#: Held-out texts of the embedded model's invented peoples: the tags' own families make swap axes.
+TAGGED_AXES = ("origin", "faith")
+#: Tokens scored at a time in a reference text, where the model's context allows.
+WINDOW = 512
+
+
+def blind_samples(
+    store: Store, shelf: Shelf, evaluation_id: int, *, clock: Clock = now, should_stop: Callable[[], bool] | None = None
+) -> list[int]:
+    """Samples base and candidate on the same held-out prompts and queues them for blind review; returns the two runs' ids.
+
+    A second evaluation of the same candidate finds the samples of the first. Without held-out prompts there are no runs: [].
+    """
+    stop = should_stop or cancelled(store, Evaluation, evaluation_id)
+    with store.writing() as session:
+        evaluation = _open(session, evaluation_id, "blind samples")
+        found = _blind_runs(session, evaluation)
+        if not found:
+            try:
+                found = _ask_for_samples(session, evaluation, clock())
+            except runs.NoPrompts:
+                return []
+    for run in found:
+        sample(store, shelf, run.id, clock=clock, should_stop=stop)
+    with store.writing() as session:
+        wanted = _to_judge(session, found)
+        per_item = found[0].reviews_per_item
+        make_items(session, wanted, purpose="blind", reviews_per_item=per_item, seed=evaluation.seed)
+    return [run.id for run in found]
+
+
+def evaluate(
+    store: Store,
+    shelf: Shelf,
+    evaluation_id: int,
+    *,
+    settings: gate.GateSettings | None = None,
+    clock: Clock = now,
+    should_stop: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """Measures, judges and keeps every figure with the items behind it. Repeating it overwrites this evaluation's own rows only."""
+    stop = should_stop or cancelled(store, Evaluation, evaluation_id)
+    with store.writing() as session:
+        evaluation = _open(session, evaluation_id, "measure")
+        base, candidate = (session.get_one(ModelVersion, number) for number in (evaluation.base_id, evaluation.candidate_id))
+        found = _blind_runs(session, evaluation)
+        tags = [prompt.tags for prompt in session.exec(select(Prompt)).all()]
+        sampled, answers = _samples(session, found), _blind_answers(session, found, simulated=evaluation.simulated)
+        held_out = preferences.pairs_of(session, evaluation.set_id, training=False) if evaluation.set_id else []
+        texts = session.exec(
+            select(ReferenceText).where(ReferenceText.purpose == "perplexity").order_by(col(ReferenceText.text_hash))
+        ).all()
+    scored = _Scored(shelf.get(base), shelf.get(candidate), stop, evaluation.seed)
+    measured = [measuring.compare_blind(answers, planned=len(sampled))] if sampled else []
+    measured += measuring.compare_samples([_as_samples(row, scored.base) for row in sampled], seed=evaluation.seed)
+    measured += scored.pairs(held_out)
+    measured += scored.cases(sampled, groups.axes_from_tags(tags, families=TAGGED_AXES))
+    measured += scored.texts(texts)
+    verdict = gate.judge([one.figure for one in measured], settings or gate.GateSettings())
+    with store.writing() as session:
+        evaluation = session.get_one(Evaluation, evaluation_id)
+        if evaluation.state == "cancelled":
+            raise Cancelled(f"Evaluation {evaluation_id} was stopped.")
+        _keep(session, evaluation_id, measured, sampled)
+        evaluation.figures = {one.figure.metric: one.figure.to_dict() for one in measured}
+        evaluation.verdict, evaluation.gate_version = verdict.verdict, gate.GATE_VERSION
+        evaluation.reasons = [
+            {"check": reason.check, "verdict": reason.verdict, "words": reason.words} for reason in verdict.reasons
+        ]
+        evaluation.state, evaluation.stage, evaluation.ended_at = "succeeded", "done", clock()
+        session.add(evaluation)
+    return evaluation
+
+
+# ---------------------------------------------------------------- blind samples
+
+
+class _Answered:
+    """One held-out prompt with both versions' generations, draw by draw."""
+
+    def __init__(self, prompt: Prompt, base: Sequence[Generation], candidate: Sequence[Generation]) -> None:
+        self.prompt, self.base, self.candidate = prompt, _by_draw(base), _by_draw(candidate)
+
+
+def _by_draw(generations: Sequence[Generation]) -> list[Generation]:
+    """A generation as often as it was drawn, lowest draw first."""
+    return [one for one in sorted(generations, key=lambda g: g.draw) for _ in range(one.count)]
+
+
+def _open(session: Session, evaluation_id: int, stage: str) -> Evaluation:
+    evaluation = session.get_one(Evaluation, evaluation_id)
+    if evaluation.state == "cancelled":
+        raise Cancelled(f"Evaluation {evaluation_id} was stopped.")
+    evaluation.state, evaluation.stage = "running", stage
+    session.add(evaluation)
+    return evaluation
+
+
+def _blind_runs(session: Session, evaluation: Evaluation) -> list[SamplingRun]:
+    """The base's and the candidate's blind run of the first evaluation of this candidate, [] where there is none."""
+    same = select(Evaluation.id).where(Evaluation.candidate_id == evaluation.candidate_id, Evaluation.base_id == evaluation.base_id)
+    found = session.exec(
+        select(SamplingRun)
+        .where(SamplingRun.purpose == "blind", col(SamplingRun.evaluation_id).in_(same))
+        .order_by(col(SamplingRun.id))
+    ).all()
+    return list(found[:2]) if len(found) >= 2 else []
+
+
+def _ask_for_samples(session: Session, evaluation: Evaluation, moment: datetime) -> list[SamplingRun]:
+    """Two runs, base first, on the same prompts with the same seed; decoding and reviews an item as in the last loop run."""
+    last = session.exec(
+        select(SamplingRun).where(SamplingRun.purpose == "loop").order_by(col(SamplingRun.id).desc()).limit(1)
+    ).first()
+    decoding = {**(last.decoding if last else {}), "k": BLIND_DRAWS, "seed": evaluation.seed}
+    prompts = runs.choose_prompts(
+        session, version_id=evaluation.base_id, limit=BLIND_PROMPTS, seed=evaluation.seed, side="held_out"
+    )
+    return [
+        runs.request_sampling(
+            session,
+            by=evaluation.asked_by,
+            now=moment,
+            decoding=decoding,
+            purpose="blind",
+            version_id=version_id,
+            evaluation_id=evaluation.id,
+            prompt_ids=[prompt.id for prompt in prompts],
+            simulated=evaluation.simulated,
+            side="held_out",
+            reviews_per_item=last.reviews_per_item if last else 3,
+        )
+        for version_id in (evaluation.base_id, evaluation.candidate_id)
+    ]
+
+
+def _to_judge(session: Session, found: Sequence[SamplingRun]) -> list[int]:
+    """Draw 0 of both versions; where both wrote the same, once: one judgement then counts for both."""
+    rows = session.exec(
+        select(Generation)
+        .where(col(Generation.sampling_run_id).in_([run.id for run in found]), Generation.draw == 0)
+        .order_by(col(Generation.sampling_run_id), col(Generation.id))
+    ).all()
+    first = {(row.prompt_id, row.text_hash): row.id for row in reversed(rows)}
+    return sorted(first.values())
+
+
+def _samples(session: Session, found: Sequence[SamplingRun]) -> list[_Answered]:
+    if not found:
+        return []
+    by_prompt: dict[int, tuple[list[Generation], list[Generation]]] = {}
+    for side, run in enumerate(found):
+        for row in session.exec(select(Generation).where(Generation.sampling_run_id == run.id).order_by(col(Generation.id))).all():
+            by_prompt.setdefault(row.prompt_id, ([], []))[side].append(row)
+    prompts = session.exec(select(Prompt).where(col(Prompt.id).in_(list(by_prompt)))).all()
+    return [_Answered(prompt, *by_prompt[prompt.id]) for prompt in sorted(prompts, key=lambda p: p.content_hash)]
+
+
+def _blind_answers(session: Session, found: Sequence[SamplingRun], *, simulated: bool) -> list[measuring.BlindAnswer]:
+    """Draw 0 of both versions with its votes on harm, by text: a text that both wrote was judged once."""
+    votes: dict[tuple[int, str], list[policy.Ballot]] = {}
+    judged: dict[int, list[policy.Ballot]] = {}
+    for review in reviews.effective(session, purpose="blind", simulated=simulated):
+        judged.setdefault(review.item_id, []).append(policy.ballot(review))
+    answers = _samples(session, found)
+    shown = session.exec(
+        select(Item.id, Generation)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .where(Item.purpose == "blind", col(Generation.sampling_run_id).in_([run.id for run in found]))
+    ).all()
+    for item_id, generation in shown:
+        votes.setdefault((generation.prompt_id, generation.text_hash), []).extend(judged.get(item_id, []))
+    made = []
+    for answered in answers:
+        for side, generations in (("base", answered.base), ("candidate", answered.candidate)):
+            if generations:
+                ballots = votes.get((answered.prompt.id, generations[0].text_hash), [])
+                made.append(
+                    measuring.BlindAnswer(
+                        key=answered.prompt.content_hash,
+                        cluster=answered.prompt.split_key,
+                        side="base" if side == "base" else "candidate",
+                        flags=ballots.count("harm"),
+                        reviews=ballots.count("harm") + ballots.count("fine"),
+                        prompt=answered.prompt.messages[-1]["content"],
+                        text=generations[0].text,
+                    )
+                )
+    return made
+
+
+def _as_samples(answered: _Answered, loaded: Loaded) -> measuring.SampledPrompt:
+    def without_end(generation: Generation) -> measuring.Sample:
+        ids = generation.token_ids or []
+        return measuring.Sample(generation.text, ids[:-1] if ids and ids[-1] in loaded.end else ids)
+
+    return measuring.SampledPrompt(
+        key=answered.prompt.content_hash,
+        cluster=answered.prompt.split_key,
+        prompt=answered.prompt.messages[-1]["content"],
+        base=[without_end(one) for one in answered.base],
+        candidate=[without_end(one) for one in answered.candidate],
+    )
+
+
+# ---------------------------------------------------------------------- scoring
+
+
+class _Scored:
+    """Both models, and the comparisons that need their log-probabilities."""
+
+    def __init__(self, base: Loaded, candidate: Loaded, should_stop: Callable[[], bool], seed: int) -> None:
+        self.base, self.candidate, self.should_stop, self.seed = base, candidate, should_stop, seed
+
+    def _both(self, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+        if self.should_stop():
+            raise Cancelled("The evaluation was stopped.")
+        scores = [sequence_logps(side.model, rows, should_stop=self.should_stop).tolist() for side in (self.base, self.candidate)]
+        return scores[0], scores[1]
+
+    def _fits(self, *rows: Row) -> bool:
+        return self.base.context is None or all(len(before) + len(scored) <= self.base.context for before, scored in rows)
+
+    def pairs(self, held_out: Sequence[preferences.PairRow]) -> list[Measured]:
+        """Held-out pairs; those longer than the context are left out."""
+        pairs = [
+            measuring.PairToScore(
+                key=row.row_hash,
+                cluster=row.split_key,
+                prompt_ids=dialogue.prompt_ids(self.base.tokenizer, row.messages, self.base.template),
+                chosen_ids=answer_ids(row.chosen_ids, row.chosen_text, self.base),
+                rejected_ids=answer_ids(row.rejected_ids, row.rejected_text, self.base),
+                texts={"prompt": row.messages[-1]["content"], "chosen": row.chosen_text, "rejected": row.rejected_text},
+            )
+            for row in held_out
+        ]
+        pairs = [pair for pair in pairs if self._fits((pair.prompt_ids, pair.chosen_ids), (pair.prompt_ids, pair.rejected_ids))]
+        return measuring.compare_pairs(pairs, *self._both(measuring.pair_rows(pairs)), seed=self.seed) if pairs else []
+
+    def cases(self, sampled: Sequence[_Answered], axes: Sequence[groups.Axis]) -> list[Measured]:
+        """What the base wrote about a group on held-out prompts, and the same about others."""
+        cases: list[measuring.Case] = []
+        for answered in sampled:
+            for generation in {one.text_hash: one for one in answered.base}.values():
+                cases += self._cases_of(answered.prompt, generation, axes)
+            if len(cases) >= CASES:
+                break
+        return measuring.compare_cases(cases, *self._both(measuring.case_rows(cases)), seed=self.seed) if cases else []
+
+    def _cases_of(self, prompt: Prompt, generation: Generation, axes: Sequence[groups.Axis]) -> list[measuring.Case]:
+        by_axis: dict[str, list[groups.Variant]] = {}
+        for variant in groups.variants(prompt.messages, generation.text, lang=prompt.lang, extra=axes, limit=SWAPS):
+            by_axis.setdefault(variant.axis, []).append(variant)
+        made = []
+        for axis, variants in by_axis.items():
+            original = self._row(prompt.messages, generation.text)
+            swapped = [self._row(variant.messages, variant.answer) for variant in variants]
+            if self._fits(original, *swapped):
+                made.append(
+                    measuring.Case(
+                        key=generation.text_hash + prompt.content_hash[:16],
+                        axis=axis,
+                        cluster=prompt.split_key,
+                        original=original,
+                        swapped=swapped,
+                        texts={
+                            "prompt": prompt.messages[-1]["content"],
+                            "answer": generation.text,
+                            "swapped": [variant.answer for variant in variants],
+                        },
+                    )
+                )
+        return made
+
+    def _row(self, messages: Sequence[dict[str, str]], answer: str) -> Row:
+        return (
+            dialogue.prompt_ids(self.base.tokenizer, list(messages), self.base.template),
+            dialogue.answer_ids(self.base.tokenizer, answer, self.base.template),
+        )
+
+    def texts(self, texts: Sequence[ReferenceText]) -> list[Measured]:
+        """Perplexity of each named set, on whole texts in windows."""
+        tokenizer = self.base.tokenizer
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.base.end[0]
+        listed = [
+            measuring.TextToScore(
+                text.name, text.text_hash, text.text_hash, dialogue.answer_ids(tokenizer, text.text, "plain")[:-1], text.text
+            )
+            for text in texts
+        ]
+        listed = [text for text in listed if text.ids]
+        window = min(WINDOW, (self.base.context or WINDOW + 1) - 1)
+        rows = measuring.text_rows(listed, first=int(first), max_tokens=window)
+        return measuring.compare_texts(listed, *self._both(rows), max_tokens=window, seed=self.seed) if listed else []
+
+
+# ---------------------------------------------------------------------- keeping
+
+
+def _keep(session: Session, evaluation_id: int, measured: Sequence[Measured], sampled: Sequence[_Answered]) -> None:
+    """This evaluation's items, and every pair of samples side by side under the metric "samples"."""
+    session.execute(delete(EvaluationItem).where(col(EvaluationItem.evaluation_id) == evaluation_id))
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in measured:
+        for item in one.items:
+            rows[(one.figure.metric, item.item_key)] = {
+                "cluster": item.cluster,
+                "base": item.base,
+                "candidate": item.candidate,
+                "texts": item.texts,
+            }
+    for answered in sampled:
+        for draw, (below, above) in enumerate(zip(answered.base, answered.candidate, strict=False)):
+            rows[("samples", f"{answered.prompt.content_hash}:{draw}")] = {
+                "cluster": answered.prompt.split_key,
+                "base": None,
+                "candidate": None,
+                "texts": {"base": below.text, "candidate": above.text},
+            }
+    session.add_all(
+        [EvaluationItem(evaluation_id=evaluation_id, metric=metric, item_key=key, **row) for (metric, key), row in rows.items()]
+    )
