@@ -192,8 +192,7 @@ def work_until_told(settings: Settings, store: Store, *, say: Say, ended: thread
     `steps` are those of the installation unless given; `first` is done before any request is taken. A step under way is left where
     it is: the next start repeats it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    _on_signals(lambda: os._exit(0))  # still starting: nothing is under way
     warming = threading.Thread(target=import_torch, args=(settings.threads,), name="warming-up", daemon=True)
     if steps is None:
         warming.start()
@@ -202,6 +201,7 @@ def work_until_told(settings: Settings, store: Store, *, say: Say, ended: thread
     if first is not None:
         warming.join()
         first(store)
+    _on_signals(ended.set)
     say(f"Worker {worker.worker_id} is ready.")
     while not ended.wait(LOOK):
         worker.tick()
@@ -209,6 +209,11 @@ def work_until_told(settings: Settings, store: Store, *, say: Say, ended: thread
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _on_signals(act: Callable[[], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: act())
 
 
 def plain_say(stream: Any) -> Say:
