@@ -39,11 +39,13 @@ def build_app(settings: Settings) -> st.App:
                   middleware=[Middleware(auth.SignInFirst, installation=installation)])
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, *, say: Callable[[str], None] = print) -> None:
     """Serves until SIGINT or SIGTERM; SIGINT ends quietly. Raises PortInUse before anything is started."""
     refuse_taken_port(settings.host, settings.port)
     app = build_app(settings)
     options = streamlit_options() | {"server.address": settings.host, "server.port": settings.port}
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    say(f"Flagback is at http://{host}:{settings.port} (Ctrl+C stops it).")
     with suppress(KeyboardInterrupt):
         app.run(config=options)
 

@@ -166,6 +166,15 @@ def test_keys_faster_than_the_eye_still_answer_each_item_once(place: Place, boar
     assert len({row.prompt for row in rows}) == 8
 
 
+def test_a_key_held_down_answers_one_item(place: Place, board: Page) -> None:
+    for _ in range(6):
+        board.keyboard.down("j")
+    board.keyboard.up("j")
+    until(lambda: len(place.rows()) >= 1, "one row")
+    time.sleep(0.5)
+    assert len(place.rows()) == 1
+
+
 def test_a_flag_is_four_keys(place: Place, board: Page) -> None:
     prompt = shown(board)
     press(board, "f", "1", "s", "Enter")
@@ -312,9 +321,14 @@ def test_answers_given_while_the_server_is_dead_are_stored_once_when_it_is_back(
         press(board, "j")
         time.sleep(0.1)
     expect(board.get_by_text("3 answers kept here")).to_be_visible()
+    board.wait_for_timeout(6000)
+    expect(board.get_by_text("Connection error")).to_have_count(0)
+    seen.append(shown(board))
+    press(board, "j")
+    expect(board.get_by_text("4 answers kept here")).to_be_visible()
     assert place.rows() == []
     place.web.start()
-    until(lambda: len(place.rows()) >= 3, "three rows", seconds=30)
+    until(lambda: len(place.rows()) >= 4, "four rows", seconds=30)
     time.sleep(1.5)
     assert [row.prompt for row in place.rows()] == seen
     expect(board.get_by_text("Saved ")).to_be_visible(timeout=15_000)

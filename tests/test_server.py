@@ -62,7 +62,7 @@ def test_it_serves_from_any_folder_and_ends_quietly_on_ctrl_c(tmp_path: Path) ->
         assert missing.value.headers["content-type"] == "application/json"
         assert web.interrupt() == 0
     assert "Traceback" not in web.log()
-    assert "Local URL" not in web.log()
+    assert web.log().strip() == f"Flagback is at {web.url} (Ctrl+C stops it)."
 
 
 def test_a_port_in_use_is_an_error_that_names_it_and_the_next_command(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ class Board {
     addEventListener("keydown", this.onKey, true);
     this.onShown = () => this.watchTime();
     document.addEventListener("visibilitychange", this.onShown);
+    this.layers = new MutationObserver(() => this.liftLayer());
+    this.layers.observe(document.body, { childList: true });
     this.shell.focus({ preventScroll: true });
     this.begin();
   }
@@ -105,6 +107,7 @@ class Board {
     document.removeEventListener("visibilitychange", this.onShown);
     clearTimeout(this.poll);
     clearTimeout(this.slow);
+    this.layers.disconnect();
     this.outbox?.close();
     if (this.root[BOARD] === this) delete this.root[BOARD];
     if (globalThis[BOARD] === this) delete globalThis[BOARD];
@@ -426,6 +429,17 @@ class Board {
 
   helpKey(event) {
     if (event.key === "Escape" || event.key.toLowerCase() === "h") this.take(event, () => this.help.close());
+  }
+
+  /**
+   * Streamlit lays "Connection error" over the page seconds after the server is gone. The board says so itself, in plainer words,
+   * and what is here can be reviewed meanwhile: that layer is closed, any other stays.
+   */
+  liftLayer() {
+    const layer = document.querySelector("[data-testid=stDialog] [role=dialog]");
+    if (!layer?.textContent.startsWith("Connection error")) return;
+    layer.querySelector("button[aria-label=Close]")?.click();
+    setTimeout(() => !this.left && this.shell.focus({ preventScroll: true }), 300);
   }
 
   // ------------------------------------------------------------- form state
