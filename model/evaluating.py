@@ -17,7 +17,8 @@ from flagback.model import dialogue, gate, groups, policy
 from flagback.model import evaluation as measuring
 from flagback.model.checkpoint import Loaded
 from flagback.model.cycle import Cancelled, answer_ids, cancelled, sample
-from flagback.model.evaluation import Measured, Row
+from flagback.model.evaluation import Row
+from flagback.model.figures import Measured
 from flagback.model.layout import sequence_logps
 from flagback.model.shelf import Shelf
 from flagback.storage import preferences, reviews, runs
@@ -37,8 +38,10 @@ from flagback.storage.store import Store
 
 Clock = Callable[[], datetime]
 
-#: Held-out prompts that both versions answer, and draws of each; people judge one draw, the statistics read all.
-BLIND_PROMPTS, BLIND_DRAWS = 60, 4
+#: Held-out prompts that both versions answer, and draws of each: the statistics read all of them.
+SAMPLED_PROMPTS, DRAWS = 150, 4
+#: How many of those prompts people judge blindly, one draw of each version.
+BLIND_PROMPTS = 60
 #: Answers whose probability is looked at under swapped groups, and swaps of each on one axis.
 CASES, SWAPS = 240, 3
 #: Held-out texts of the embedded model's invented peoples: the tags' own families make swap axes.
@@ -94,7 +97,7 @@ def evaluate(
             select(ReferenceText).where(ReferenceText.purpose == "perplexity").order_by(col(ReferenceText.text_hash))
         ).all()
     scored = _Scored(shelf.get(base), shelf.get(candidate), stop, evaluation.seed)
-    measured = [measuring.compare_blind(answers, planned=len(sampled))] if sampled else []
+    measured = [measuring.compare_blind(answers, planned=min(BLIND_PROMPTS, len(sampled)))] if sampled else []
     measured += measuring.compare_samples([_as_samples(row, scored.base) for row in sampled], seed=evaluation.seed)
     measured += scored.pairs(held_out)
     measured += scored.cases(sampled, groups.axes_from_tags(tags, families=TAGGED_AXES))
@@ -155,9 +158,9 @@ def _ask_for_samples(session: Session, evaluation: Evaluation, moment: datetime)
     last = session.exec(
         select(SamplingRun).where(SamplingRun.purpose == "loop").order_by(col(SamplingRun.id).desc()).limit(1)
     ).first()
-    decoding = {**(last.decoding if last else {}), "k": BLIND_DRAWS, "seed": evaluation.seed}
+    decoding = {**(last.decoding if last else {}), "k": DRAWS, "seed": evaluation.seed}
     prompts = runs.choose_prompts(
-        session, version_id=evaluation.base_id, limit=BLIND_PROMPTS, seed=evaluation.seed, side="held_out"
+        session, version_id=evaluation.base_id, limit=SAMPLED_PROMPTS, seed=evaluation.seed, side="held_out"
     )
     return [
         runs.request_sampling(
@@ -178,10 +181,11 @@ def _ask_for_samples(session: Session, evaluation: Evaluation, moment: datetime)
 
 
 def _to_judge(session: Session, found: Sequence[SamplingRun]) -> list[int]:
-    """Draw 0 of both versions; where both wrote the same, once: one judgement then counts for both."""
+    """Draw 0 of both versions on the first prompts; where both wrote the same, once: one judgement then counts for both."""
+    judged = found[0].prompt_ids[:BLIND_PROMPTS]
     rows = session.exec(
         select(Generation)
-        .where(col(Generation.sampling_run_id).in_([run.id for run in found]), Generation.draw == 0)
+        .where(col(Generation.sampling_run_id).in_([run.id for run in found]), Generation.draw == 0, col(Generation.prompt_id).in_(judged))
         .order_by(col(Generation.sampling_run_id), col(Generation.id))
     ).all()
     first = {(row.prompt_id, row.text_hash): row.id for row in reversed(rows)}
