@@ -185,7 +185,8 @@ def _to_judge(session: Session, found: Sequence[SamplingRun]) -> list[int]:
     judged = found[0].prompt_ids[:BLIND_PROMPTS]
     rows = session.exec(
         select(Generation)
-        .where(col(Generation.sampling_run_id).in_([run.id for run in found]), Generation.draw == 0, col(Generation.prompt_id).in_(judged))
+        .where(col(Generation.sampling_run_id).in_([run.id for run in found]))
+        .where(Generation.draw == 0, col(Generation.prompt_id).in_(judged))
         .order_by(col(Generation.sampling_run_id), col(Generation.id))
     ).all()
     first = {(row.prompt_id, row.text_hash): row.id for row in reversed(rows)}
