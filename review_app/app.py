@@ -12,7 +12,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from flagback.review_app import auth
-from flagback.review_app.installation import REVIEWING_ROLES, Installation, served
+from flagback.review_app.installation import REVIEWING_ROLES, STEERING_ROLES, Installation, served
 from flagback.storage.records import Account, Role
 
 
@@ -31,6 +31,11 @@ class Listed(NamedTuple):
 #: To add a page, write its module and a line here. A role's first line is what "/" opens.
 PAGES: tuple[Listed, ...] = (
     Listed(REVIEWING_ROLES, "flagback.review_app.screens.review", "Review", "review"),
+    Listed(STEERING_ROLES, "flagback.review_app.screens.loop", "The loop", "loop"),
+    Listed(STEERING_ROLES, "flagback.review_app.screens.corrections", "Corrections", "corrections"),
+    Listed(STEERING_ROLES, "flagback.review_app.screens.versions", "Versions", "versions"),
+    Listed(STEERING_ROLES | {"auditor"}, "flagback.review_app.screens.compare", "Compare", "compare"),
+    Listed(STEERING_ROLES, "flagback.review_app.screens.data", "Data", "data"),
 )
 
 #: Bookish paper, tighter than Streamlit's own; the sign-out line at the foot.
@@ -56,6 +61,7 @@ def draw(installation: Installation) -> None:
     pages = [st.Page(_shower(listed, installation, account), title=listed.title, url_path=listed.url_path,
                      default=listed is own[0]) for listed in own]
     chosen = st.navigation(pages, position="top")
+    st.session_state["flagback_pages"] = {listed.url_path: page for listed, page in zip(own, pages, strict=True)}
     if account.role in REVIEWING_ROLES:
         chosen.run()
         return
