@@ -14,14 +14,14 @@ from transformers import DynamicCache
 
 from flagback.model.checkpoint import Loaded
 from flagback.model.noise import exponentials, step_keys, stream_key, token_keys
-from flagback.model.slab import LENGTH, ROWS, Slab, fits, rounded
+from flagback.model.slab import LENGTH, ROWS, Slab, fits, plain_attention, rounded
 
 #: Prompts are computed together up to this many tokens, padded to a multiple of PROMPT.
 TOGETHER, PROMPT = 1024, 16
 #: Candidates looked at first for top-p; only rows whose nucleus is larger are sorted whole.
-NUCLEUS = 256
+NUCLEUS = (64, 512)
 #: Noise numbers made at a time, so that they stay in the processor's cache.
-AT_A_TIME = 1 << 17
+AT_A_TIME = 1 << 16
 #: Bytes a slab may take; fewer rows are used where more would not fit.
 SLAB_BYTES = 2 << 30
 
@@ -140,13 +140,19 @@ class Draw:
 
     def _nucleus(self, logits: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """Only the smallest set of most probable tokens whose share reaches top_p is drawn from."""
-        shares = logits.softmax(-1)
-        top, ids = shares.topk(min(NUCLEUS, shares.shape[1]))  # (n, M)
-        if bool((top.sum(-1) < self.decoding.top_p).any()):
-            top, ids = shares.sort(dim=-1, descending=True, stable=True)
-        before = top.cumsum(-1) - top
-        scores = (top / exponentials(steps, self.tokens[ids])).masked_fill_(before >= self.decoding.top_p, -1.0)
-        return ids.gather(1, scores.argmax(-1, keepdim=True))[:, 0]
+        drawn = torch.empty_like(steps)
+        left = torch.arange(len(steps), device=steps.device)
+        for width in (*NUCLEUS, logits.shape[1]):
+            shares = logits[left].softmax(-1)
+            top, ids = shares.topk(min(width, shares.shape[1]))  # (n, M)
+            enough = (top.sum(-1) >= self.decoding.top_p) | (width >= shares.shape[1])
+            scores = top / exponentials(steps[left], self.tokens[ids])
+            scores.masked_fill_(top.cumsum(-1) - top >= self.decoding.top_p, -1.0)
+            drawn[left[enough]] = ids.gather(1, scores.argmax(-1, keepdim=True))[enough, 0]
+            left = left[~enough]
+            if not len(left):
+                break
+        return drawn
 
 
 @dataclass
@@ -162,12 +168,11 @@ class _Answer:
 
 @dataclass
 class _Ready:
-    """A computed prompt whose draws wait for rows."""
+    """A computed prompt whose answers, one token long, wait for rows."""
 
     prompt: int
     cache: list[tuple[torch.Tensor, torch.Tensor]]
-    logits: torch.Tensor
-    draws: list[int]
+    answers: list[_Answer]
 
 
 class _Results:
@@ -229,7 +234,8 @@ class _Batch:
         self.ready: list[_Ready] = []
         self.answers: list[_Answer] = []
         size, device = self.slab.rows, loaded.model.device
-        self.tokens, self.places, self.written, self.streams = (torch.zeros(size, dtype=torch.long, device=device) for _ in range(4))
+        self.tokens, self.places, self.written, self.streams = (
+            torch.zeros(size, dtype=torch.long, device=device) for _ in range(4))
 
     @property
     def exhausted(self) -> bool:
@@ -238,45 +244,50 @@ class _Batch:
 
     @torch.no_grad()
     def refill(self) -> None:
-        """Puts waiting draws into free rows, computing the next prompts when none is left."""
+        """Puts waiting answers into free rows, computing the next prompts when none is left."""
         while len(self.answers) < self.rows and not self.exhausted:
             if not self.ready:
                 self.ready = self._computed(self.groups.pop(0))
+                continue
             first = self.ready[0]
             free = self.rows - len(self.answers)
-            taken, first.draws = first.draws[:free], first.draws[free:]
-            if not first.draws:
+            self._begin(first, first.answers[:free])
+            first.answers = first.answers[free:]
+            if not first.answers:
                 self.ready.pop(0)
-            self._begin(first, taken)
 
-    def _begin(self, ready: _Ready, draws: list[int]) -> None:
-        """Draws the first token of each; those that go on get a row."""
-        key, length = self.prompts[ready.prompt].key, len(self.prompts[ready.prompt].ids)
-        answers = [_Answer(ready.prompt, draw, self.draw.stream(key, draw), self.limits[ready.prompt]) for draw in draws]
-        streams = torch.tensor([answer.stream for answer in answers], device=self.tokens.device)
-        tokens = self.draw(ready.logits.expand(len(draws), -1), streams, torch.zeros_like(streams)).tolist()
-        kept = [(answer, token) for answer, token in zip(answers, tokens, strict=True) if not self.results.over(answer, token)]
-        if not kept:
-            return
-        start = len(self.answers)
-        where = torch.arange(start, start + len(kept), device=self.tokens.device)
+    def _begin(self, ready: _Ready, answers: list[_Answer]) -> None:
+        """Gives each answer a row."""
+        device, used = self.tokens.device, len(self.answers)
+        where = torch.arange(used, used + len(answers), device=device)
         self.slab.place(ready.cache, where)
-        self.tokens[where] = torch.tensor([token for _, token in kept], device=self.tokens.device)
-        self.streams[where] = torch.tensor([answer.stream for answer, _ in kept], device=self.tokens.device)
-        self.places[where] = length
+        self.tokens[where] = torch.tensor([answer.ids[0] for answer in answers], device=device)
+        self.streams[where] = torch.tensor([answer.stream for answer in answers], device=device)
+        self.places[where] = len(self.prompts[ready.prompt].ids)
         self.written[where] = 1
-        self.answers += [answer for answer, _ in kept]
+        self.answers += answers
 
     def _computed(self, group: list[int]) -> list[_Ready]:
-        """Runs prompts of one padded length through the model; padding stands behind them, where a causal model does not look."""
-        width = rounded(max(len(self.prompts[index].ids) for index in group), PROMPT)
+        """Runs prompts of one padded length through the model and draws the first token of each answer.
+
+        Padding stands behind the prompts, where a causal model does not look. Answers that end at once need no row.
+        """
         rows = [self.prompts[index].ids for index in group]
+        width, k = rounded(max(map(len, rows)), PROMPT), self.decoding.k
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=self.tokens.device)  # (G, P)
         cache = DynamicCache()
-        logits = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=PROMPT).logits  # (G, 16, V)
-        return [_Ready(index, [(layer.keys[row], layer.values[row]) for layer in cache.layers],
-                       logits[row, PROMPT - 1 - width + len(self.prompts[index].ids)], list(range(self.decoding.k)))
-                for row, index in enumerate(group)]
+        with plain_attention(self.model):
+            logits = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=PROMPT).logits  # (G, 16, V)
+        last = logits[torch.arange(len(rows)), [PROMPT - 1 - width + len(row) for row in rows]]  # (G, V)
+        answers = [_Answer(index, draw, self.draw.stream(self.prompts[index].key, draw), self.limits[index])
+                   for index in group for draw in range(k)]
+        streams = torch.tensor([answer.stream for answer in answers], device=self.tokens.device)
+        tokens = self.draw(last.repeat_interleave(k, 0), streams, torch.zeros_like(streams)).tolist()
+        going = [None if self.results.over(answer, token) else answer for answer, token in zip(answers, tokens, strict=True)]
+        ready = [_Ready(index, [(layer.keys[row], layer.values[row]) for layer in cache.layers],
+                        [answer for answer in going[row * k:(row + 1) * k] if answer is not None])
+                 for row, index in enumerate(group)]
+        return [one for one in ready if one.answers]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -285,8 +296,9 @@ class _Batch:
         positions = self.places[:padded]
         longest = max(len(self.prompts[answer.prompt].ids) + len(answer.ids) - 1 for answer in self.answers)
         mask = self.slab.step(positions, longest)
-        logits = self.model(self.tokens[:padded, None], attention_mask=mask, position_ids=positions[:, None],
-                            past_key_values=self.slab, use_cache=True).logits[:, -1]  # (n, V)
+        with plain_attention(self.model):
+            logits = self.model(self.tokens[:padded, None], attention_mask=mask, position_ids=positions[:, None],
+                                past_key_values=self.slab, use_cache=True).logits[:, -1]  # (n, V)
         drawn = self.draw(logits, self.streams[:padded], self.written[:padded])
         self.tokens[:padded] = drawn
         self.places[:used] += 1
@@ -307,7 +319,7 @@ class _Batch:
                 values[to] = values[since]
             for target, source in zip(targets, sources, strict=True):
                 self.answers[target] = self.answers[source]
-        for values in (self.tokens, self.places, self.written):
+        for values in (self.tokens, self.places, self.written, self.streams):
             values[left:] = 0
         del self.answers[left:]
 
