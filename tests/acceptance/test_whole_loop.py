@@ -1,4 +1,4 @@
-"""The whole loop as two people walk it, in a real browser, against real processes: flag, correct, evaluate, promote, sample, export."""
+"""The whole loop as two people walk it, in a real browser, against real processes: flag, correct, promote, sample, export."""
 
 import io
 import json
@@ -17,6 +17,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from flagback.model import embedded
+from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.store import Store
 from tests.browser import WebProcess, chromium, page_of, sign_in
 
 pytestmark = pytest.mark.acceptance
@@ -33,8 +36,8 @@ class Home:
 
     def run(self, *arguments: str, given: str | None = None) -> str:
         """One `flagback` command; returns what it printed."""
-        done = subprocess.run([sys.executable, "-m", "flagback.review_app.cli", *arguments], env=self.environment, input=given, text=True,
-                              capture_output=True, timeout=280)
+        done = subprocess.run([sys.executable, "-m", "flagback.review_app.cli", *arguments], env=self.environment, input=given,
+                              text=True, capture_output=True, timeout=280)
         assert done.returncode == 0, f"flagback {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
@@ -58,9 +61,14 @@ def home(tmp_path: Path) -> Iterator[tuple[Home, WebProcess]]:
     for login in ("reviewer", "maintainer"):
         made.run("account", "create", login, "--role", login, "--password-stdin", given=WORD + "\n")
     made.run("model", "add", "embedded")
-    made.run("embedded", "prompts")
+    store = Store(f"sqlite:///{made.path / 'flagback.db'}")
+    with store.writing() as session:
+        add_prompts(session, [NewPrompt(prompt.messages, "en", prompt.tags, prompt.split_key) for prompt in embedded.prompts()])
+        embedded.add_reference_texts(session)
+    store.close()
     with WebProcess(made.path) as web, (tmp_path / "worker.log").open("wb") as log:
-        worker = subprocess.Popen([sys.executable, "-m", "flagback.review_app.cli", "worker"], env=made.environment, stdout=log, stderr=log)
+        worker = subprocess.Popen([sys.executable, "-m", "flagback.review_app.cli", "worker"], env=made.environment, stdout=log,
+                                  stderr=log)
         try:
             yield made, web
         finally:
@@ -85,11 +93,12 @@ def wait_for(home: Home, query: str, *, seconds: float = 180.0) -> None:
     """Waits until a query answers with a row."""
     until = time.monotonic() + seconds
     while not home.ask(query):
-        assert time.monotonic() < until, f"no row within {seconds:.0f} s: {query}; runs: {home.ask('SELECT state, stage, error FROM correction_run')}"
+        runs = home.ask("SELECT state, stage, error FROM correction_run")
+        assert time.monotonic() < until, f"no row within {seconds:.0f} s: {query}; runs: {runs}"
         time.sleep(0.3)
 
 
-def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: Browser, tmp_path: Path) -> None:
+def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: Browser) -> None:
     made, web = home
     with page_of(browser) as reviewer, page_of(browser, width=1280) as maintainer:
         sign_in(maintainer, web.url, "maintainer", WORD)
