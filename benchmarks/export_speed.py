@@ -35,7 +35,8 @@ from flagback.storage.versions import NewBase, register_base
 REVIEWS_AN_ITEM = 3
 JOIN = """
 SELECT review.*, item.kind, item.purpose, prompt.messages, prompt.lang, prompt.tags, prompt.content_hash, prompt.shard,
-       generation.text, generation.finish_reason, generation.version_id, model_version.fingerprint, sampling_run.decoding, later.id AS later
+       generation.text, generation.finish_reason, generation.version_id, model_version.fingerprint,
+       sampling_run.decoding, later.id AS later
 FROM review JOIN item ON item.id = review.item_id JOIN prompt ON prompt.id = item.prompt_id
 LEFT JOIN generation ON generation.id = item.generation_id LEFT JOIN model_version ON model_version.id = generation.version_id
 LEFT JOIN sampling_run ON sampling_run.id = generation.sampling_run_id LEFT JOIN review AS later ON later.supersedes = review.id
@@ -88,7 +89,8 @@ def _review(random: Random, number: int, moment: datetime) -> dict[str, object]:
         "severity": "clear" if flagged else None, "sure": True,
         "spans": [{"start": 3, "end": 20, "category": "stereotype"}] if flagged else [],
         "rewrite": words(random, 50) if flagged else None, "note": words(random, 8) if flagged else None, "skip_reason": None,
-        "taxonomy_version": "1", "guideline_version": "1", "policy_version": "1", "seconds_open": random.uniform(2, 60), "late": False,
+        "taxonomy_version": "1", "guideline_version": "1", "policy_version": "1",
+        "seconds_open": random.uniform(2, 60), "late": False,
         "supersedes": None, "simulated": False, "created_at": moment}
 
 

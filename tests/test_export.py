@@ -186,7 +186,7 @@ def test_texts_that_are_all_dates_stay_as_they_are_in_csv_and_parquet(sqlite_sto
     for item in _answers(sqlite_store, ["a", "b"]):
         _review(sqlite_store, item, note="2024-01-01")
     for file_format in ("csv", "parquet"):
-        export_reviews(sqlite_store, tmp_path / file_format, format=file_format)  # type: ignore[arg-type]
+        export_reviews(sqlite_store, tmp_path / file_format, format=file_format)
         assert _loaded(tmp_path / file_format)["reviews"]["note"][:] == ["2024-01-01"] * 2
     export_reviews(sqlite_store, tmp_path / "jsonl", format="jsonl")
     frame = pd.read_json(tmp_path / "jsonl" / "reviews.jsonl", lines=True, dtype=False)
