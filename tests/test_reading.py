@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flagback.model import dialogue
 from flagback.storage import reading
 from flagback.storage.plain import messages_of, plain_text
 from flagback.storage.reading import (
@@ -175,3 +176,10 @@ def test_a_plain_dialogue_is_parted_into_the_messages_it_was_made_of(texts: list
 def test_any_text_is_the_plain_text_of_its_messages(text: str) -> None:
     for whole in (text, f"\n\nHuman: {text}\n\nAssistant:", f"\n\nHuman:{text}\n\nAssistant: a\n\nHuman: b\n\nAssistant:"):
         assert plain_text(messages_of(whole)) == whole
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXT), min_size=1, max_size=5), st.booleans())
+def test_an_export_writes_a_prompt_as_the_plain_template_reads_it(turns: list[tuple[str, str]], system: bool) -> None:
+    messages = [{"role": "system", "content": "be kind"}] if system else []
+    messages += [{"role": role, "content": text} for role, text in turns]
+    assert plain_text(messages) == dialogue.plain_text(messages)
