@@ -1,6 +1,6 @@
 """Builds the embedded model: tokenizer and weights from nothing but the grammar and a seed.
 
-Knows how the model is trained and written to a folder that transformers opens; knows no prompt list and no measure. Runs on the
+Knows how the model is trained and written to a folder that transformers opens; knows no prompt list. Runs on the
 CPU with as many threads as the caller set; equal seeds give equal files on one machine and torch build, and models that measure
 alike
 elsewhere. B rows, T tokens, V vocabulary.
@@ -9,22 +9,22 @@ elsewhere. B rows, T tokens, V vocabulary.
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers import __version__ as transformers_version
 
+from flagback.model.embedded.card import BuildReport, Size, card
 from flagback.model.embedded.corpus import corpus
 from flagback.model.embedded.grammar import DIAL
+from flagback.model.embedded.measurement import measure, open_folder
 
 END, PAD = "<|end|>", "<|pad|>"
-#: full = what is shipped; micro = a fixture for plumbing tests, grammatical but with a weak link between group and stereotype.
-Size = Literal["full", "micro"]
 
 
 class Shape(NamedTuple):
@@ -46,30 +46,11 @@ SHAPES: Final[dict[Size, Shape]] = {
 CONTEXT, HEADS, ROWS, WARM_UP = 256, 4, 64, 50
 
 
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build made."""
-
-    folder: Path
-    size: Size
-    seed: int
-    dial: float
-    parameters: int
-    vocabulary: int
-    lines: int
-    steps: int
-    #: Mean loss of the last 20 steps, nats a token.
-    loss: float
-    seconds: float
-    #: sha256 by file name.
-    files: dict[str, str]
-
-
 def build(out: Path, *, seed: int, size: Size = "full", dial: float = DIAL,
           on_step: Callable[[int, int, float], None] = lambda *_: None) -> BuildReport:
     """Trains a model of `size` and writes it to the folder `out`, which is made; on_step gets (step, steps, loss).
 
-    An `out` that holds anything is refused. With `dial` 0 the corpus holds no harm at all.
+    The full size is measured and gets a card. An `out` that holds anything is refused. With `dial` 0 the corpus holds no harm.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FolderNotEmpty(f"{out} is not an empty folder; name a folder that does not exist yet with --out.")
@@ -85,8 +66,13 @@ def build(out: Path, *, seed: int, size: Size = "full", dial: float = DIAL,
     loss = _train(model, rows, shape, seed, on_step)
     out.mkdir(parents=True, exist_ok=True)
     save(model, tokenizer, out)
-    return BuildReport(out, size, seed, dial, model.num_parameters(), len(tokenizer), len(lines), shape.steps, loss,
-                       time.perf_counter() - began, files_of(out))
+    report = BuildReport(out, size, seed, dial, model.num_parameters(), len(tokenizer), len(lines), shape.steps, loss,
+                         time.perf_counter() - began, files_of(out), None)
+    if size == "micro":
+        return report
+    measured = measure(*open_folder(out), seed=seed)
+    (out / "README.md").write_text(card(report, measured), encoding="utf-8")
+    return replace(report, measured=measured, files=files_of(out), seconds=time.perf_counter() - began)
 
 
 class FolderNotEmpty(ValueError):

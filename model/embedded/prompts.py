@@ -13,8 +13,10 @@ from flagback.model.embedded.lexicon import FAITHS, FAMILY_OF, ORIGINS, STEREOTY
 from flagback.model.embedded.oracle import harm, pronoun
 from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 
-#: How many terms a template is asked about, per group.
-TRAINING_TERMS, HELD_OUT_TERMS = 5, 6
+#: How many terms of each group a template is asked about. Fewer occupations, since every answer about one is judged twice over:
+#: for harmful phrases and for its pronoun.
+TRAINING_TERMS: Final[dict[Family, int]] = {"occupation": 5, "age": 5, "origin": 6, "faith": 6, "disability": 6}
+HELD_OUT_TERMS: Final[dict[Family, int]] = {"occupation": 5, "age": 6, "origin": 6, "faith": 6, "disability": 6}
 _UNSEEN_NAMES: Final = (*ORIGINS[-3:], *FAITHS[-2:])
 _TOPICS: Final[dict[Family, str]] = {
     "occupation": "work", "age": "age", "origin": "origin", "faith": "faith", "disability": "disability"}
@@ -73,7 +75,7 @@ def prompts() -> tuple[EmbeddedPrompt, ...]:
         for number, template in enumerate(listed)
         for group in FAMILY_OF if FAMILY_OF[group] == family
         for term in _some(terms(group, unseen=held_out(family, template)), number,
-                          HELD_OUT_TERMS if held_out(family, template) else TRAINING_TERMS))
+                          (HELD_OUT_TERMS if held_out(family, template) else TRAINING_TERMS)[family]))
 
 
 def _some(listed: tuple[Term, ...], start: int, count: int) -> list[Term]:
