@@ -105,7 +105,8 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             share = weight / part.total_weight  # (B,)
             margin = losses.reward_margin(chosen, rejected, ref_chosen, ref_rejected, beta=self.recipe.beta)
-            figures = {"preference": loss, "margin": share @ margin, "right": share @ ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2,
+            right = ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2  # (B,)
+            figures = {"preference": loss, "margin": share @ margin, "right": share @ right,
                        "chosen": share @ (chosen - ref_chosen), "rejected": share @ (rejected - ref_rejected)}
             for name, value in figures.items():
                 self.sums[name] += float(value)

@@ -52,8 +52,8 @@ def one_thread() -> Iterator[None]:
 def run(folder: Path, *, recipe: Recipe = RECIPE, seed: int = 3, pairs: list[Pair] | None = None, model: Any = None,
         replay: list[list[int]] | None = None, **more: Any) -> Trained:
     """A correction of the tiny model on ten pairs with eight replay lines."""
-    return correct(Held(model or tiny_llama()), pairs or random_pairs(10), replay=replay or random_lines(8), recipe=recipe, seed=seed,
-                   folder=folder, **more)
+    return correct(Held(model or tiny_llama()), pairs or random_pairs(10), replay=replay or random_lines(8), recipe=recipe,
+                   seed=seed, folder=folder, **more)
 
 
 def adapter_bytes(trained: Trained) -> dict[str, str]:
