@@ -27,7 +27,7 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
             import_torch(settings.threads)
             from flagback.model.shelf import Shelf
             from flagback.storage.artifacts import Artifacts
-            kept.append(Shelf(Artifacts(settings.artifacts)))
+            kept.append(Shelf(Artifacts(settings.artifacts), threads=settings.threads))
         return kept[0]
 
     def sample(row_id: int) -> object:
