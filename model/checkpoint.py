@@ -5,6 +5,7 @@ seen without weights in memory is `directory`'s business.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,7 +204,9 @@ def _merged(model: "PreTrainedModel", adapter: Path, name: str) -> "PreTrainedMo
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (adapter / file).is_file():
             raise UnusableAdapter(f"The adapter {adapter} has no {file}; expected a PEFT adapter saved as safetensors.")
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        # PEFT asks transformers by a name that is on its way out.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         try:
             return PeftModel.from_pretrained(model, adapter, is_trainable=False).merge_and_unload(safe_merge=True)
         except (ValueError, RuntimeError, KeyError) as error:

@@ -206,8 +206,9 @@ def _check_weight_files(folder: Path, name: str) -> None:
             raise PickleWeights(f"{name} ({folder}) has its weights in {', '.join(others[:3])} only; expected "
                                 "model.safetensors. Such files can run code when opened, so they are not read. Where you trust "
                                 "them, convert them with model.save_pretrained(FOLDER) and run 'flagback model add FOLDER'.")
-        raise MissingFiles(f"{name} ({folder}) has no weights; expected model.safetensors, or model.safetensors.index.json "
-                           "with its shards. Download the folder again.")
+        raise MissingFiles(f"{name} ({folder}) has no weights as safetensors; expected model.safetensors, or "
+                           "model.safetensors.index.json with its shards. Download the folder again, or choose a model that "
+                           "has them.")
     held: dict[str, set[str]] = {}
     for shard in shards:
         try:

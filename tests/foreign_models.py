@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     BertConfig,
     BertForMaskedLM,
+    BloomConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
@@ -54,9 +55,9 @@ TURNS = (
 _SMALL: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
                           "max_position_embeddings": 128}
 
-#: Layouts that `make` can write.
+#: Layouts that `make` can write; bloom knows distances instead of positions and names no context length.
 LAYOUTS = ("llama", "llama_sentencepiece", "qwen2", "qwen2_chat", "qwen3", "gpt2", "gemma", "gemma2", "gemma3", "mistral",
-           "gpt_neox")
+           "gpt_neox", "bloom")
 #: What `make_broken` can break, and what is wrong with it.
 BROKEN = {
     "no_config": "config.json is missing",
@@ -226,17 +227,23 @@ def _config(layout: str, named: dict[str, Any]) -> Any:
                                    "layer_types": ["sliding_attention", "full_attention"], **named})
     if layout == "mistral":
         return MistralConfig(**{**_SMALL, "num_key_value_heads": 2, "sliding_window": 8, **named})
+    if layout == "bloom":
+        return BloomConfig(**{"hidden_size": 32, "n_layer": 2, "n_head": 4, **named})
     if layout == "gpt_neox":
         return GPTNeoXConfig(**{**_SMALL, **named})
     raise ValueError(f"unknown layout {layout}; expected one of {', '.join(LAYOUTS)}")
 
 
-def _loosen(model: torch.nn.Module) -> None:
-    """Larger random weights than a fresh start has, so that the next token depends on the text and ties are rare."""
+def _loosen(model: Any) -> None:
+    """Larger random weights than a fresh start has, so that the next token depends on the text and ties are rare.
+
+    Gemma multiplies its embeddings: small ones, or it would only ever say its last token again.
+    """
+    embedding = 0.01 if model.config.model_type.startswith("gemma") else 0.15
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 2:
-                weight.normal_(0.0, 0.15 if "embed" in name or "wte" in name else 0.25)
+                weight.normal_(0.0, embedding if "embed" in name or "wte" in name else 0.25)
 
 
 def _other_architecture(folder: Path, how: str) -> Path:
