@@ -65,11 +65,13 @@ class RunFailed(Exception):
 
 
 def open_requests(session: Session) -> list[Request]:
-    """Requests that are waiting or running, oldest first."""
+    """Requests that are waiting or running, oldest first. Blind samples are not among them: their evaluation draws them itself."""
     found: list[tuple[datetime, Request]] = []
     for kind, table in TABLES.items():
-        rows = session.exec(select(table.created_at, table.id).where(col(table.state).in_(["waiting", "running"]))).all()
-        found += [(created_at, Request(kind, row_id)) for created_at, row_id in rows]
+        asked = select(table.created_at, table.id).where(col(table.state).in_(["waiting", "running"]))
+        if kind == "sampling":
+            asked = asked.where(col(SamplingRun.evaluation_id).is_(None))
+        found += [(created_at, Request(kind, row_id)) for created_at, row_id in session.exec(asked).all()]
     return [request for _, request in sorted(found)]
 
 

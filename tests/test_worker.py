@@ -219,6 +219,16 @@ def test_records_that_were_replaced_beside_an_old_ledger_are_still_worked_on(wor
     assert process.poll() is None
 
 
+def test_blind_samples_are_left_to_their_evaluation(workers: Workers) -> None:
+    with workers.store.writing() as session:
+        version = _version(session)
+        session.add(SamplingRun(version_id=version.id, decoding={}, prompt_ids=[], purpose="blind", evaluation_id=1,
+                                asked_by="test"))
+    own = workers.ask()
+    with workers.store.reading() as session:
+        assert jobs.open_requests(session) == [jobs.Request("sampling", own)]
+
+
 def _beats(store: Store) -> list[str]:
     with store.reading() as session:
         return list(session.exec(select(WorkerHeartbeat.worker_id)).all())
