@@ -12,7 +12,6 @@ from flagback.model.directory import file_hashes, find
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.records import ModelVersion
 
-
 #: Models smaller than this compute on one thread: their steps are so short that threads mostly wait for one another (the embedded
 #: model on a busy two-core machine: 0.7 s of processor time with one thread, 7 s with two, for the same 240 completions).
 SMALL = 10_000_000
