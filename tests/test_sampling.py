@@ -47,7 +47,8 @@ def many(loaded: Loaded, count: int, *, longest: int = 40, seed: int = 0) -> lis
 
 
 def answers(completions: Sequence[Completion]) -> dict[tuple[str, int], tuple[list[int], str]]:
-    found = {(one.key, one.draw): (one.token_ids, one.finish_reason) for one in completions}
+    found: dict[tuple[str, int], tuple[list[int], str]] = {
+        (one.key, one.draw): (one.token_ids, one.finish_reason) for one in completions}
     assert len(found) == len(completions)
     return found
 
