@@ -17,6 +17,7 @@ STYLE = """<style>
 .fb { --card: light-dark(#ffffff, #1f2229); --ink: light-dark(#1d2129, #e9e7e2); --soft: light-dark(#5b6472, #a3abb8);
   --line: light-dark(#dcd7cc, #363b46); --accent: light-dark(#0b5cad, #7db7f5); --flag: light-dark(#b3410e, #ff9d66);
   --ok: light-dark(#2f7d4f, #7fca9c); --wait: light-dark(#fdf6ee, #33241b); color: var(--ink); }
+.stMain h1 { font-size: 28px; letter-spacing: -.01em; padding: 0 0 4px; } .stMain h2, .stMain h3 { font-size: 18px; padding: 12px 0 6px; }
 .fb .soft { color: var(--soft); } .fb .small { font-size: 14px; }
 .fb-next { background: var(--card); border: 1px solid var(--line); border-left: 5px solid var(--accent); border-radius: 10px;
   padding: 16px 20px; } .fb-next b { font-size: 18px; }
