@@ -209,7 +209,7 @@ class Slot(Record, table=True):
         UniqueConstraint("item_id", "number"),
         Index("uq_slot_item_reviewer", "item_id", "reviewer", unique=True, sqlite_where=text("reviewer IS NOT NULL"),
               postgresql_where=text("reviewer IS NOT NULL")),
-        Index("ix_slot_open", "want_group", "bucket", "rank", sqlite_where=text("state = 'open'"),
+        Index("ix_slot_open", "want_group", "bucket", "rank", "id", sqlite_where=text("state = 'open'"),
               postgresql_where=text("state = 'open'")),
         Index("ix_slot_claimed", "expires_at", sqlite_where=text("state = 'claimed'"),
               postgresql_where=text("state = 'claimed'")),

@@ -4,13 +4,14 @@ The slot's row is the lock: whoever changes a slot's leases holds it. A reviewer
 two open tabs show the same items. That no slot has two live claims and no reviewer two of one item is held by the database.
 """
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, func, literal_column, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, and_, bindparam, func, literal_column, or_, update
 from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
@@ -20,6 +21,8 @@ from flagback.storage.store import Store, one_at_a_time
 
 #: How many open slots a claim looks at to find one of another prompt family than the last.
 LOOK_AHEAD = 16
+#: A reviewer who has done all of those sees pages four times as large, up to this.
+LARGEST_PAGE = 1_024
 #: Claims of one call at most; a board needs two or three.
 MOST_CLAIMS = 100
 #: What a slot becomes when its holder leaves it.
@@ -65,12 +68,11 @@ def claim(store: Store, reviewer: str, *, count: int, now: datetime, lease_for: 
             taken = _take(session, reviewer, family=family, expires_at=now + lease_for, random=random)
             if taken is None:
                 break
-            slot_id, item_id = taken
-            lease = Lease(id=str(uuid4()), slot_id=slot_id, item_id=item_id, reviewer=reviewer, claimed_at=now,
+            lease = Lease(id=str(uuid4()), slot_id=taken.slot_id, item_id=taken.item_id, reviewer=reviewer, claimed_at=now,
                           expires_at=now + lease_for)
             session.add(lease)
             fresh.append(lease.id)
-            family = _family_of(session, item_id)
+            family = taken.family
         session.flush()
         return held + _claims(session, fresh)
 
@@ -116,50 +118,80 @@ def _end_leases(session: Session, slot_ids: Any, *, outcome: str) -> None:
     session.exec(update(Lease).where(col(Lease.slot_id).in_(slot_ids), col(Lease.outcome) == "held").values(outcome=outcome))
 
 
-def _take(session: Session, reviewer: str, *, family: str | None, expires_at: datetime, random: Random) -> tuple[int, int] | None:
-    """Claims one slot and returns (slot, item), or None when nothing is open for this reviewer."""
+class _Seat(NamedTuple):
+    slot_id: int
+    item_id: int
+    #: Of the item's prompt.
+    family: str
+
+
+def _take(session: Session, reviewer: str, *, family: str | None, expires_at: datetime, random: Random) -> _Seat | None:
+    """Claims one slot, or returns None when nothing is open for this reviewer."""
     connection = session.connection()
-    given = {"who": reviewer, "family": family or "", "ends": expires_at, "lowest": -1}
-    while (bucket := connection.execute(_next_bucket(), given).scalar_one()) is not None:
-        given |= {"lowest": bucket, "start": random.randrange(RANKS)}
-        for from_start in (True, False):
-            taken = connection.execute(_claim_statement(from_start), given).one_or_none()
-            if taken is not None:
-                return int(taken.id), int(taken.item_id)
+    bucket = -1
+    while (found := connection.execute(_next_bucket(), {"over": bucket}).scalar_one()) is not None:
+        bucket, start = found, random.randrange(RANKS)
+        for low, high in ((start, RANKS - 1), (0, start)):
+            for page in _pages(connection, reviewer, bucket=bucket, low=low, high=high):
+                # Sorting is stable: rank order, those of the last family behind.
+                for seat in sorted(page, key=lambda seat: seat.family == family):
+                    given = {"slot": seat.slot_id, "who": reviewer, "ends": expires_at}
+                    if connection.execute(_claim_statement(), given).one_or_none() is not None:
+                        return seat
     return None
+
+
+def _pages(connection: Connection, reviewer: str, *, bucket: int, low: int, high: int) -> Iterator[list[_Seat]]:
+    """The open slots of a bucket with low <= rank <= high that are new to the reviewer, in rank order, by growing pages."""
+    size, rank, slot_id = LOOK_AHEAD, low, 0
+    while True:
+        given = {"who": reviewer, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
+        rows = connection.execute(_page_statement(size), given).all()
+        yield [_Seat(row.id, row.item_id, row.split_key) for row in rows if row.own == 0]
+        if len(rows) < size:
+            return
+        rank, slot_id, size = rows[-1].rank, rows[-1].id, min(size * 4, LARGEST_PAGE)
 
 
 @cache
 def _next_bucket() -> Any:
-    """The lowest bucket over `lowest` with an open slot, null where there is none."""
+    """The next bucket over `over` with an open slot, null where there is none."""
     slot = Record.metadata.tables["slot"]
-    return select_core(func.min(slot.c.bucket)).where(_is_open(slot), slot.c.bucket > bindparam("lowest"))
+    return select_core(func.min(slot.c.bucket)).where(_is_open(slot), slot.c.bucket > bindparam("over"))
 
 
 @cache
-def _claim_statement(from_start: bool) -> Any:
-    """One UPDATE ... RETURNING for a bucket, its ranks from `start` on or those before. Built once: it costs more than its run.
+def _page_statement(size: int) -> Any:
+    """Up to `size` open slots after (rank, slot), with how many claims and answers of the reviewer stand on their items.
 
-    The reviewer's own rows are counted: NOT EXISTS would be planned as an anti join by PostgreSQL, 50 times slower.
+    The LIMIT stands inside, under the counts and joins: with the counts as a condition beside it PostgreSQL expects one row, reads
+    all open slots and joins them by scanning (30 s a claim at 30,000 slots). Built once a size: that costs more than a run.
     """
     slot, item, prompt, review = (Record.metadata.tables[name] for name in ("slot", "item", "prompt", "review"))
-    seen, own, locked = slot.alias("seen"), slot.alias("own"), slot.alias("locked")
+    rank: BindParameter[int] = bindparam("rank")
     who = bindparam("who", type_=slot.c.reviewer.type)
-    holds = select_core(func.count()).where(own.c.item_id == seen.c.item_id, own.c.reviewer == who).scalar_subquery()
+    ahead = (select_core(slot.c.id, slot.c.item_id, slot.c.rank)
+             .where(_is_open(slot), slot.c.bucket == bindparam("bucket"), slot.c.rank >= rank, slot.c.rank <= bindparam("high"),
+                    or_(slot.c.rank > rank, slot.c.id > bindparam("slot")))
+             .order_by(slot.c.rank, slot.c.id).limit(literal_column(str(size)))).subquery("ahead")
+    other = slot.alias("other")
+    held = select_core(func.count()).where(other.c.item_id == ahead.c.item_id, other.c.reviewer == who).scalar_subquery()
     answered = select_core(func.count()).where(
-        review.c.item_id == seen.c.item_id, review.c.reviewer == who, review.c.supersedes.is_(None)).scalar_subquery()
-    ranks = seen.c.rank >= bindparam("start") if from_start else seen.c.rank < bindparam("start")
-    again = case((prompt.c.split_key == bindparam("family"), 1), else_=0).label("again")
-    ahead = (select_core(seen.c.id, again, seen.c.rank)
-             .join(item, item.c.id == seen.c.item_id).join(prompt, prompt.c.id == item.c.prompt_id)
-             .where(_is_open(seen), seen.c.bucket == bindparam("lowest"), ranks, holds == 0, answered == 0)
-             .order_by(seen.c.rank, seen.c.id).limit(literal_column(str(LOOK_AHEAD)))).subquery("ahead")
-    chosen = (select_core(locked.c.id).join(ahead, ahead.c.id == locked.c.id).where(locked.c.state == literal_column("'open'"))
-              .order_by(ahead.c.again, ahead.c.rank, locked.c.id).limit(literal_column("1"))
-              .with_for_update(of=locked, skip_locked=True)).scalar_subquery()
-    return (update(slot).where(slot.c.id == chosen, slot.c.state == literal_column("'open'"))
-            .values(state="claimed", reviewer=who, expires_at=bindparam("ends", type_=slot.c.expires_at.type))
-            .returning(slot.c.id, slot.c.item_id))
+        review.c.item_id == ahead.c.item_id, review.c.reviewer == who, review.c.supersedes.is_(None)).scalar_subquery()
+    return (select_core(ahead.c.id, ahead.c.item_id, ahead.c.rank, prompt.c.split_key, (held + answered).label("own"))
+            .join(item, item.c.id == ahead.c.item_id).join(prompt, prompt.c.id == item.c.prompt_id)
+            .order_by(ahead.c.rank, ahead.c.id))
+
+
+@cache
+def _claim_statement() -> Any:
+    """The claim itself: one UPDATE ... RETURNING that gives way to whoever is at the same slot."""
+    slot = Record.metadata.tables["slot"]
+    free = (select_core(slot.c.id).where(slot.c.id == bindparam("slot"), slot.c.state == literal_column("'open'"))
+            .with_for_update(skip_locked=True)).correlate(None).scalar_subquery()
+    return (update(slot).where(slot.c.id == free)
+            .values(state="claimed", reviewer=bindparam("who", type_=slot.c.reviewer.type),
+                    expires_at=bindparam("ends", type_=slot.c.expires_at.type)).returning(slot.c.id))
 
 
 def _is_open(slot: FromClause) -> ColumnElement[bool]:

@@ -403,7 +403,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_slot_open",
-            ["want_group", "bucket", "rank"],
+            ["want_group", "bucket", "rank", "id"],
             unique=False,
             sqlite_where=sa.text("state = 'open'"),
             postgresql_where=sa.text("state = 'open'"),
