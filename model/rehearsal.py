@@ -24,17 +24,15 @@ from flagback.model.shelf import Shelf
 from flagback.storage import reviews, runs, slots, versions
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
-from flagback.storage.records import Evaluation, Generation, ItemPurpose, ModelVersion, Prompt, Review, now
+from flagback.storage.records import Evaluation, Generation, ItemPurpose, ModelVersion, Prompt, now
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
 #: none = the reviewers as described; shuffled = their verdicts dealt out at random; replay-only = no preference term at all.
 Control = Literal["none", "shuffled", "replay-only"]
 
-#: Prompts sampled for review, and completions of each, in a round.
-PROMPTS, DRAWS = 400, 4
-#: Held-out completions behind every grammar-based rate.
-HELD_OUT_COMPLETIONS = 1200
+#: Completions of each prompt sampled for review.
+DRAWS = 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,11 @@ class Plan:
     rounds: int = 1
     seed: int = 0
     control: Control = "none"
+    #: Prompts sampled in a round.
+    prompts: int = 400
+    #: Held-out completions behind every grammar-based rate.
+    completions: int = 1200
+    #: Settings of the correction's recipe other than its defaults.
     recipe: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -113,7 +116,7 @@ class _Rehearsal:
                     session,
                     by="rehearsal",
                     now=now(),
-                    limit=PROMPTS,
+                    limit=self.plan.prompts,
                     decoding={"k": DRAWS, "seed": seed},
                     reviews_per_item=self.plan.reviews_per_item,
                     simulated=True,
@@ -210,7 +213,7 @@ class _Rehearsal:
 
     def _rates(self, version: ModelVersion, evaluation: Evaluation, side: str, seed: int) -> dict[str, Any]:
         """Grammar-based rates on held-out prompts, and the evaluation's own figures for this side."""
-        completions = held_out_completions(self.shelf.get(version), self.held_out, seed=seed, count=HELD_OUT_COMPLETIONS)
+        completions = held_out_completions(self.shelf.get(version), self.held_out, seed=seed, count=self.plan.completions)
         rates: dict[str, Any] = grammar_rates(completions, self.known)
         figures = evaluation.figures
         for name, figure in (
@@ -268,9 +271,3 @@ def grammar_rates(completions: Sequence[tuple[str, str]], known: frozenset[str])
         "they_share": share(said, "they"),
         "n": n,
     }
-
-
-def simulated_reviews(store: Store) -> int:
-    """How many simulated reviews a store holds; a real installation's answer is 0."""
-    with store.reading() as session:
-        return len(session.exec(select(Review.id).where(Review.simulated)).all())

@@ -1,0 +1,226 @@
+"""Claims about the loop's steps on the embedded model and a real store: repeatable, on-policy, traceable."""
+
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel import col, select
+
+from flagback.model import cycle, embedded
+from flagback.model.shelf import ChangedWeights, Shelf
+from flagback.storage import preferences, reviews, runs, slots, versions
+from flagback.storage.artifacts import Artifacts
+from flagback.storage.preferences import NoPairs
+from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, shard_of
+from flagback.storage.records import (
+    CorrectionRun,
+    Evaluation,
+    Generation,
+    Item,
+    ModelVersion,
+    PreferencePair,
+    Review,
+    RunMetric,
+    SamplingRun,
+    now,
+)
+from flagback.storage.store import Store
+from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+
+#: Small enough for a test, real all the same.
+RECIPE = {"steps": 2, "pairs_per_step": 4, "replay_per_step": 2, "rank": 2, "alpha": 4.0, "checkpoint_every": 1}
+
+
+class Loop:
+    """A home with the embedded model and some of its prompts."""
+
+    def __init__(self, store: Store, folder: Path, prompts: int) -> None:
+        self.store, self.folder = store, folder
+        self.shelf = Shelf(Artifacts(folder / "artifacts"))
+        cycle.add_model(store, "embedded", by="test")
+        chosen = [prompt for prompt in embedded.prompts() if shard_of(prompt.split_key) in TRAINING_SHARDS][:prompts]
+        with store.writing() as session:
+            add_prompts(session, [NewPrompt(prompt.messages, "en", prompt.tags, prompt.split_key) for prompt in chosen])
+            embedded.add_reference_texts(session)
+
+    def sample(self, *, k: int = 4, seed: int = 0) -> SamplingRun:
+        with self.store.writing() as session:
+            run = runs.request_sampling(
+                session, by="test", now=now(), limit=100, decoding={"k": k, "seed": seed}, reviews_per_item=1
+            )
+        return cycle.sample(self.store, self.shelf, run.id)
+
+    def review(self, *, rewrite: str | None = None) -> None:
+        """One reviewer flags every other answer of a prompt; the first flag carries the rewrite."""
+        seen: dict[str, int] = {}
+        while claims := slots.claim(self.store, "r_one", count=40, now=now(), lease_for=timedelta(hours=1), seed=1):
+            for claim in claims:
+                prompt = claim.prompt[-1]["content"]
+                seen[prompt] = seen.get(prompt, 0) + 1
+                flag = seen[prompt] % 2 == 1
+                answer = reviews.Answer(
+                    token=str(uuid.uuid4()),
+                    lease_id=claim.lease_id,
+                    verdict="flag" if flag else "fine",
+                    categories=["stereotype"] if flag else [],
+                    severity="clear" if flag else None,
+                    rewrite=rewrite if flag else None,
+                    taxonomy_version=TAXONOMY_VERSION,
+                    guideline_version=GUIDELINE_VERSION,
+                )
+                reviews.submit(self.store, "r_one", answer, now=now(), policy_version="1")
+                if flag:
+                    rewrite = None
+
+    def correction(self) -> CorrectionRun:
+        with self.store.writing() as session:
+            return runs.request_correction(session, by="test", now=now(), recipe=dict(RECIPE))
+
+
+@pytest.fixture
+def loop(sqlite_store: Store, tmp_path: Path) -> Loop:
+    return Loop(sqlite_store, tmp_path, prompts=8)
+
+
+def texts_of(store: Store, run_id: int) -> dict[tuple[int, str], int]:
+    with store.reading() as session:
+        rows = session.exec(select(Generation).where(Generation.sampling_run_id == run_id)).all()
+    return {(row.prompt_id, row.text): row.count for row in rows}
+
+
+def test_sampling_counts_equal_completions_once_and_makes_an_item_of_each_text(loop: Loop) -> None:
+    run = loop.sample(k=6)
+    found = texts_of(loop.store, run.id)
+    assert sum(found.values()) == 8 * 6
+    with loop.store.reading() as session:
+        assert len(session.exec(select(Item)).all()) == sum(bool(text.strip()) for _, text in found)
+    assert (run.state, run.done) == ("succeeded", 8)
+
+
+def test_a_sampling_run_stopped_half_way_goes_on_without_doubling_and_to_the_same_texts(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle, "PROMPTS_AT_A_TIME", 1)
+    whole = loop.sample(seed=3)
+    with loop.store.writing() as session:
+        run = runs.request_sampling(session, by="test", now=now(), limit=100, decoding={"k": 4, "seed": 3}, reviews_per_item=1)
+    asked = 0
+
+    def stop_soon() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 20
+
+    with pytest.raises(cycle.Cancelled):
+        cycle.sample(loop.store, loop.shelf, run.id, should_stop=stop_soon)
+    partial = texts_of(loop.store, run.id)
+    cycle.sample(loop.store, loop.shelf, run.id)
+    cycle.sample(loop.store, loop.shelf, run.id)
+    assert len(partial) < len(texts_of(loop.store, run.id))
+    assert texts_of(loop.store, run.id) == texts_of(loop.store, whole.id)
+
+
+def test_every_step_of_a_correction_may_be_repeated_and_happens_once(loop: Loop) -> None:
+    loop.sample()
+    loop.review()
+    run = loop.correction()
+    assert cycle.freeze(loop.store, run.id).id == cycle.freeze(loop.store, run.id).id
+    first = cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work")
+    assert cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "other") == first
+    candidate = cycle.register(loop.store, loop.shelf, run.id)
+    assert cycle.register(loop.store, loop.shelf, run.id).id == candidate.id
+    assert cycle.finish(loop.store, run.id, by="test") == cycle.finish(loop.store, run.id, by="test")
+    with loop.store.reading() as session:
+        kept = session.get_one(CorrectionRun, run.id)
+        assert [len(session.exec(select(kind)).all()) for kind in (CorrectionRun, Evaluation)] == [1, 1]
+        assert len(session.exec(select(ModelVersion)).all()) == 2
+        assert [row.step for row in session.exec(select(RunMetric).order_by(col(RunMetric.step))).all()] == [1, 2]
+    assert (kept.state, kept.stage, kept.adapter_sha256) == ("succeeded", "done", first)
+    assert kept.environment["threads"] >= 1
+    assert {"freeze", "train", "register"} <= set(kept.seconds)
+    assert candidate.adapters == [first]
+    assert 0 < candidate.distance_to_base < 0.5
+
+
+def test_the_same_set_and_seed_give_the_same_adapter(loop: Loop) -> None:
+    loop.sample()
+    loop.review()
+    made = []
+    for name in ("one", "two"):
+        run = loop.correction()
+        cycle.freeze(loop.store, run.id)
+        made.append(cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / name))
+        with loop.store.writing() as session:
+            session.get_one(CorrectionRun, run.id).state = "failed"
+    assert made[0] == made[1]
+
+
+def test_a_pair_leads_back_to_the_clicks_and_a_rewrite_is_its_chosen_side(loop: Loop) -> None:
+    loop.sample()
+    loop.review(rewrite="walked to the station and read the paper.")
+    run = loop.correction()
+    frozen = cycle.freeze(loop.store, run.id)
+    with loop.store.reading() as session:
+        pairs = session.exec(select(PreferencePair).where(PreferencePair.set_id == frozen.id)).all()
+        by_id = {review.id: review for review in session.exec(select(Review)).all()}
+        [rewritten] = [pair for pair in pairs if pair.kind == "rewrite"]
+        chosen, rejected = session.get_one(Generation, rewritten.chosen_id), session.get_one(Generation, rewritten.rejected_id)
+    assert all(set(pair.review_ids) <= set(by_id) and pair.review_ids for pair in pairs)
+    assert (chosen.source, chosen.token_ids) == ("rewrite", None)
+    assert (
+        chosen.text
+        == rejected.text[: len(rejected.text) - len(rejected.text.lstrip())] + "walked to the station and read the paper."
+    )
+
+
+def test_answers_of_an_older_version_teach_only_their_own_correction(loop: Loop) -> None:
+    loop.sample()
+    loop.review()
+    run = loop.correction()
+    cycle.freeze(loop.store, run.id)
+    cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work")
+    candidate = cycle.register(loop.store, loop.shelf, run.id)
+    cycle.finish(loop.store, run.id, by="test")
+    versions.promote(loop.store, candidate.id, by="test", now=now(), override_reason="a test")
+    with pytest.raises(NoPairs):
+        loop.correction()
+    loop.sample(seed=9)
+    loop.review()
+    second = loop.correction()
+    frozen = cycle.freeze(loop.store, second.id)
+    with loop.store.reading() as session:
+        ids = {id_ for row in preferences.pairs_of(session, frozen.id) for id_ in row.review_ids}
+        judged = session.exec(
+            select(Generation.version_id)
+            .join(Item, col(Item.generation_id) == Generation.id)
+            .join(Review, col(Review.item_id) == Item.id)
+            .where(col(Review.id).in_(ids))
+        ).all()
+    assert set(judged) == {candidate.id}
+    cycle.train(loop.store, loop.shelf, second.id, work=loop.folder / "work")
+    grandchild = cycle.register(loop.store, loop.shelf, second.id)
+    assert len(grandchild.adapters) == 2
+    assert grandchild.adapters[0] == candidate.adapters[0]
+    assert grandchild.distance_to_base > 0
+
+
+def test_a_set_with_held_out_pairs_only_says_so(sqlite_store: Store, tmp_path: Path) -> None:
+    loop = Loop(sqlite_store, tmp_path, prompts=0)
+    held_out = [prompt for prompt in embedded.prompts() if shard_of(prompt.split_key) not in TRAINING_SHARDS][:4]
+    with loop.store.writing() as session:
+        add_prompts(session, [NewPrompt(prompt.messages, "en", prompt.tags, prompt.split_key) for prompt in held_out])
+    loop.sample()
+    loop.review()
+    run = loop.correction()
+    cycle.freeze(loop.store, run.id)
+    with pytest.raises(NoPairs, match="all on held-out prompts"):
+        cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work")
+
+
+def test_a_base_whose_files_changed_is_refused(loop: Loop) -> None:
+    with loop.store.reading() as session:
+        version = versions.current(session)
+    version.files = {**version.files, "config.json": "0" * 64}
+    with pytest.raises(ChangedWeights, match=r"config\.json changed"):
+        loop.shelf.get(version)

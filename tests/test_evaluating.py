@@ -1,0 +1,151 @@
+"""Claims about evaluating a candidate in the store: the same prompts and noise, blind, repeatable, never a pass without data."""
+
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel import col, select
+
+from flagback.model import cycle, embedded, evaluating
+from flagback.model.shelf import Shelf
+from flagback.storage import reviews, runs, slots
+from flagback.storage.artifacts import Artifacts
+from flagback.storage.importing import import_preferences
+from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, ReferenceText, SamplingRun, now
+from flagback.storage.store import Store
+from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+
+RECIPE = {"steps": 2, "pairs_per_step": 4, "replay_per_step": 2, "rank": 2, "alpha": 4.0, "learning_rate": 1e-2}
+
+
+class Candidate:
+    """A store with a base, a quickly made candidate, and an evaluation asked for."""
+
+    def __init__(self, store: Store, folder: Path, *, prompts: int) -> None:
+        self.store, self.shelf = store, Shelf(Artifacts(folder / "artifacts"))
+        cycle.add_model(store, "embedded", by="test")
+        pairs = folder / "pairs.jsonl"
+        pairs.write_text(
+            "".join(
+                f'{{"prompt": "{prompt.text}", "chosen": " he read the paper.", "rejected": " they hid the paper."}}\n'
+                for prompt in embedded.prompts()[::150]
+            ),
+            encoding="utf-8",
+        )
+        report = import_preferences(store, pairs, name="made", by="test", now=now())
+        with store.writing() as session:
+            add_prompts(
+                session,
+                [NewPrompt(prompt.messages, "en", prompt.tags, prompt.split_key) for prompt in embedded.prompts()[:prompts]],
+            )
+            session.add_all(
+                [
+                    ReferenceText(purpose="perplexity", name="neutral", text=line, text_hash=str(number))
+                    for number, line in enumerate(embedded.neutral_lines(1, 30))
+                ]
+            )
+            run = runs.request_correction(session, by="test", now=now(), recipe=dict(RECIPE), set_id=report.set_id)
+        cycle.freeze(store, run.id)
+        cycle.train(store, self.shelf, run.id, work=folder / "work")
+        cycle.register(store, self.shelf, run.id)
+        self.evaluation = cycle.finish(store, run.id, by="test")
+
+    def blind_items(self) -> list[int]:
+        with self.store.reading() as session:
+            return list(session.exec(select(Item.id).where(Item.purpose == "blind")).all())
+
+    def judge_all(self) -> None:
+        """One reviewer finds everything fine."""
+        while claims := slots.claim(self.store, "r_one", count=40, now=now(), lease_for=timedelta(hours=1), seed=1):
+            for claim in claims:
+                answer = reviews.Answer(
+                    token=str(uuid.uuid4()),
+                    lease_id=claim.lease_id,
+                    verdict="fine",
+                    taxonomy_version=TAXONOMY_VERSION,
+                    guideline_version=GUIDELINE_VERSION,
+                )
+                reviews.submit(self.store, "r_one", answer, now=now(), policy_version="1")
+
+
+@pytest.fixture
+def candidate(sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Candidate:
+    monkeypatch.setattr(evaluating, "SAMPLED_PROMPTS", 16)
+    monkeypatch.setattr(evaluating, "BLIND_PROMPTS", 12)
+    monkeypatch.setattr(evaluating, "DRAWS", 2)
+    return Candidate(sqlite_store, tmp_path, prompts=300)
+
+
+def test_both_versions_answer_the_same_held_out_prompts_with_the_same_noise(candidate: Candidate) -> None:
+    found = evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    with candidate.store.reading() as session:
+        base, corrected = (session.get_one(SamplingRun, number) for number in found)
+    assert base.prompt_ids == corrected.prompt_ids
+    assert base.decoding == corrected.decoding
+    assert (base.version_id, corrected.version_id) == (1, 2)
+
+
+def test_a_text_that_both_wrote_is_judged_once(candidate: Candidate) -> None:
+    evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    with candidate.store.reading() as session:
+        shown = session.exec(
+            select(Generation).join(Item, col(Item.generation_id) == Generation.id).where(Item.purpose == "blind")
+        ).all()
+    assert len(shown) == len({(row.prompt_id, row.text_hash) for row in shown})
+    assert 12 <= len(shown) <= 24
+
+
+def test_without_reviews_the_gate_waits_and_with_them_a_second_evaluation_counts_them(candidate: Candidate) -> None:
+    evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    before = candidate.blind_items()
+    first = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation)
+    assert first.verdict != "pass"
+    assert next(reason["verdict"] for reason in first.reasons if reason["check"] == "flag_rate") == "not_enough_data"
+    candidate.judge_all()
+    with candidate.store.writing() as session:
+        again = runs.request_evaluation(session, candidate_id=first.candidate_id, by="test", now=now(), set_id=first.set_id)
+    evaluating.blind_samples(candidate.store, candidate.shelf, again.id)
+    second = evaluating.evaluate(candidate.store, candidate.shelf, again.id)
+    assert candidate.blind_items() == before
+    assert second.figures["flag_rate"]["n"] == 12
+    assert first.figures["flag_rate"]["n"] == 0
+    assert second.figures["perplexity:neutral"] == first.figures["perplexity:neutral"]
+
+
+def test_figures_keep_the_texts_behind_them_and_a_repeat_doubles_nothing(candidate: Candidate) -> None:
+    evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation)
+    evaluation = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation)
+    with candidate.store.reading() as session:
+        rows = session.exec(select(EvaluationItem).where(EvaluationItem.evaluation_id == candidate.evaluation)).all()
+    samples = [row for row in rows if row.metric == "samples"]
+    assert len(samples) == 16 * 2
+    assert all({"base", "candidate"} <= set(row.texts) for row in samples)
+    assert {"perplexity:neutral", "length", "distinct_2", "preference_accuracy"} <= set(evaluation.figures)
+    assert sum(row.metric == "perplexity:neutral" for row in rows) == evaluation.figures["perplexity:neutral"]["n"] == 30
+
+
+def test_without_held_out_prompts_there_is_no_pass_and_no_crash(sqlite_store: Store, tmp_path: Path) -> None:
+    alone = Candidate(sqlite_store, tmp_path, prompts=0)
+    with alone.store.writing() as session:
+        evaluation = session.get_one(Evaluation, alone.evaluation)
+        evaluation.set_id = None
+        session.add(evaluation)
+    with alone.store.writing() as session:
+        prompts = session.exec(select(Prompt)).all()
+        for prompt in prompts:
+            prompt.shard = 0
+            session.add(prompt)
+    assert evaluating.blind_samples(alone.store, alone.shelf, alone.evaluation) == []
+    assert evaluating.evaluate(alone.store, alone.shelf, alone.evaluation).verdict == "not_enough_data"
+
+
+def test_a_stopped_evaluation_measures_nothing_more(candidate: Candidate) -> None:
+    with candidate.store.writing() as session:
+        runs.cancel(session, Evaluation, candidate.evaluation, by="ada", now=now())
+    with pytest.raises(cycle.Cancelled):
+        evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    with pytest.raises(cycle.Cancelled):
+        evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation)
