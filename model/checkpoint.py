@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from flagback.model import dialogue
 from flagback.model.directory import (
@@ -214,7 +214,7 @@ def _merged(model: "PreTrainedModel", adapter: Path, name: str) -> "PreTrainedMo
 
 
 def _probe(loaded: Loaded, name: str) -> None:
-    """A few tokens through the weights: finite, and each only from those before it."""
+    """A few tokens through the weights: finite, each only from those before it, and the same from a cache."""
     if not loaded.end:
         raise NoTokenizer(f"{name}: neither its tokenizer nor its generation_config.json names an end token, so no answer "
                           "would ever end; set \"eos_token\" in tokenizer_config.json.")
@@ -225,7 +225,7 @@ def _probe(loaded: Loaded, name: str) -> None:
         if not bool(torch.isfinite(weight).all()):
             raise BrokenWeights(f"{name}: its weights hold values that are not numbers (in {key}); download the folder again.")
     ids = [token for token in loaded.tokenizer("The first words of a text, to see what follows.")["input_ids"]
-           if token < loaded.vocabulary][:12]
+           if token < loaded.vocabulary][:12] * 2
     row = torch.tensor([ids])  # (1, T)
     other = row.clone()
     other[0, -1] = (other[0, -1] + 1) % loaded.vocabulary
@@ -234,6 +234,18 @@ def _probe(loaded: Loaded, name: str) -> None:
     if not bool(torch.isfinite(logits).all()):
         raise BrokenWeights(f"{name}: it computes values that are not numbers for a plain text; download the folder again.")
     earlier, last = ((logits - changed)[0].abs().amax(-1)[where] for where in (slice(0, -1), slice(-1, None)))
-    if len(ids) > 1 and float(earlier.max()) > 1e-3 * float(last.max()) + 1e-6 * float(logits.abs().max()):
+    if float(earlier.max()) > 1e-3 * float(last.max()) + 1e-6 * float(logits.abs().max()):
         raise WrongArchitecture(f"{name} lets a token see those after it, so it cannot write on from a text; expected a causal "
                                 "language model.")
+    if not torch.allclose(_stepped(loaded.model, row), logits[0, -1], atol=1e-3 * float(logits.abs().max()), rtol=1e-3):
+        raise WrongArchitecture(f"{name} ({loaded.model.config.model_type}) does not go on token by token from transformers' "
+                                "cache, so answers cannot be sampled from it; choose another model family.")
+
+
+@torch.no_grad()
+def _stepped(model: "PreTrainedModel", row: torch.Tensor) -> torch.Tensor:
+    """(V,) logits after the last token, computed from a cache of those before it."""
+    cache = DynamicCache(config=model.config)
+    model(row[:, :-1], past_key_values=cache, use_cache=True)
+    last: torch.Tensor = model(row[:, -1:], past_key_values=cache, use_cache=True).logits[0, -1]
+    return last

@@ -367,7 +367,7 @@ def _written(loaded: Loaded, prompt: SamplePrompt, answers: list[_Answer], draw:
     cache = DynamicCache(config=model.config)
     ids = torch.tensor([prompt.ids], device=model.device)
     logits = model(ids, past_key_values=cache, use_cache=True).logits[:, -1]  # (1, V)
-    cache.batch_repeat_interleave(len(answers))
+    cache.reorder_cache(torch.zeros(len(answers), dtype=torch.long, device=model.device))
     logits = logits.expand(len(answers), -1)
     while not should_stop():
         streams = torch.tensor([answer.stream for answer in answers], device=model.device)
@@ -377,7 +377,7 @@ def _written(loaded: Loaded, prompt: SamplePrompt, answers: list[_Answer], draw:
             return True
         if len(kept) < len(answers):
             rows = torch.tensor(kept, device=model.device)
-            cache.batch_select_indices(rows)
+            cache.reorder_cache(rows)
             tokens, answers = tokens[rows], [answers[row] for row in kept]
         logits = model(tokens[:, None], past_key_values=cache, use_cache=True).logits[:, -1]
     return False

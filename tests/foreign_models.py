@@ -23,8 +23,11 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
     T5Config,
     T5ForConditionalGeneration,
@@ -55,9 +58,10 @@ TURNS = (
 _SMALL: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
                           "max_position_embeddings": 128}
 
-#: Layouts that `make` can write; bloom knows distances instead of positions and names no context length.
+#: Layouts that `make` can write. bloom knows distances instead of positions and names no context length; qwen3_5 is mostly linear
+#: attention, whose state is no list of keys.
 LAYOUTS = ("llama", "llama_sentencepiece", "qwen2", "qwen2_chat", "qwen3", "gpt2", "gemma", "gemma2", "gemma3", "mistral",
-           "gpt_neox", "bloom")
+           "gpt_neox", "bloom", "qwen3_5")
 #: What `make_broken` can break, and what is wrong with it.
 BROKEN = {
     "no_config": "config.json is missing",
@@ -69,6 +73,7 @@ BROKEN = {
     "pickle": "weights are pytorch_model.bin only",
     "masked": "a BERT masked language model",
     "encoder_decoder": "a T5",
+    "own_cache": "a Mamba, whose state is not transformers' cache",
     "two_sided": "a BERT that claims to write on, but sees what follows",
     "remote_code": "needs Python code from its folder",
     "unknown_type": "a model_type nobody knows",
@@ -104,7 +109,7 @@ def make(folder: Path, layout: str, *, seed: int = 0, **overrides: Any) -> Path:
 
 def make_broken(folder: Path, how: str) -> Path:
     """Writes a directory that must be refused, broken in the way named in BROKEN."""
-    if how in ("masked", "encoder_decoder", "two_sided"):
+    if how in ("masked", "encoder_decoder", "two_sided", "own_cache"):
         return _other_architecture(folder, how)
     make(folder, {"no_shard": "llama", "no_end": "gpt2"}.get(how, "qwen2"))
     weights = folder / "model.safetensors"
@@ -218,6 +223,9 @@ def _config(layout: str, named: dict[str, Any]) -> Any:
     if layout == "gpt2":
         small = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "resid_pdrop": 0.1}
         return GPT2Config(**{**small, **named})
+    if layout == "qwen3_5":
+        linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+        return Qwen3_5TextConfig(**{**_SMALL, "num_hidden_layers": 4, "num_key_value_heads": 2, "head_dim": 8, **linear, **named})
     if layout == "gemma":
         return GemmaConfig(**{**_SMALL, "num_key_value_heads": 1, "head_dim": 8, **named})
     if layout == "gemma2":
@@ -254,6 +262,10 @@ def _other_architecture(folder: Path, how: str) -> Path:
     model: Any
     if how == "encoder_decoder":
         model = T5ForConditionalGeneration(T5Config(vocab_size=size, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=2))
+    elif how == "own_cache":
+        model = MambaForCausalLM(MambaConfig(vocab_size=size, hidden_size=16, num_hidden_layers=2, bos_token_id=0, eos_token_id=0,
+                                             pad_token_id=0))
+        _loosen(model)
     else:
         model = BertForMaskedLM(BertConfig(vocab_size=size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                                            intermediate_size=32, max_position_embeddings=64))

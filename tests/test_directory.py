@@ -26,6 +26,7 @@ REFUSALS: dict[str, tuple[type[UnusableModel], str]] = {
     "pickle": (directory.PickleWeights, r"in pytorch_model\.bin only; expected model\.safetensors"),
     "masked": (directory.WrongArchitecture, "is a BertForMaskedLM.*expected a causal language model"),
     "encoder_decoder": (directory.WrongArchitecture, "is a T5ForConditionalGeneration"),
+    "own_cache": (directory.WrongArchitecture, r"\(mamba\) does not go on token by token from transformers' cache"),
     "two_sided": (directory.WrongArchitecture, "lets a token see those after it"),
     "remote_code": (directory.RemoteCode, "never run"),
     "unknown_type": (directory.WrongArchitecture, "model_type 'mine'"),

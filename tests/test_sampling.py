@@ -127,8 +127,9 @@ def test_every_family_on_the_slab_writes_what_generate_writes(family: str) -> No
     assert len({token for ids in written.values() for token in ids}) > 10
 
 
-def test_bloom_which_knows_no_positions_is_sampled_without_the_slab(folders: dict[str, Path]) -> None:
-    loaded = load(str(folders["bloom"]))
+@pytest.mark.parametrize("layout", ["bloom", "qwen3_5"])
+def test_what_does_not_fit_a_slab_is_sampled_without_it(layout: str, folders: dict[str, Path]) -> None:
+    loaded = load(str(folders[layout]))
     assert not fits(loaded.model)
     whole = answers(list(sample(loaded, asked(loaded), Decoding(k=5, max_tokens=12), rows=64)))
     assert answers(list(sample(loaded, asked(loaded), Decoding(k=5, max_tokens=12), rows=2))) == whole
