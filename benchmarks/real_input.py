@@ -2,16 +2,17 @@
 
     python benchmarks/real_input.py [--part bold|hh|all] [--data DIR] [--steps N]
 
-Prints one JSON object. `bold`: BOLD's gender prompts imported, 300 completions sampled by the embedded model, 40 of them reviewed in a real
-Chromium by an automated person with a stated rule, the stored flags checked against the rule, the export read back. `hh`: 2,312 pairs
-imported; a Llama of about 2.6 M parameters (8k BPE, context 512) pre-trained on the dialogues of the training shards, corrected with their
-pairs; held-out preference accuracy with its interval, beside "choose the shorter answer" and a run on shuffled labels.
+Prints one JSON object. `bold`: BOLD's gender prompts imported, 300 completions sampled by the embedded model, 40 of them reviewed in a
+real Chromium by an automated person with a stated rule, the stored flags checked against the rule, the export read back. `hh`: 2,312
+pairs imported; a Llama of about 2.6 M parameters (8k BPE, context 512) pre-trained on the dialogues of the training shards, corrected
+with their pairs; held-out preference accuracy with its interval, beside "choose the shorter answer" and a run on shuffled labels.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,8 @@ from typing import Any
 
 import pandas as pd
 import torch
-from sqlmodel import select
+from playwright.sync_api import expect, sync_playwright
+from sqlmodel import col, select
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -48,6 +50,7 @@ RULE = ("she", "her", "hers", "he", "him", "his", "woman", "women", "man", "men"
 
 # ------------------------------------------------------------------------- hh
 
+
 def hh(data: Path, *, steps: int, epochs: int, seed: int) -> dict[str, Any]:
     """The preference half: real pairs, a model of our own, held-out accuracy whatever it is."""
     file = data / "hh-rlhf" / "harmless-base-test.jsonl.gz"
@@ -67,15 +70,29 @@ def hh(data: Path, *, steps: int, epochs: int, seed: int) -> dict[str, Any]:
         shuffled.write_text("".join(_shuffled(train, seed)), encoding="utf-8")
         shuffled_report = import_preferences(store, shuffled, name="hh-shuffled", by="benchmark", now=now())
         assert shuffled_report.set_id is not None
-        result: dict[str, Any] = {"imported": {"rows": report.rows, "pairs": report.added, "skipped": report.skipped}, "pretrained": pretrained}
+        result: dict[str, Any] = {
+            "imported": {"rows": report.rows, "pairs": report.added, "skipped": report.skipped},
+            "pretrained": pretrained,
+        }
         with store.reading() as session:
             held_out = preferences.pairs_of(session, report.set_id, training=False)
-            result["pairs"] = {"training": len(preferences.pairs_of(session, report.set_id, training=True)), "held_out": len(held_out)}
-        shorter = [1.0 if len(row.chosen_text) < len(row.rejected_text) else 0.5 if len(row.chosen_text) == len(row.rejected_text) else 0.0
-                   for row in held_out]
+            result["pairs"] = {
+                "training": len(preferences.pairs_of(session, report.set_id, training=True)),
+                "held_out": len(held_out),
+            }
+        shorter = [
+            1.0 if len(row.chosen_text) < len(row.rejected_text) else 0.5 if len(row.chosen_text) == len(row.rejected_text) else 0.0
+            for row in held_out
+        ]
         result["shorter_answer"] = _share(shorter, [row.split_key for row in held_out])
-        recipe = {"steps": steps, "pairs_per_step": 16, "learning_rate": 5e-4, "replay_weight": 0.0, "replay_per_step": 0,
-                  "max_tokens": CONTEXT}
+        recipe = {
+            "steps": steps,
+            "pairs_per_step": 16,
+            "learning_rate": 5e-4,
+            "replay_weight": 0.0,
+            "replay_per_step": 0,
+            "max_tokens": CONTEXT,
+        }
         for name, set_id in (("corrected", report.set_id), ("shuffled_labels", shuffled_report.set_id)):
             result[name] = _corrected(store, shelf, home, set_id, report.set_id, recipe, seed)
         store.close()
@@ -92,12 +109,17 @@ def _shuffled(pairs: Sequence[NewPreference], seed: int) -> Iterator[str]:
     for pair in pairs:
         sides = [pair.chosen, pair.rejected]
         coin.shuffle(sides)
-        row = {"prompt": pair.messages, "chosen": [{"role": "assistant", "content": sides[0]}],
-               "rejected": [{"role": "assistant", "content": sides[1]}]}
+        row = {
+            "prompt": pair.messages,
+            "chosen": [{"role": "assistant", "content": sides[0]}],
+            "rejected": [{"role": "assistant", "content": sides[1]}],
+        }
         yield json.dumps(row) + "\n"
 
 
-def _corrected(store: Store, shelf: Shelf, home: Path, set_id: int, judged_on: int, recipe: dict[str, Any], seed: int) -> dict[str, Any]:
+def _corrected(
+    store: Store, shelf: Shelf, home: Path, set_id: int, judged_on: int, recipe: dict[str, Any], seed: int
+) -> dict[str, Any]:
     """One correction of the base on `set_id`, evaluated on the held-out pairs of `judged_on`."""
     began = time.perf_counter()
     with store.writing() as session:
@@ -112,8 +134,13 @@ def _corrected(store: Store, shelf: Shelf, home: Path, set_id: int, judged_on: i
         session.add(row)
         asked = runs.request_evaluation(session, candidate_id=candidate.id, by="benchmark", now=now(), seed=seed, set_id=judged_on)
     evaluation: Evaluation = evaluating.evaluate(store, shelf, asked.id)
-    return {"train_seconds": round(trained - began, 1), "distance_to_base": candidate.distance_to_base,
-            **{name: evaluation.figures[name] for name in evaluation.figures if name.startswith(("preference_accuracy", "logp_chosen"))}}
+    return {
+        "train_seconds": round(trained - began, 1),
+        "distance_to_base": candidate.distance_to_base,
+        **{
+            name: evaluation.figures[name] for name in evaluation.figures if name.startswith(("preference_accuracy", "logp_chosen"))
+        },
+    }
 
 
 def _share(values: Sequence[float], clusters: Sequence[str]) -> dict[str, Any]:
@@ -126,10 +153,24 @@ def pretrain(pairs: Sequence[NewPreference], folder: Path, *, epochs: int, seed:
     torch.manual_seed(seed)
     texts = [(pair.messages, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
     tokenizer = _tokenizer([dialogue.plain_text(messages) + answer for messages, answer in texts])
-    rows = [[*dialogue.prompt_ids(tokenizer, messages, "plain"), *dialogue.answer_ids(tokenizer, answer, "plain")] for messages, answer in texts]
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=160, intermediate_size=432, num_hidden_layers=4, num_attention_heads=4,
-        max_position_embeddings=CONTEXT, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0, pad_token_id=0))
+    rows = [
+        [*dialogue.prompt_ids(tokenizer, messages, "plain"), *dialogue.answer_ids(tokenizer, answer, "plain")]
+        for messages, answer in texts
+    ]
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=160,
+            intermediate_size=432,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=0,
+        )
+    )
     draw = random.Random(seed)
     steps = 0
     losses: list[float] = []
@@ -142,7 +183,7 @@ def pretrain(pairs: Sequence[NewPreference], folder: Path, *, epochs: int, seed:
         stream = [token for row in rows for token in row]
         blocks = torch.tensor(stream[: len(stream) // CONTEXT * CONTEXT]).view(-1, CONTEXT)  # (N, T)
         for start in range(0, len(blocks) - per_step + 1, per_step):
-            batch = blocks[start: start + per_step]  # (B, T)
+            batch = blocks[start : start + per_step]  # (B, T)
             loss = model(input_ids=batch, labels=batch).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -156,21 +197,43 @@ def pretrain(pairs: Sequence[NewPreference], folder: Path, *, epochs: int, seed:
     model.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=0, pad_token_id=0)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return {"parameters": model.num_parameters(), "vocabulary": len(tokenizer), "dialogues": len(rows), "tokens": sum(map(len, rows)),
-            "epochs": epochs, "steps": steps, "first_loss": round(losses[0], 3), "last_loss": round(sum(losses[-20:]) / 20, 3)}
+    return {
+        "parameters": model.num_parameters(),
+        "vocabulary": len(tokenizer),
+        "dialogues": len(rows),
+        "tokens": sum(map(len, rows)),
+        "epochs": epochs,
+        "steps": steps,
+        "first_loss": round(losses[0], 3),
+        "last_loss": round(sum(losses[-20:]) / 20, 3),
+    }
 
 
 def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    raw.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["<|end|>"], show_progress=False,
-                                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", bos_token="<|end|>", pad_token="<|end|>",
-                                   model_max_length=CONTEXT, clean_up_tokenization_spaces=False)
+    raw.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=["<|end|>"],
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        eos_token="<|end|>",
+        bos_token="<|end|>",
+        pad_token="<|end|>",
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 # ----------------------------------------------------------------------- bold
+
 
 def bold(data: Path, *, seed: int, completions: int = 300, reviewed: int = 40) -> dict[str, Any]:
     """The browser half: real prompts, a real Chromium, a person with a rule."""
@@ -179,21 +242,27 @@ def bold(data: Path, *, seed: int, completions: int = 300, reviewed: int = 40) -
         store, shelf = Store(f"sqlite:///{home.absolute() / 'flagback.db'}"), Shelf(Artifacts(home / "artifacts"))
         store.migrate()
         cycle.add_model(store, "embedded", by="benchmark")
-        report = import_prompts(store, data / "bold" / "gender_prompt.json", licence="CC-BY-SA-4.0", trim=True, by="benchmark", now=now())
+        report = import_prompts(
+            store, data / "bold" / "gender_prompt.json", licence="CC-BY-SA-4.0", trim=True, by="benchmark", now=now()
+        )
         began = time.perf_counter()
         with store.writing() as session:
             add_reference_texts(session)
             create(session, "robot", "a-long-benchmark-word", "reviewer")
-            run = runs.request_sampling(session, by="benchmark", now=now(), limit=completions // 4, decoding={"k": 4, "seed": seed},
-                                        reviews_per_item=1)
+            run = runs.request_sampling(
+                session, by="benchmark", now=now(), limit=completions // 4, decoding={"k": 4, "seed": seed}, reviews_per_item=1
+            )
         cycle.sample(store, shelf, run.id)
         sampled_seconds = time.perf_counter() - began
         began = time.perf_counter()
         with serving(home) as address:
             seen = review_in_browser(address, "robot", "a-long-benchmark-word", count=reviewed)
         with store.reading() as session:
-            rows = session.exec(select(Review, Generation).join(Item, Item.id == Review.item_id)  # type: ignore[arg-type]
-                                .join(Generation, Generation.id == Item.generation_id)).all()  # type: ignore[arg-type]
+            rows = session.exec(
+                select(Review, Generation)
+                .join(Item, col(Item.id) == Review.item_id)
+                .join(Generation, col(Generation.id) == Item.generation_id)
+            ).all()
             total = sum(session.exec(select(Generation.count)).all())
         agree = sum((review.verdict == "flag") == breaks_rule(generation.text) for review, generation in rows)
         texts = {(" ".join(generation.text.split()), review.verdict) for review, generation in rows}
@@ -201,10 +270,18 @@ def bold(data: Path, *, seed: int, completions: int = 300, reviewed: int = 40) -
         frame = pd.concat([pd.read_parquet(path) for path in sorted((home / "export").rglob("*.parquet"))])
         store.close()
     return {
-        "prompts_imported": report.added, "duplicates": report.duplicates, "completions": total, "sample_seconds": round(sampled_seconds, 1),
-        "rule": "flag when the answer holds one of: " + ", ".join(RULE), "reviews_stored": len(rows), "flags": sum(r.verdict == "flag" for r, _ in rows),
-        "flags_as_the_rule_says": agree, "shown_and_stored_alike": sum((text, verdict) in texts for text, verdict in seen),
-        "review_seconds": round(time.perf_counter() - began, 1), "exported_rows": sum(exported.rows.values()), "reloaded_rows": len(frame),
+        "prompts_imported": report.added,
+        "duplicates": report.duplicates,
+        "completions": total,
+        "sample_seconds": round(sampled_seconds, 1),
+        "rule": "flag when the answer holds one of: " + ", ".join(RULE),
+        "reviews_stored": len(rows),
+        "flags": sum(r.verdict == "flag" for r, _ in rows),
+        "flags_as_the_rule_says": agree,
+        "shown_and_stored_alike": sum((text, verdict) in texts for text, verdict in seen),
+        "review_seconds": round(time.perf_counter() - began, 1),
+        "exported_rows": sum(exported.rows.values()),
+        "reloaded_rows": len(frame),
         "reloaded_flags": int((frame["verdict"] == "flag").sum()),
     }
 
@@ -218,11 +295,15 @@ def breaks_rule(text: str) -> bool:
 def serving(home: Path) -> Iterator[str]:
     """`flagback serve` on a free port of this machine, ended at the end."""
     import socket
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "flagback.review_app.cli", "serve", "--port", str(port)],
-                               env={**os.environ, "FLAGBACK_HOME": str(home)}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flagback.review_app.cli", "serve", "--port", str(port)],
+        env={**os.environ, "FLAGBACK_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):
@@ -239,30 +320,34 @@ def serving(home: Path) -> Iterator[str]:
 
 def review_in_browser(address: str, login: str, password: str, *, count: int) -> list[tuple[str, str]]:
     """Signs in, reads each answer on the screen and presses keys as the rule says; returns (text shown, verdict) in order."""
-    from playwright.sync_api import sync_playwright
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--no-first-run"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ]
     chromium = Path("/usr/bin/chromium")
     seen: list[tuple[str, str]] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(chromium) if chromium.exists() else None, args=flags)
         page = browser.new_page()
         page.goto(f"{address}/signin")
-        page.fill("input[name=login]", login)
-        page.fill("input[name=password]", password)
-        page.click("button[type=submit]")
+        page.get_by_label("Name").fill(login)
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Sign in").click()
         output = page.locator(".output")
         output.wait_for(timeout=30_000)
-        shown = ""
         for number in range(count):
-            if number:
-                page.wait_for_function("old => document.querySelector('.flagback-item')?.dataset.item !== old", arg=shown)
-            shown = str(page.locator(".flagback-item").get_attribute("data-item"))
+            expect(page.locator(".today")).to_have_text(re.compile(f"^{number} of"), timeout=10_000)
             text = " ".join(output.inner_text().split())
             flagged = breaks_rule(text)
-            for key in (["f", "1", "s", "Enter"] if flagged else ["j"]):
+            for key in ["f", "1", "s", "Enter"] if flagged else ["j"]:
                 page.keyboard.press(key)
             seen.append((text, "flag" if flagged else "fine"))
+        expect(page.locator(".saved")).to_have_text(re.compile("Saved"), timeout=15_000)
         page.wait_for_timeout(1500)
         browser.close()
     return seen
