@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from streamlit import config as streamlit_config
 
 from flagback.review_app import auth
 from flagback.review_app.api import build_api
@@ -43,11 +44,22 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> None:
     """Serves until SIGINT or SIGTERM; SIGINT ends quietly. Raises PortInUse before anything is started."""
     refuse_taken_port(settings.host, settings.port)
     app = build_app(settings)
+    _read_no_other_config()
     options = streamlit_options() | {"server.address": settings.host, "server.port": settings.port}
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     say(f"Flagback is at http://{host}:{settings.port} (Ctrl+C stops it).")
     with suppress(KeyboardInterrupt):
         app.run(config=options)
+
+
+def _read_no_other_config() -> None:
+    """Keeps Streamlit from the config.toml files of the working directory and of the user, which it reads by itself.
+
+    With a foreign server.baseUrlPath there, every page was gone. Environment variables still count.
+    """
+    def none_of_them(file_name: str) -> list[str]:  # noqa: ARG001 (Streamlit names it)
+        return []
+    streamlit_config.get_config_files = none_of_them
 
 
 def _routes(installation: Installation) -> list[BaseRoute]:
