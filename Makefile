@@ -47,7 +47,7 @@ docs: setup
 	$(BIN)/python -m flagback.review_app.reference docs/cli.md
 
 constraints:
-	@{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -v -e '^#' -e '@' | sed 's/+cpu$$//'; } > constraints.new
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v -e '^#' -e '@' -e '^pip=' -e '^wheel=' | sed 's/+cpu$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean:

@@ -110,7 +110,7 @@ def _reviewer(request: Request, here: Here) -> str:
         raise Refused(401, "not_signed_in", "You are not signed in, or your sign-in has ended; sign in again at /signin.")
     if account.role not in REVIEWING_ROLES:
         raise Refused(403, "not_a_reviewer", f"Your role is {account.role}; reviewing needs the account of a reviewer ('flagback "
-                                             "account add').")
+                                             "account create').")
     return here.reviewer(account)
 
 
