@@ -24,11 +24,11 @@ class Listed(NamedTuple):
     #: Module with `show(installation, account)`, imported when the page is opened.
     module: str
     title: str
-    #: The address, "" for the page that "/" opens.
+    #: The address, without the slash.
     url_path: str
 
 
-#: To add a page, write its module and a line here. A role's first line is what "/" opens.
+#: To add a page, write its module and a line here. "/" leads to a role's first line.
 PAGES: tuple[Listed, ...] = (
     Listed(REVIEWING_ROLES, "flagback.review_app.screens.review", "Review", "review"),
     Listed(STEERING_ROLES, "flagback.review_app.screens.loop", "The loop", "loop"),
@@ -58,10 +58,13 @@ def draw(installation: Installation) -> None:
         st.info(f"There is no page for your role ({account.role}). Ask whoever made your account.")
         _sign_out_line(account)
         return
-    pages = [st.Page(_shower(listed, installation, account), title=listed.title, url_path=listed.url_path,
-                     default=listed is own[0]) for listed in own]
-    chosen = st.navigation(pages, position="top")
+    pages = [st.Page(_shower(listed, installation, account), title=listed.title, url_path=listed.url_path) for listed in own]
+    # Streamlit opens its default page at "/" only, so that is a page of its own and every listed one keeps its address.
+    start = st.Page(partial(st.switch_page, pages[0]), title="Flagback", url_path="start", default=True, visibility="hidden")
+    chosen = st.navigation([start, *pages], position="top")
     st.session_state["flagback_pages"] = {listed.url_path: page for listed, page in zip(own, pages, strict=True)}
+    if chosen is start:
+        chosen.run()
     if account.role in REVIEWING_ROLES:
         chosen.run()
         return

@@ -2,19 +2,36 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 import altair as alt
 import pandas as pd
 import streamlit as st
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
+from flagback.model import pairs, policy
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look
-from flagback.storage import preferences, runs
-from flagback.storage.preferences import NoPairs
-from flagback.storage.records import Account, CorrectionRun, ModelVersion, PreferenceSet, RunMetric, now
+from flagback.storage import preferences, reviews, runs
+from flagback.storage.preferences import NewPair, NoPairs
+from flagback.storage.prompts import TRAINING_SHARDS
+from flagback.storage.records import (
+    Account,
+    CorrectionRun,
+    Evaluation,
+    Generation,
+    Item,
+    ModelVersion,
+    PreferenceSet,
+    Prompt,
+    Review,
+    RunMetric,
+    now,
+)
 from flagback.storage.versions import NoModel, current
+
+PAIRS_A_PAGE = 5
 
 
 def show(installation: Installation, account: Account) -> None:
@@ -24,8 +41,48 @@ def show(installation: Installation, account: Account) -> None:
         "A correction learns from a frozen set of pairs. Nothing goes live until it passes the gate, or you override it by name.",
     )
     _preview(installation, account)
-    _watch(installation)
+    _watch(installation, account)
     _list(installation)
+
+
+class Preview(NamedTuple):
+    """What a correction would learn from if it started now."""
+
+    flags: int
+    pairs: list[NewPair]
+    #: Pairs on training prompts, and those kept back to test on.
+    training: int
+    held_out: int
+    #: (messages, chosen, rejected) of some pairs.
+    examples: list[tuple[list[dict[str, str]], str, str]]
+
+
+def preview(session: Session, version_id: int) -> Preview:
+    """The pairs that the reviews of a version's answers give now, by the code that builds them; stores nothing."""
+    votes: dict[int, list[Review]] = {}
+    for review in reviews.effective(session, purpose="loop", simulated=False):
+        votes.setdefault(review.item_id, []).append(review)
+    rows = session.exec(
+        select(Generation, Prompt, Item)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .join(Item, col(Item.generation_id) == Generation.id)
+        .where(Generation.version_id == version_id, Item.purpose == "loop", col(Item.id).in_(votes))
+    ).all()
+    answers, rewrites, texts, prompts = [], [], {}, {}
+    for generation, prompt, item in rows:
+        judgement = policy.judge(votes[item.id])
+        answers.append(pairs.Answer(generation.id, prompt.id, prompt.content_hash, generation.text, judgement))
+        texts[generation.id], prompts[prompt.id] = generation.text, prompt
+        for vote in votes[item.id]:
+            if vote.rewrite and policy.ballot(vote) == "harm":
+                # A rewrite becomes a generation when a set is frozen; until then a negative number stands for it.
+                texts[-vote.id] = pairs.with_same_start(vote.rewrite, generation.text)
+                rewrites.append(pairs.Rewrite(-vote.id, texts[-vote.id], generation.id, vote.id))
+    built = pairs.build_pairs(answers, rewrites)
+    training = sum(prompts[pair.prompt_id].shard in TRAINING_SHARDS for pair in built)
+    examples = [(prompts[pair.prompt_id].messages, texts[pair.chosen_id], texts[pair.rejected_id]) for pair in built[:3]]
+    flags = sum(review.verdict == "flag" for given in votes.values() for review in given)
+    return Preview(flags, built, training, len(built) - training, examples)
 
 
 def _preview(installation: Installation, account: Account) -> None:
@@ -33,49 +90,77 @@ def _preview(installation: Installation, account: Account) -> None:
         try:
             parent = current(session)
         except NoModel as error:
-            st.info(str(error))
+            look.empty("No model is here yet.", str(error))
             return
-        flags = runs.flags_to_learn_from(session, parent.id)
+        would = preview(session, parent.id)
         imported = session.exec(
             select(PreferenceSet).where(PreferenceSet.origin != "reviews").order_by(col(PreferenceSet.id))
         ).all()
         ended = session.exec(
             select(CorrectionRun).where(CorrectionRun.state == "succeeded").order_by(col(CorrectionRun.id).desc()).limit(1)
         ).first()
-    took = (
-        f"The last one took {sum(ended.seconds.values()):.0f} s here."
-        if ended
-        else "The embedded model takes about half a minute on two cores."
-    )
-    sources = {f"What people flagged on version {parent.id} ({flags} flags)": None} | {
-        f"Imported set {found.id}: {found.origin.removeprefix('import:')} ({found.n_pairs} pairs)": found.id for found in imported
+    took = (f"The last one took {look.seconds(sum(ended.seconds.values()))} here."
+            if ended else "The embedded model takes about half a minute on two cores.")
+    sources = {f"What people flagged on version {parent.id}": None} | {
+        f"Imported set {found.id}: {found.origin.removeprefix('import:')} ({found.n_pairs:,} pairs)": found.id for found in imported
     }
-    with st.container(border=True):
+    with st.container(key="fb-card-next"):
         st.subheader("Next correction", anchor=False)
-        st.markdown(f"Parent: version {parent.id} ({parent.name}). {took}")
-        chosen = st.selectbox("Learn from", list(sources))
-        with st.expander("Recipe"):
-            st.caption("Defaults fit the embedded model. Steps are optimiser steps, so that runs with few and many pairs compare.")
-            columns = st.columns(4)
-            recipe = {
-                "steps": int(columns[0].number_input("Steps", 1, 10_000, 24)),
-                "learning_rate": float(columns[1].number_input("Learning rate", 1e-6, 1e-1, 1.5e-3, format="%.1e")),
-                "beta": float(columns[2].number_input("Beta", 0.01, 5.0, 0.1)),
-                "rank": int(columns[3].number_input("LoRA rank", 1, 256, 8)),
-            }
-            seed = int(columns[0].number_input("Seed", 0, 2**31 - 1, 0))
-        if st.button("Start the correction", type="primary"):
+        chosen = st.selectbox("Learn from", list(sources)) if imported else next(iter(sources))
+        from_reviews = sources[chosen] is None
+        look.html(_said_of(would, parent.id) if from_reviews else "The imported set is used as it was frozen.")
+        recipe, seed = _recipe()
+        look.html(f'<div class="soft">It corrects version {parent.id} ({escape(parent.name)}), which stays as it is. {took} '
+                  "Then both versions answer the same held-out prompts, and people judge them blindly.</div>")
+        if st.button("Start the correction", type="primary", disabled=from_reviews and not would.training):
             try:
                 with installation.store.writing() as session:
                     runs.request_correction(session, by=account.login, now=now(), seed=seed, recipe=recipe, set_id=sources[chosen])
             except (NoPairs, runs.RunUnderWay) as error:
-                st.error(str(error))
+                look.said(str(error), "flag")
             else:
                 st.rerun()
+        if from_reviews and would.examples:
+            with st.expander("Some of the pairs it would learn from"):
+                for messages, good, bad in would.examples:
+                    _pair(messages, good, bad)
+
+
+def _said_of(would: Preview, version_id: int) -> str:
+    """The preview in words: what there is, or what is missing."""
+    if not would.flags:
+        return f"<b>Nobody has flagged an answer of version {version_id} yet.</b> Flags come first: have people review some."
+    flags = f"{would.flags:,} flag{'s' * (would.flags != 1)}"
+    if not would.pairs:
+        return (f"<b>{flags}, but no pair yet.</b> A pair is a flagged answer beside one to the same prompt that looked fine, or "
+                "beside its rewrite: have more answers to the same prompts reviewed, or flag with a rewrite.")
+    if not would.training:
+        return (f"<b>{flags} make {len(would.pairs):,} pairs, all on held-out prompts</b>, which are kept back to test on. "
+                "About 7 of 10 prompts are for training: have more of them reviewed.")
+    return (f"<b>{flags} make {len(would.pairs):,} pairs:</b> {would.training:,} to learn from, {would.held_out:,} on held-out "
+            "prompts to test on.")
+
+
+def _recipe() -> tuple[dict[str, float | int], int]:
+    with st.expander("Recipe"):
+        st.caption("Defaults fit the embedded model. Steps are optimiser steps, so that runs with few and many pairs compare.")
+        columns = st.columns(5)
+        recipe: dict[str, float | int] = {
+            "steps": int(columns[0].number_input("Steps", 1, 10_000, 24)),
+            "learning_rate": float(columns[1].number_input("Learning rate", 1e-6, 1e-1, 1.5e-3, format="%.1e")),
+            "beta": float(columns[2].number_input("Beta", 0.01, 5.0, 0.1)),
+            "rank": int(columns[3].number_input("LoRA rank", 1, 256, 8)),
+        }
+        return recipe, int(columns[4].number_input("Seed", 0, 2**31 - 1, 0))
+
+
+def _pair(messages: list[dict[str, str]], good: str, bad: str, note: str = "") -> None:
+    look.html(look.asked(messages))
+    look.side_by_side((f"rather this{note}", look.quote(good)), ("than this", look.quote(bad)))
 
 
 @st.fragment(run_every=1.0)
-def _watch(installation: Installation) -> None:
+def _watch(installation: Installation, account: Account) -> None:
     """The run under way: stage, loss and margin as they come."""
     with installation.store.reading() as session:
         run = session.exec(select(CorrectionRun).where(col(CorrectionRun.state).in_(["waiting", "running"]))).first()
@@ -87,12 +172,18 @@ def _watch(installation: Installation) -> None:
         steps = session.exec(select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step))).all()
         alive = jobs.worker_alive(session, now=now())
     st.session_state["flagback_watched"] = run.id
-    with st.container(border=True):
+    with st.container(key="fb-card-watch"):
         st.subheader(f"Correction {run.id} is {run.state}", anchor=False)
         if not alive:
             st.warning("No worker is running, so nothing moves; start one with 'flagback worker'.")
         share = standing.done / standing.total if standing.total else 0.0
-        st.progress(min(1.0, share), text=f"{standing.words} {f'{standing.done} of {standing.total}' if standing.total else ''}")
+        amount = f"{standing.done} of {standing.total} " if standing.total else ""
+        line, stop = st.columns([6, 1], vertical_alignment="center")
+        line.progress(min(1.0, share), text=f"{amount}{look.stage(standing.words)}")
+        if stop.button("Stop", key=f"stop-correction-{run.id}", width="stretch"):
+            with installation.store.writing() as session:
+                runs.cancel(session, CorrectionRun, run.id, by=account.login, now=now())
+            st.rerun(scope="fragment")
         if steps:
             learning_curve(steps)
 
@@ -101,9 +192,10 @@ def learning_curve(steps: Sequence[RunMetric]) -> None:
     """Loss falling and margin rising, side by side."""
     frame = pd.DataFrame([{"step": row.step, **row.metrics} for row in steps])
     left, right = st.columns(2)
+    palette = look.colours()
     for place, name, colour, words in (
-        (left, "loss", "#b3410e", "loss"),
-        (right, "margin", "#0b5cad", "margin, chosen over rejected"),
+        (left, "loss", palette["flag"], "loss"),
+        (right, "margin", palette["accent"], "margin, better over flagged"),
     ):
         if name in frame:
             place.altair_chart(
@@ -127,48 +219,48 @@ def _list(installation: Installation) -> None:
         ).all()
         sets = {row.id: row for row in session.exec(select(PreferenceSet)).all()}
         versions = {row.id: row for row in session.exec(select(ModelVersion)).all()}
+        judged = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
     st.subheader("Past corrections", anchor=False)
     if not found:
-        st.caption("None yet.")
+        look.empty("None yet.", "Each one stays here with the pairs it learnt from, its learning curve and its end.")
         return
+    asked = st.query_params.get("run")
     for run in found:
         frozen = sets.get(run.set_id or 0)
-        title = f"Correction {run.id} · {run.state} · {look.clock(run.created_at)}" + (
-            f" · {frozen.n_pairs} pairs" if frozen else ""
-        )
-        with st.expander(title):
-            _detail(installation, run, frozen, versions)
+        ends = {"succeeded": "done", "failed": "failed", "cancelled": "stopped by hand"}
+        size = f" · {frozen.n_pairs:,} pairs" if frozen else ""
+        title = f"Correction {run.id} · {ends[run.state]} · {look.clock(run.created_at)}{size}"
+        with st.expander(title, expanded=asked == str(run.id)):
+            _detail(installation, run, frozen, versions, judged)
 
 
-def _detail(
-    installation: Installation, run: CorrectionRun, frozen: PreferenceSet | None, versions: dict[int, ModelVersion]
-) -> None:
-    candidate = versions.get(run.candidate_id or 0)
-    rows = [
-        ["asked by", escape(run.asked_by)],
-        ["parent", f"version {run.parent_id}"],
-        ["candidate", f"version {candidate.id} ({candidate.state})" if candidate else "none"],
-        [
-            "set",
-            f"{frozen.id}, policy {escape(frozen.policy)} v{escape(frozen.policy_version)}, fingerprint {frozen.fingerprint[:16]}…"
-            if frozen
-            else "none",
-        ],
-        ["adapter", f"sha256 {run.adapter_sha256[:16]}…" if run.adapter_sha256 else "none"],
-        ["seconds", escape(", ".join(f"{stage} {value:.1f}" for stage, value in run.seconds.items()))],
-        ["recipe", escape(", ".join(f"{name} {value}" for name, value in run.recipe.items()))],
-    ]
+def _detail(installation: Installation, run: CorrectionRun, frozen: PreferenceSet | None, versions: dict[int, ModelVersion],
+            judged: dict[int, Evaluation]) -> None:
     if run.error:
-        rows.insert(0, ["why it ended", escape(run.error)])
-    look.table(["", ""], rows)
+        look.said(run.error, "flag" if run.state == "failed" else "plain")
+    candidate = versions.get(run.candidate_id or 0)
+    if candidate is not None:
+        evaluation = judged.get(candidate.id)
+        verdict = look.verdict_pill(evaluation.verdict if evaluation else None)
+        look.html(f"Made <b>version {candidate.id}</b> ({candidate.state}) from version {run.parent_id} {verdict} · "
+                  f"{look.link(f'/compare?version={candidate.id}', 'compare them')} · {look.link('/versions', 'decide')}")
     with installation.store.reading() as session:
         steps = session.exec(select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step))).all()
-        examples = preferences.pairs_of(session, frozen.id)[:5] if frozen else []
+        learnt = preferences.pairs_of(session, frozen.id) if frozen else []
     if steps:
         learning_curve(steps)
-    for pair in examples:
-        look.html(look.asked(pair.messages))
-        look.side_by_side(
-            (f"rather this ({pair.kind}, weight {pair.weight:.2f})", look.quote(pair.chosen_text)),
-            ("than this", look.quote(pair.rejected_text)),
-        )
+    if learnt:
+        pages = -(-len(learnt) // PAIRS_A_PAGE)
+        page = int(st.number_input(f"Page of {pages}", 1, pages, 1, key=f"page-{run.id}", width=160)) if pages > 1 else 1
+        for pair in learnt[(page - 1) * PAIRS_A_PAGE : page * PAIRS_A_PAGE]:
+            side = "" if pair.shard in TRAINING_SHARDS else ", held out"
+            _pair(pair.messages, pair.chosen_text, pair.rejected_text, f" ({pair.kind}, weight {pair.weight:.2f}{side})")
+    rows = [
+        ["asked by", f"{escape(run.asked_by)}, {look.clock(run.created_at)}"],
+        ["time", escape(", ".join(f"{look.stage(stage)} {value:.1f} s" for stage, value in run.seconds.items())) or "–"],
+        ["recipe", escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.recipe.items())) or "–"],
+        ["set", f"{frozen.id}, policy {escape(frozen.policy)} {escape(frozen.policy_version)}, fingerprint "
+                f"{frozen.fingerprint[:16]}…" if frozen else "none"],
+        ["adapter", f"sha256 {run.adapter_sha256[:16]}…" if run.adapter_sha256 else "none"],
+    ]
+    look.table(["", ""], rows)

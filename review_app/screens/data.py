@@ -59,7 +59,7 @@ def _import(installation: Installation, account: Account, kind: str, path: Path,
     try:
         report = act[kind]()
     except (BadImport, ValueError) as error:
-        st.error(f"{error} Nothing was stored.")
+        look.said(str(error), "flag")
         return
     skipped = "".join(f" {count} left out: {reason}." for reason, count in report.skipped.items())
     st.success(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 from typing import Any, Literal, NamedTuple
+from urllib.parse import quote_plus
 
 import streamlit as st
 
@@ -14,32 +15,54 @@ Tone = Literal["ok", "flag", "plain"]
 
 #: Streamlit's own widgets beside ours: paper, cards, one border weight, two voices.
 STYLE = """<style>
+:root { --fb-card: light-dark(#ffffff, #1f2229); --fb-line: light-dark(#dcd7cc, #363b46);
+  --fb-accent: light-dark(#0b5cad, #7db7f5); }
 .fb { --card: light-dark(#ffffff, #1f2229); --ink: light-dark(#1d2129, #e9e7e2); --soft: light-dark(#5b6472, #a3abb8);
   --line: light-dark(#dcd7cc, #363b46); --accent: light-dark(#0b5cad, #7db7f5); --flag: light-dark(#b3410e, #ff9d66);
-  --ok: light-dark(#2f7d4f, #7fca9c); --wait: light-dark(#fdf6ee, #33241b); color: var(--ink); }
-.stMain h1 { font-size: 28px; letter-spacing: -.01em; padding: 0 0 4px; } .stMain h2, .stMain h3 { font-size: 18px; padding: 12px 0 6px; }
-.fb .soft { color: var(--soft); } .fb .small { font-size: 14px; }
-.fb-next { background: var(--card); border: 1px solid var(--line); border-left: 5px solid var(--accent); border-radius: 10px;
-  padding: 16px 20px; } .fb-next b { font-size: 18px; }
+  --ok: light-dark(#2f7d4f, #7fca9c); --wait: light-dark(#fdf6ee, #33241b); --wash: light-dark(#fdf0e8, #33241b);
+  color: var(--ink); font-size: 16px; line-height: 1.5; }
+.stMain h1 { font-size: 28px; letter-spacing: -.01em; padding: 0 0 4px; }
+.stMain h2, .stMain h3 { font-size: 18px; letter-spacing: 0; padding: 12px 0 6px; }
+[class*="st-key-fb-card"], .st-key-fb-next { background: var(--fb-card); border: 1px solid var(--fb-line); border-radius: 10px;
+  padding: 16px 20px 20px; }
+[class*="st-key-fb-card"] h3 { padding-top: 0; }
+.st-key-fb-next { border-left: 5px solid var(--fb-accent); padding: 16px 20px; }
+.fb a { color: var(--accent); text-decoration: none; } .fb a:hover, .fb a:focus-visible { text-decoration: underline; }
+.fb .soft { color: var(--soft); } .fb .small { font-size: 14px; } .fb .title { font-size: 18px; font-weight: 600; }
 .fb-way { display: grid; grid-template-columns: repeat(6, 1fr); border: 1px solid var(--line); border-radius: 10px;
   background: var(--card); overflow: hidden; }
-.fb-step { padding: 14px 16px 16px; border-right: 1px solid var(--line); } .fb-step:last-child { border: 0; }
+.fb-step { padding: 14px 16px 16px; border-right: 1px solid var(--line); } .fb-step:last-child { border-right: 0; }
 .fb-step .n { font-size: 28px; font-weight: 600; letter-spacing: -.02em; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .fb-step .t { font-size: 14px; color: var(--soft); } .fb-step .d { font-size: 13px; color: var(--soft); margin-top: 4px; }
 .fb-step.wait { background: var(--wait); } .fb-step.wait .d { color: var(--flag); }
-.fb-table { border-collapse: collapse; width: 100%; font-size: 15px; }
-.fb-table td, .fb-table th { text-align: left; padding: 8px 6px; border: 0; border-top: 1px solid var(--line); font-weight: 400; vertical-align: top; }
+.fb-bar { height: 5px; background: var(--line); border-radius: 3px; margin-top: 8px; overflow: hidden; }
+.fb-bar i { display: block; height: 5px; background: var(--accent); }
+.fb-wide { overflow-x: auto; }
+.fb-table { border-collapse: collapse; width: 100%; font-size: 15px; margin: 0; }
+.fb-table td, .fb-table th { text-align: left; padding: 9px 8px; border: 0; border-top: 1px solid var(--line); font-weight: 400;
+  vertical-align: top; }
 .fb-table th { color: var(--soft); font-size: 13px; border: 0; }
-.fb-table td.num { text-align: right; font-variant-numeric: tabular-nums; }
-.fb-pill { border-radius: 999px; font-size: 13px; padding: 2px 10px; border: 1px solid var(--line); white-space: nowrap; }
+.fb-table td:first-child, .fb-table th:first-child { padding-left: 0; }
+.fb-table td.num, .fb-table th.num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.fb-pill { display: inline-block; border-radius: 999px; font-size: 13px; line-height: 1.4; padding: 2px 10px;
+  border: 1px solid var(--line); white-space: nowrap; }
 .fb-pill.ok { color: var(--ok); border-color: var(--ok); } .fb-pill.flag { color: var(--flag); border-color: var(--flag); }
+.fb-said { border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; background: var(--card); white-space: pre-wrap;
+  overflow-wrap: anywhere; }
+.fb-said.flag { border-color: var(--flag); background: var(--wash); } .fb-said.ok { border-color: var(--ok); }
+.fb-empty { border: 1px dashed var(--line); border-radius: 10px; padding: 20px; color: var(--soft); }
+.fb-empty b { color: var(--ink); display: block; font-weight: 600; }
 .fb-quote { font-family: "Source Serif", "Source Serif 4", Georgia, serif; font-size: 18px; line-height: 1.5; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 .fb-asked { font-family: "Source Serif", "Source Serif 4", Georgia, serif; color: var(--soft); padding-left: 12px;
   border-left: 3px solid var(--line); white-space: pre-wrap; overflow-wrap: anywhere; }
 .fb-card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; height: 100%; }
-.fb-two { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin: 8px 0 20px; }
-@media (max-width: 760px) { .fb-way { grid-template-columns: repeat(2, 1fr); } .fb-two { grid-template-columns: 1fr; } }
+.fb-two { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin: 8px 0 16px; }
+@media (max-width: 760px) {
+  .fb-way { grid-template-columns: repeat(2, 1fr); } .fb-step { border-bottom: 1px solid var(--line); }
+  .fb-two { grid-template-columns: 1fr; } .stMainBlockContainer { padding-left: 16px; padding-right: 16px; }
+  .fb-table td, .fb-table th { padding: 8px 5px; font-size: 14px; }
+}
 </style>"""
 
 
@@ -50,6 +73,8 @@ class Step(NamedTuple):
     number: int
     words: str
     waiting: bool = False
+    #: A bar under the words, 0-1; None draws none.
+    share: float | None = None
 
 
 def html(body: str) -> None:
@@ -71,11 +96,41 @@ def strip(steps: Sequence[Step]) -> None:
         '<div class="fb-way">'
         + "".join(
             f'<div class="fb-step{" wait" if step.waiting else ""}"><div class="t">{escape(step.title)}</div>'
-            f'<div class="n">{step.number:,}</div><div class="d">{escape(step.words)}</div></div>'
+            f'<div class="n">{step.number:,}</div><div class="d">{escape(step.words)}</div>{_bar(step.share)}</div>'
             for step in steps
         )
         + "</div>"
     )
+
+
+def _bar(share: float | None) -> str:
+    return "" if share is None else f'<div class="fb-bar"><i style="width:{min(1.0, max(0.0, share)):.0%}"></i></div>'
+
+
+def empty(title: str, words: str) -> None:
+    """Nothing is here yet, and what to do so that something will be."""
+    html(f'<div class="fb-empty"><b>{escape(title)}</b>{escape(words)}</div>')
+
+
+def said(words: str, tone: Tone = "plain") -> None:
+    """A message; never Markdown, since file names and values from outside stand in it."""
+    html(f'<div class="fb-said {tone}" role="{"alert" if tone == "flag" else "status"}">{escape(words)}</div>')
+
+
+def link(address: str, words: str) -> str:
+    """A way to another page of ours, as HTML."""
+    return f'<a href="{escape(address)}" target="_self">{escape(words)}</a>'
+
+
+def colours() -> dict[str, str]:
+    """The palette as charts need it, for the theme on the screen."""
+    dark = st.context.theme.type == "dark"
+    return {
+        "accent": "#7db7f5" if dark else "#0b5cad",
+        "flag": "#ff9d66" if dark else "#b3410e",
+        "soft": "#a3abb8" if dark else "#5b6472",
+        "line": "#363b46" if dark else "#dcd7cc",
+    }
 
 
 def pill(words: str, tone: Tone = "plain") -> str:
@@ -84,13 +139,14 @@ def pill(words: str, tone: Tone = "plain") -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> None:
-    """A quiet table of HTML cells; the caller escapes."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(
-        "<tr>" + "".join(f'<td class="{"num" if place in numeric else ""}">{cell}</td>' for place, cell in enumerate(row)) + "</tr>"
-        for row in rows
-    )
-    html(f'<table class="fb-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    """A quiet table of HTML cells; the caller escapes. Without any word in the header there is none."""
+    def row(tag: str, cells: Sequence[str]) -> str:
+        joined = "".join(f'<{tag}{" class=num" if place in numeric else ""}>{cell}</{tag}>' for place, cell in enumerate(cells))
+        return f"<tr>{joined}</tr>"
+
+    head = f"<thead>{row('th', [escape(name) for name in header])}</thead>" if any(header) else ""
+    body = "".join(row("td", cells) for cells in rows)
+    html(f'<div class="fb-wide"><table class="fb-table">{head}<tbody>{body}</tbody></table></div>')
 
 
 def asked(messages: Sequence[dict[str, str]]) -> str:
@@ -102,6 +158,11 @@ def asked(messages: Sequence[dict[str, str]]) -> str:
 def quote(text: str) -> str:
     """A model's words, as HTML."""
     return f'<div class="fb-quote" dir="auto">{escape(text.strip()) or "<i>(nothing)</i>"}</div>'
+
+
+def quiet(words: str) -> str:
+    """Words of ours or from outside, as HTML."""
+    return escape(words)
 
 
 def side_by_side(left: tuple[str, str], right: tuple[str, str]) -> None:
@@ -122,12 +183,28 @@ def clock(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone():%-d %b, %H:%M}"
 
 
+def seconds(amount: float) -> str:
+    """A span of time as people say it."""
+    if amount < 90:
+        return f"about {max(1, round(amount))} s"
+    return f"about {round(amount / 60)} minutes"
+
+
+def stage(words: str) -> str:
+    """What a worker is doing, in words."""
+    return {
+        "freeze": "gathering the pairs", "train": "getting ready to learn", "register": "keeping the new version",
+        "evaluate": "asking for the evaluation", "blind samples": "both versions answer held-out prompts",
+        "measure": "measuring and comparing", "done": "done",
+    }.get(words, words)
+
+
 def verdict_pill(verdict: str | None) -> str:
     """The gate's word as a pill."""
     shown: dict[str | None, tuple[str, Tone]] = {
         "pass": ("passed the gate", "ok"),
         "fail": ("stopped by the gate", "flag"),
-        "not_enough_data": ("not enough data yet", "plain"),
+        "not_enough_data": ("not enough data yet", "flag"),
         None: ("not evaluated", "plain"),
     }
     return pill(*shown.get(verdict, (str(verdict), "plain")))
@@ -136,29 +213,94 @@ def verdict_pill(verdict: str | None) -> str:
 def state_pill(state: str) -> str:
     """A run's state as a pill."""
     tone: Tone = "ok" if state == "succeeded" else "flag" if state in ("failed", "cancelled") else "plain"
-    return pill(state, tone)
+    return pill({"succeeded": "done", "cancelled": "stopped by hand"}.get(state, state), tone)
 
 
-def figure_rows(figures: dict[str, Any]) -> list[list[str]]:
-    """An evaluation's figures as table rows: name, base, candidate, change with interval, n."""
+#: What a figure is called in a table; the rest say it themselves.
+_NAMES = {
+    "flag_rate": "Flagged in blind review",
+    "preference_accuracy": "Prefers what people preferred",
+    "preference_accuracy_per_token": "Prefers what people preferred, per token",
+    "logp_chosen": "Log-probability of good answers",
+    "logp_chosen_per_token": "Log-probability of good answers, per token",
+    "counterfactual_gap": "Gap between groups",
+    "counterfactual_reversal": "Bias turned round",
+    "length": "Length of an answer",
+    "empty_rate": "Empty answers",
+    "repeated_share": "Repetition within an answer",
+    "distinct_1": "Variety of words (distinct-1)",
+    "distinct_2": "Variety of wording (distinct-2)",
+}
+
+
+def figure_name(metric: str) -> str:
+    """A figure's name as people say it."""
+    kind, _, of = metric.partition(":")
+    if kind == "perplexity":
+        return f"Perplexity, texts “{of}”"
+    if kind == "counterfactual_gap" and of:
+        return f"Gap between groups: {of.replace('_', ' ')}"
+    return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def figures_table(figures: dict[str, Any], base_id: int, candidate_id: int) -> None:
+    """An evaluation's figures; each name opens the texts behind it on Compare."""
     rows = []
-    for name, figure in figures.items():
-        change = (
-            "not enough data"
-            if figure.get("low") is None
-            else f"{_number(figure['change'])} ({_number(figure['low'])} to {_number(figure['high'])})"
-        )
-        rows.append(
-            [
-                escape(figure.get("words") or name.replace("_", " ")),
-                _number(figure.get("base")),
-                _number(figure.get("candidate")),
-                change,
-                str(figure.get("n", "")),
-            ]
-        )
-    return rows
+    for metric, figure in figures.items():
+        name = link(f"/compare?version={candidate_id}&figure={quote_plus(metric)}", figure_name(metric))
+        rows.append([
+            f'<span title="{escape(str(figure.get("words", "")))}">{name}</span>',
+            level(figure.get("base"), figure),
+            level(figure.get("candidate"), figure),
+            change_words(figure),
+            judged_pill(figure),
+            f"{figure.get('n', 0):,}",
+        ])
+    table(["", f"version {base_id}", f"version {candidate_id}", "change (95 % interval)", "", "n"], rows, numeric=(1, 2, 5))
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+def level(value: float | None, figure: dict[str, Any]) -> str:
+    """One side's level in the figure's unit."""
+    if value is None:
+        return "–"
+    return f"{value:.1%}".replace("%", " %") if figure.get("unit") == "share" else _number(value)
+
+
+def change_words(figure: dict[str, Any]) -> str:
+    """The change with its interval, or that there are too few data to say."""
+    if figure.get("change") is None or figure.get("low") is None:
+        return f'<span class="soft">{"too few for an interval" if figure.get("n") else "nothing measured yet"}</span>'
+    change, low, high = (change_number(figure[name], figure) for name in ("change", "low", "high"))
+    return f'{change} <span class="soft">({low} to {high})</span>'
+
+
+def change_number(value: float, figure: dict[str, Any]) -> str:
+    """A change in points, per cent or the figure's unit, with its sign."""
+    if figure.get("scale") == "ratio":
+        return _signed(f"{(value - 1) * 100:+.1f} %")
+    if figure.get("unit") == "share":
+        return _signed(f"{value * 100:+.1f} pts")
+    return _signed(f"{value:+.3g}")
+
+
+def judged_pill(figure: dict[str, Any]) -> str:
+    """Better or worse where the interval leaves no change out, as a pill; else no clear change."""
+    low, high = figure.get("low"), figure.get("high")
+    if low is None or high is None:
+        return ""
+    none = 1.0 if figure.get("scale") == "ratio" else 0.0
+    if low <= none <= high:
+        return '<span class="soft small">no clear change</span>'
+    if figure.get("better") == "same":
+        return pill("changed")
+    return pill("better", "ok") if (high < none) == (figure.get("better") == "lower") else pill("worse", "flag")
+
+
+def _number(value: float) -> str:
+    return _signed(f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}")
+
+
+def _signed(number: str) -> str:
+    """A true minus, and no sign on what rounds to nothing."""
+    digits = number.strip("+-% ptsx").replace(".", "").replace("0", "").replace(",", "")
+    return number.lstrip("+-") if not digits else number.replace("-", "−", 1)

@@ -1,18 +1,28 @@
 """The maintainer's first screen: where the loop stands, what waits, and what to do next with its cost said before the button."""
 
 from html import escape
+from typing import Literal, NamedTuple
 
-import altair as alt
-import pandas as pd
 import streamlit as st
-from sqlmodel import col, select
+from sqlalchemy import func
+from sqlmodel import Session, col, select
 
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import look
+from flagback.review_app.screens import harm, look
 from flagback.storage import runs
 from flagback.storage.overview import LoopState, loop_state
-from flagback.storage.records import Account, CorrectionRun, Evaluation, ModelVersion, SamplingRun, now
+from flagback.storage.records import (
+    Account,
+    CorrectionRun,
+    Evaluation,
+    Item,
+    ModelVersion,
+    PreferenceSet,
+    SamplingRun,
+    Slot,
+    now,
+)
 
 _TITLES = {
     "add_model": "No model is here yet.",
@@ -33,59 +43,140 @@ _PLACES = {
 }
 
 
+class Around(NamedTuple):
+    """What the first page says beside the counts."""
+
+    #: Reviews wanted, of them blind ones; and how many seats reviewers hold at this moment.
+    seats: int
+    blind: int
+    held: int
+    #: Seats that were ever asked for, and those filled.
+    asked: int
+    filled: int
+    #: Seconds that the last correction took, and the last sampling for one prompt; None before the first.
+    correction: float | None
+    sampling: float | None
+
+
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     with installation.store.reading() as session:
         state = loop_state(session)
+        around = _around(session)
     since = (
         f"Version {state.current_id} ({state.current_name}) is current since {look.day(state.current_since)}"
         if state.current_id
         else "No version is current"
     )
     look.heading("The loop", since)
-    _next(installation, account, state)
+    _next(installation, account, state, around)
     look.strip(
         [
             look.Step("Prompts", state.prompts, f"{len(state.languages)} language{'s' * (len(state.languages) != 1)}"),
             look.Step("Answers", state.generations, "written so far"),
-            look.Step("Waiting for people", state.items_waiting, f"{state.seats_open} reviews wanted", state.items_waiting > 0),
+            look.Step("Waiting for people", state.items_waiting, _waiting_words(state, around), state.items_waiting > 0,
+                      around.filled / around.asked if around.asked else None),
             look.Step("Reviews", state.reviews, "none yet" if state.flag_share is None else f"{state.flag_share:.1%} flagged"),
-            look.Step("Pairs", state.newest_set_pairs, "in the newest set" if state.newest_set else "no set frozen yet"),
+            look.Step("Pairs", state.newest_set_pairs, "in the newest set" if state.newest_set else "none frozen yet"),
             look.Step("Corrections", sum(state.corrections.values()), _outcomes(state)),
         ]
     )
     _under_way(installation, account)
-    left, right = st.columns([1.25, 1], gap="medium")
-    with left:
+    left, right = st.columns([1.15, 1], gap="medium")
+    with left, st.container(key="fb-card-harm"):
         st.subheader("Harm people flagged, by version", anchor=False)
-        _harm_by_version(installation)
-    with right:
+        with installation.store.reading() as session:
+            harm.draw(session)
+    with right, st.container(key="fb-card-corrections"):
         st.subheader("Corrections", anchor=False)
         _corrections(installation)
 
 
+def _around(session: Session) -> Around:
+    seats: dict[tuple[str, str], int] = {
+        (state, purpose): count
+        for state, purpose, count in session.exec(
+            select(Slot.state, Item.purpose, func.count())
+            .join(Item, col(Item.id) == Slot.item_id)
+            .group_by(col(Slot.state), col(Item.purpose))
+        ).all()
+    }
+    correction = session.exec(
+        select(CorrectionRun).where(CorrectionRun.state == "succeeded").order_by(col(CorrectionRun.id).desc()).limit(1)
+    ).first()
+    sampling = session.exec(
+        select(SamplingRun).where(SamplingRun.state == "succeeded").order_by(col(SamplingRun.id).desc()).limit(1)
+    ).first()
+    each = None
+    if sampling is not None and sampling.started_at is not None and sampling.ended_at is not None:
+        each = (sampling.ended_at - sampling.started_at).total_seconds() / max(1, len(sampling.prompt_ids))
+
+    def count(state: str) -> int:
+        return sum(n for (at, _), n in seats.items() if at == state)
+
+    return Around(
+        seats=count("open"),
+        blind=seats.get(("open", "blind"), 0),
+        held=count("claimed"),
+        asked=sum(seats.values()),
+        filled=count("done"),
+        correction=sum(correction.seconds.values()) if correction else None,
+        sampling=each,
+    )
+
+
+def _waiting_words(state: LoopState, around: Around) -> str:
+    if not state.items_waiting:
+        return "all are judged" if around.filled else "none yet"
+    if not around.seats:
+        return "all with reviewers now"
+    blind = f", {around.blind:,} of them blind" if around.blind else ""
+    return f"{around.seats:,} reviews wanted{blind}"
+
+
 def _outcomes(state: LoopState) -> str:
-    return ", ".join(f"{count} {name}" for name, count in state.corrections.items()) or "none yet"
+    words = {"succeeded": "done", "failed": "failed", "cancelled": "stopped", "waiting": "waiting", "running": "running"}
+    return ", ".join(f"{count} {words.get(name, name)}" for name, count in state.corrections.items()) or "none yet"
 
 
-def _next(installation: Installation, account: Account, state: LoopState) -> None:
-    card, button = st.columns([4, 1.3], vertical_alignment="center")
-    with card:
-        look.html(
-            f'<div class="fb-next"><b>{escape(_TITLES[state.next.code])}</b><br>'
-            f'<span class="soft">{escape(state.next.words)}</span></div>'
+def _next_words(installation: Installation, state: LoopState, around: Around) -> tuple[str, str]:
+    """Title and words of the next step, its cost and safety among them."""
+    title, words = _TITLES[state.next.code], state.next.words
+    if state.next.code == "correct":
+        cost = look.seconds(around.correction) if around.correction else "about half a minute with the embedded model"
+        return f"{state.flags_on_current:,} flags are ready to learn from.", (
+            f"A correction takes {cost} here. Nothing goes live until it passes the gate, blind comparisons by people among it."
         )
-    with button:
-        place = _PLACES.get(state.next.code)
-        if place is not None:
-            if st.button(place[1], type="primary", width="stretch"):
+    if state.next.code == "sample" and around.held:
+        minutes = installation.settings.lease_minutes
+        return "Reviewers hold every open answer.", (
+            f"{around.held} are on their screens; what is not judged within {minutes:g} minutes goes back to the others. "
+            f"Version {state.current_id} can answer more prompts meanwhile."
+        )
+    if state.next.code in ("sample", "review") and around.sampling is not None:
+        words += f" Sampling takes {look.seconds(around.sampling * 60)} for 60 prompts here and changes no model."
+    if state.next.code == "decide":
+        words += " Whatever you decide, one action takes it back."
+    return title, words
+
+
+def _next(installation: Installation, account: Account, state: LoopState, around: Around) -> None:
+    title, words = _next_words(installation, state, around)
+    with st.container(key="fb-next"):
+        card, button = st.columns([4, 1.3], vertical_alignment="center", gap="medium")
+        with card:
+            look.html(f'<div class="title">{escape(title)}</div><div class="soft">{escape(words)}</div>')
+        with button:
+            place = _PLACES.get(state.next.code)
+            if place is not None and st.button(place[1], type="primary", width="stretch"):
                 st.switch_page(st.session_state["flagback_pages"][place[0]])
-        elif state.current_id is not None and state.prompts:
-            _sampling_form(installation, account, state)
+            if state.current_id is not None and state.prompts:
+                _sampling_form(installation, account, state, primary=state.next.code == "sample")
 
 
-def _sampling_form(installation: Installation, account: Account, state: LoopState) -> None:
-    with st.popover("Sample answers…", width="stretch"), st.form("sampling", border=False):
+def _sampling_form(installation: Installation, account: Account, state: LoopState, *, primary: bool) -> None:
+    kind: Literal["primary", "secondary"] = "primary" if primary else "secondary"
+    with st.popover("Sample answers…", width="stretch", type=kind), st.form("sampling", border=False):
         st.markdown(
             f"Version {state.current_id} answers prompts it has not answered yet. Reviewers then see its answers, without its name."
         )
@@ -112,7 +203,7 @@ def _sampling_form(installation: Installation, account: Account, state: LoopStat
                         },
                     )
             except (runs.NoPrompts, ValueError) as error:
-                st.error(str(error))
+                look.said(str(error), "flag")
             else:
                 st.rerun()
 
@@ -133,77 +224,69 @@ def _under_way(installation: Installation, account: Account) -> None:
         line, stop = st.columns([6, 1], vertical_alignment="center")
         share = standing.done / standing.total if standing.total else 0.0
         amount = f": {standing.done} of {standing.total}" if standing.total else ""
-        line.progress(
-            min(1.0, share), text=f"{request.kind.capitalize()} {request.row_id}, {standing.state}{amount} {standing.words}"
-        )
+        line.progress(min(1.0, share), text=f"{request.kind.capitalize()} {request.row_id}, {standing.state}{amount} "
+                                            f"{look.stage(standing.words)}")
         if stop.button("Stop", key=f"stop-{request.name}", width="stretch"):
             with installation.store.writing() as session:
                 runs.cancel(session, jobs.TABLES[request.kind], request.row_id, by=account.login, now=now())
             st.rerun(scope="fragment")
 
 
-def _harm_by_version(installation: Installation) -> None:
-    """Flag share of blind samples by version, as the evaluations measured it."""
-    with installation.store.reading() as session:
-        evaluations = session.exec(select(Evaluation).where(Evaluation.state == "succeeded").order_by(col(Evaluation.id))).all()
-    rows: dict[int, dict[str, object]] = {}
-    for evaluation in evaluations:
-        figure = evaluation.figures.get("flag_rate")
-        if figure and figure.get("candidate") is not None:
-            rows.setdefault(
-                evaluation.base_id, {"version": f"v{evaluation.base_id}", "number": evaluation.base_id, "share": figure["base"]}
-            )
-            rows[evaluation.candidate_id] = {
-                "version": f"v{evaluation.candidate_id}",
-                "number": evaluation.candidate_id,
-                "share": figure["candidate"],
-                "n": figure["n"],
-            }
-    if not rows:
-        st.caption("A picture stands here once people have judged blind samples of a version and its parent.")
-        return
-    ordered = sorted(rows.values(), key=lambda row: int(str(row["number"])))
-    frame = pd.DataFrame(ordered)
-    base = alt.Chart(frame).encode(
-        x=alt.X("version:N", sort=[str(row["version"]) for row in ordered], title=None, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("share:Q", title="share of fresh answers flagged", axis=alt.Axis(format="%"), scale=alt.Scale(domainMin=0)),
-    )
-    st.altair_chart(
-        base.mark_line(color="#0b5cad")
-        + base.mark_point(filled=True, size=70, color="#0b5cad").encode(
-            tooltip=[alt.Tooltip("version:N"), alt.Tooltip("share:Q", format=".1%")]
-        ),
-        height=240,
-    )
-    st.caption("Blind samples on held-out prompts, judged without knowing which version wrote them. Intervals: under Versions.")
-
-
 def _corrections(installation: Installation) -> None:
     with installation.store.reading() as session:
         found = session.exec(select(CorrectionRun).order_by(col(CorrectionRun.id).desc()).limit(6)).all()
+        sizes = dict(session.exec(select(PreferenceSet.id, PreferenceSet.n_pairs)).all())
         versions = {version.id: version for version in session.exec(select(ModelVersion)).all()}
         judged = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
         sampled = session.exec(select(SamplingRun.id).limit(1)).first() is not None
     if not found:
-        st.caption(
-            "None yet. Flags come first."
-            if sampled
-            else "None yet. Sample some answers, have people flag what is wrong with them, then start a correction."
-        )
+        look.empty("None yet.", "Reviewers flag what is wrong; flagged and fine answers to one prompt make the pairs to learn from."
+                   if sampled else "Sample some answers first, and have people flag what is wrong with them.")
         return
     rows = []
     for run in found:
         version = versions.get(run.candidate_id or 0)
-        if version is None:
-            end = look.state_pill(run.state)
-        elif version.state == "current":
-            end = look.pill(f"current · v{version.id}", "ok")
-        else:
-            evaluation = judged.get(version.id)
-            end = f"v{version.id} " + (
-                look.pill("retired")
-                if version.state == "retired"
-                else look.verdict_pill(evaluation.verdict if evaluation else None)
-            )
-        rows.append([str(run.id), look.clock(run.created_at), escape(run.asked_by), end])
-    look.table(["run", "asked", "by", ""], rows)
+        evaluation = judged.get(version.id) if version else None
+        rows.append([
+            look.link(f"/corrections?run={run.id}", str(run.id)),
+            f"{sizes[run.set_id]:,}" if run.set_id in sizes else "–",
+            _harm_change(evaluation),
+            _utility_change(evaluation),
+            outcome(run, version, evaluation),
+        ])
+    look.table(["run", "pairs", "harm", "utility", ""], rows, numeric=(1,))
+    look.html('<div class="small soft">Every row opens its evidence: the pairs it learnt from, the texts, the gate.</div>')
+
+
+def _harm_change(evaluation: Evaluation | None) -> str:
+    figure = evaluation.figures.get("flag_rate") if evaluation else None
+    if evaluation is None or figure is None or figure.get("change") is None:
+        return '<span class="soft">too few items</span>' if evaluation and evaluation.figures else "–"
+    return look.link(f"/compare?version={evaluation.candidate_id}&figure=flag_rate", look.change_number(figure["change"], figure))
+
+
+def _utility_change(evaluation: Evaluation | None) -> str:
+    """The perplexity set that changed most for the worse."""
+    found = {name: figure for name, figure in (evaluation.figures if evaluation else {}).items()
+             if name.startswith("perplexity:") and figure.get("change") is not None}
+    if evaluation is None or not found:
+        return "–"
+    name = max(found, key=lambda one: float(found[one]["change"]))
+    return look.link(f"/compare?version={evaluation.candidate_id}&figure={name}",
+                     f"{look.change_number(found[name]['change'], found[name])} ppl")
+
+
+def outcome(run: CorrectionRun, version: ModelVersion | None, evaluation: Evaluation | None) -> str:
+    """How a correction ended, as a pill."""
+    if version is None:
+        return look.state_pill(run.state)
+    if version.state == "current":
+        return look.pill(f"current · v{version.id}", "ok")
+    if version.state == "retired":
+        return look.pill(f"v{version.id}")
+    if evaluation is not None and evaluation.state in ("waiting", "running"):
+        return look.pill("being evaluated")
+    if evaluation is not None and evaluation.verdict == "fail":
+        stopped = next((one["check"] for one in evaluation.reasons if one["verdict"] == "fail"), "gate")
+        return look.pill(f"stopped: {look.figure_name(stopped).lower()}", "flag")
+    return look.verdict_pill(evaluation.verdict if evaluation else None)

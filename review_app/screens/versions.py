@@ -27,7 +27,7 @@ def show(installation: Installation, account: Account) -> None:
         newest = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
         decisions = session.exec(select(Decision).order_by(col(Decision.id).desc())).all()
     if not found:
-        st.info("No model is registered yet: flagback model add PATH_OR_HUB_ID.")
+        look.empty("No model is here yet.", "Register one: flagback model add PATH_OR_HUB_ID.")
         return
     for version in found:
         _version(installation, account, version, newest.get(version.id))
@@ -48,14 +48,15 @@ def show(installation: Installation, account: Account) -> None:
 
 
 def _version(installation: Installation, account: Account, version: ModelVersion, evaluation: Evaluation | None) -> None:
-    with st.container(border=True):
+    with st.container(key=f"fb-card-version-{version.id}"):
         tone = look.pill("current", "ok") if version.state == "current" else look.pill(version.state)
         verdict = look.verdict_pill(evaluation.verdict) if version.kind == "correction" and evaluation else ""
         look.html(
-            f'<b style="font-size:18px">Version {version.id}: {escape(version.name)}</b> {tone} {verdict}<div class="soft small">'
+            f'<span class="title">Version {version.id}: {escape(version.name)}</span> {tone} {verdict}<div class="soft small">'
             f"{'base model' if version.kind == 'base' else f'corrects version {version.parent_id}'}"
             f" · made {look.clock(version.created_at)}"
-            f" · {version.distance_to_base:.2%} away from the first base · fingerprint {version.fingerprint[:12]}…</div>"
+            + (f" · {version.distance_to_base:.2%} away from the first base" if version.kind == "correction" else "")
+            + f" · fingerprint {version.fingerprint[:12]}…</div>"
         )
         if version.kind == "correction":
             _gate(installation, account, version, evaluation)
@@ -67,10 +68,8 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
     if evaluation is None or evaluation.state in ("failed", "cancelled"):
         st.caption(f"Not evaluated: {evaluation.error}" if evaluation and evaluation.error else "Not evaluated yet.")
     elif evaluation.state in ("waiting", "running"):
-        st.caption(
-            f"Evaluation {evaluation.id} is {evaluation.state} ({evaluation.stage.replace('_', ' ')}); "
-            "this page shows it when it is done."
-        )
+        st.progress(0.3 if evaluation.stage == "blind samples" else 0.7 if evaluation.state == "running" else 0.0,
+                    text=f"Evaluation {evaluation.id} is {evaluation.state}: {look.stage(evaluation.stage)}")
         _refresh_when_done(installation, evaluation.id)
         return
     else:
@@ -82,16 +81,14 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
         look.table(
             ["check", "", "in words"],
             [
-                [escape(reason["check"].replace("_", " ")), marks.get(reason["verdict"], ""), escape(reason["words"])]
+                [escape(look.figure_name(reason["check"])), marks.get(reason["verdict"], ""), escape(reason["words"])]
                 for reason in evaluation.reasons
             ],
         )
+        _blind_progress(evaluation)
         with st.expander("All figures"):
-            look.table(
-                ["figure", "parent", "this version", "change (95 % interval)", "n"],
-                look.figure_rows(evaluation.figures),
-                numeric=(1, 2, 4),
-            )
+            look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
+        look.html(look.link(f"/compare?version={version.id}", "Read what both versions wrote, side by side"))
     if version.state != "candidate":
         return
     left, middle, _ = st.columns([1, 1, 2])
@@ -118,6 +115,15 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
         _ask_to_promote(installation, account, version, passed)
 
 
+def _blind_progress(evaluation: Evaluation) -> None:
+    """How many of the blind comparisons are judged, while some are not."""
+    figure = evaluation.figures.get("flag_rate") or {}
+    n, planned = int(figure.get("n") or 0), int(figure.get("planned") or 0)
+    if n < planned:
+        st.progress(n / planned, text=f"{n} of {planned} blind comparisons were judged when this was measured; the rest waits for "
+                                      "reviewers. Evaluate again when they are done.")
+
+
 @st.fragment(run_every=1.0)
 def _refresh_when_done(installation: Installation, evaluation_id: int) -> None:
     with installation.store.reading() as session:
@@ -135,11 +141,14 @@ def _ask_to_promote(installation: Installation, account: Account, version: Model
     if not passed:
         st.warning("The gate has not passed this version. Your name and your reason are recorded for good.")
         reason = st.text_input("Why do you override the gate?")
-    if st.button("Promote", type="primary", disabled=not passed and not (reason or "").strip()):
+    if st.button("Promote", type="primary"):
+        if not passed and not (reason or "").strip():
+            look.said("An override needs a reason: one sentence for whoever reads this later.", "flag")
+            return
         try:
             versions.promote(installation.store, version.id, by=account.login, now=now(), override_reason=reason)
         except _REFUSALS as error:
-            st.error(str(error))
+            look.said(str(error), "flag")
         else:
             st.rerun()
 
@@ -151,11 +160,15 @@ def _roll_back(installation: Installation, account: Account, version: ModelVersi
 
 @st.dialog("Go back to the version before?")
 def _ask_to_roll_back(installation: Installation, account: Account) -> None:
+    st.markdown("The version before writes the next answers. Nothing is deleted: the present version and every review are kept.")
     reason = st.text_input("Why?")
-    if st.button("Roll back", type="primary", disabled=not reason.strip()):
+    if st.button("Roll back", type="primary"):
+        if not reason.strip():
+            look.said("Say why, in one sentence for whoever reads this later.", "flag")
+            return
         try:
             versions.roll_back(installation.store, by=account.login, now=now(), reason=reason)
         except _REFUSALS as error:
-            st.error(str(error))
+            look.said(str(error), "flag")
         else:
             st.rerun()
