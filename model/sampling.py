@@ -72,7 +72,7 @@ class Completion(NamedTuple):
     finish_reason: Literal["end", "length"]
 
 
-def sample(loaded: Loaded, prompts: Sequence[SamplePrompt], decoding: Decoding, *, rows: int = 64,
+def sample(loaded: Loaded, prompts: Sequence[SamplePrompt], decoding: Decoding, *, rows: int = 128,
            should_stop: Callable[[], bool] = lambda: False) -> Iterator[Completion]:
     """Yields every prompt's k completions together, draws in order, prompts as they are done.
 
