@@ -4,7 +4,6 @@ The one place that turns messages and answer texts into token ids and back. Samp
 that the text a person judged is the token sequence the trainer learns from. Knows tokenizers; knows no weights, no torch.
 """
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,6 @@ TEMPLATE_DAY = {"%d": "26", "%m": "07", "%Y": "2024", "%y": "24", "%b": "Jul", "
 ANCHORS = ("\n", "a", ".", ":")
 #: Stands for an answer while looking at what a chat template writes after it.
 MARK = "qzanswerzq"
-#: Scripts that put no space between words: Thai and Lao, Myanmar, Khmer, kana and CJK punctuation, Han, full-width forms.
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
 
 class UnfitMessages(ValueError):
@@ -63,8 +59,7 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str
 def answer_ids(tokenizer: "PreTrainedTokenizerBase", text: str, template: Template) -> list[int]:
     """The ids of a given answer (a rewrite, an imported one), with no begin token and with the end token at its end.
 
-    A leading space is part of the text, neither added nor lost (see `fitted` for texts typed by people). A sampled answer
-    keeps its own ids: re-tokenising text gives others in about one of a thousand.
+    A leading space is part of the text, neither added nor lost. A sampled answer keeps its own ids: re-tokenising text gives others in about one of a thousand.
     """
     return [*_text_ids(tokenizer, text), end_id(tokenizer, template)]
 
@@ -82,21 +77,6 @@ def answer_text(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str
         return ""
     anchor = _plain_ids(tokenizer, "a")
     return _decoded(tokenizer, [*anchor, *kept])[len(_decoded(tokenizer, anchor)):]
-
-
-def fitted(text: str, messages: Sequence[dict[str, str]], template: Template) -> str:
-    """An answer typed by a person, as the model would have written it: with the space that the plain template needs before it.
-
-    Chat answers begin without one. In scripts that put no space between words, and before punctuation, none is added.
-    """
-    if template == "chat":
-        return text.strip()
-    text = text.rstrip()
-    before = plain_text(messages)
-    if not text or text[0].isspace() or not before or before[-1].isspace():
-        return text
-    joins = not (text[0].isalnum() or text[0] in "\"'“‘«([<*_#") or bool(UNSPACED.match(text[0]) or UNSPACED.match(before[-1]))
-    return text if joins else " " + text
 
 
 def end_id(tokenizer: "PreTrainedTokenizerBase", template: Template) -> int:

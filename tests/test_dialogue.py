@@ -16,7 +16,6 @@ from flagback.model.dialogue import (
     answer_text,
     end_id,
     end_ids,
-    fitted,
     plain_text,
     prompt_ids,
 )
@@ -184,22 +183,6 @@ def test_a_character_cut_in_half_is_shown_as_such() -> None:
     assert len(ids) > 1
     assert answer_text(PLAIN, ids[:-1]).strip("\ufffd") == ""
     assert answer_text(PLAIN, ids[:-1]) != ""
-
-
-@pytest.mark.parametrize(("text", "before", "template", "expected"), [
-    ("said that they", "The nurse", "plain", " said that they"),
-    (" said that they ", "The nurse", "plain", " said that they"),
-    ("said", "The nurse ", "plain", "said"),
-    (", who was late,", "The nurse", "plain", ", who was late,"),
-    ("“Yes”", "The nurse", "plain", " “Yes”"),
-    ("说她会回来", "护士", "plain", "说她会回来"),
-    ("मैंने कहा", "नर्स ने कहा", "plain", " मैंने कहा"),
-    ("  Yes. ", "The nurse", "chat", "Yes."),
-    ("", "The nurse", "plain", ""),
-])
-def test_a_typed_answer_gets_the_space_the_model_would_have_written(text: str, before: str, template: Template,
-                                                                    expected: str) -> None:
-    assert fitted(text, asked(before), template) == expected
 
 
 def test_answers_from_the_hub_layout_keep_their_space(tmp_path: Path) -> None:
