@@ -59,7 +59,8 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str
 def answer_ids(tokenizer: "PreTrainedTokenizerBase", text: str, template: Template) -> list[int]:
     """The ids of a given answer (a rewrite, an imported one), with no begin token and with the end token at its end.
 
-    A leading space is part of the text, neither added nor lost. A sampled answer keeps its own ids: re-tokenising text gives others in about one of a thousand.
+    A leading space is part of the text, neither added nor lost. A sampled answer keeps its own ids: re-tokenising text
+    gives others in about one of a thousand.
     """
     return [*_text_ids(tokenizer, text), end_id(tokenizer, template)]
 
