@@ -30,6 +30,7 @@ demo: setup
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff .; exit 1; }
 	$(BIN)/mypy $(NAMES) tests $(wildcard benchmarks/*.py)
 	$(BIN)/lint-imports
 

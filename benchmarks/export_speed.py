@@ -59,39 +59,108 @@ def fill(store: Store, reviews: int, seed: int) -> None:
         run = SamplingRun(version_id=version.id, decoding={"k": 4, "seed": seed}, prompt_ids=[], asked_by="benchmark")
         session.add(run)
         session.flush()
-        prompts = add_prompts(session, [
-            NewPrompt([{"role": "user", "content": words(random, 15)}], "en", {"groups": ["a"], "n": number})
-            for number in range(-(-items // 4))])
-        answers = add_generations(session, [
-            NewGeneration(prompts.ids[number // 4], " " + words(random, 60), "end", "sampled", f"run:{run.id}",
-                          token_ids=random.choices(range(4096), k=60), sampling_run_id=run.id, version_id=version.id)
-            for number in range(items)])
-        insert_all(session, "item", [
-            {"id": number + 1, "kind": "single", "purpose": "loop", "prompt_id": prompts.ids[number // 4],
-             "generation_id": answers[number], "created_at": moment} for number in range(items)])
-        insert_all(session, "slot", [
-            {"id": number + 1, "item_id": number // REVIEWS_AN_ITEM + 1, "number": number % REVIEWS_AN_ITEM, "want_group": "any",
-             "state": "done", "bucket": 1, "rank": number, "reviewer": f"r_{number % REVIEWS_AN_ITEM}", "expires_at": None}
-            for number in range(reviews)])
-        insert_all(session, "lease", [
-            {"id": str(UUID(int=number)), "slot_id": number + 1, "item_id": number // REVIEWS_AN_ITEM + 1,
-             "reviewer": f"r_{number % REVIEWS_AN_ITEM}", "claimed_at": moment, "expires_at": moment, "outcome": "submitted"}
-            for number in range(reviews)])
+        prompts = add_prompts(
+            session,
+            [
+                NewPrompt([{"role": "user", "content": words(random, 15)}], "en", {"groups": ["a"], "n": number})
+                for number in range(-(-items // 4))
+            ],
+        )
+        answers = add_generations(
+            session,
+            [
+                NewGeneration(
+                    prompts.ids[number // 4],
+                    " " + words(random, 60),
+                    "end",
+                    "sampled",
+                    f"run:{run.id}",
+                    token_ids=random.choices(range(4096), k=60),
+                    sampling_run_id=run.id,
+                    version_id=version.id,
+                )
+                for number in range(items)
+            ],
+        )
+        insert_all(
+            session,
+            "item",
+            [
+                {
+                    "id": number + 1,
+                    "kind": "single",
+                    "purpose": "loop",
+                    "prompt_id": prompts.ids[number // 4],
+                    "generation_id": answers[number],
+                    "created_at": moment,
+                }
+                for number in range(items)
+            ],
+        )
+        insert_all(
+            session,
+            "slot",
+            [
+                {
+                    "id": number + 1,
+                    "item_id": number // REVIEWS_AN_ITEM + 1,
+                    "number": number % REVIEWS_AN_ITEM,
+                    "want_group": "any",
+                    "state": "done",
+                    "bucket": 1,
+                    "rank": number,
+                    "reviewer": f"r_{number % REVIEWS_AN_ITEM}",
+                    "expires_at": None,
+                }
+                for number in range(reviews)
+            ],
+        )
+        insert_all(
+            session,
+            "lease",
+            [
+                {
+                    "id": str(UUID(int=number)),
+                    "slot_id": number + 1,
+                    "item_id": number // REVIEWS_AN_ITEM + 1,
+                    "reviewer": f"r_{number % REVIEWS_AN_ITEM}",
+                    "claimed_at": moment,
+                    "expires_at": moment,
+                    "outcome": "submitted",
+                }
+                for number in range(reviews)
+            ],
+        )
         insert_all(session, "review", [_review(random, number, moment) for number in range(reviews)])
 
 
 def _review(random: Random, number: int, moment: datetime) -> dict[str, object]:
     flagged = number % 3 == 0
     return {
-        "token": str(UUID(int=number)), "item_id": number // REVIEWS_AN_ITEM + 1, "slot_id": number + 1,
-        "lease_id": str(UUID(int=number)), "reviewer": f"r_{number % REVIEWS_AN_ITEM}", "verdict": "flag" if flagged else "fine",
-        "categories": ["stereotype", "erasure"] if flagged else [], "targets": ["gender"] if flagged else [], "target_other": None,
-        "severity": "clear" if flagged else None, "sure": True,
+        "token": str(UUID(int=number)),
+        "item_id": number // REVIEWS_AN_ITEM + 1,
+        "slot_id": number + 1,
+        "lease_id": str(UUID(int=number)),
+        "reviewer": f"r_{number % REVIEWS_AN_ITEM}",
+        "verdict": "flag" if flagged else "fine",
+        "categories": ["stereotype", "erasure"] if flagged else [],
+        "targets": ["gender"] if flagged else [],
+        "target_other": None,
+        "severity": "clear" if flagged else None,
+        "sure": True,
         "spans": [{"start": 3, "end": 20, "category": "stereotype"}] if flagged else [],
-        "rewrite": words(random, 50) if flagged else None, "note": words(random, 8) if flagged else None, "skip_reason": None,
-        "taxonomy_version": "1", "guideline_version": "1", "policy_version": "1",
-        "seconds_open": random.uniform(2, 60), "late": False,
-        "supersedes": None, "simulated": False, "created_at": moment}
+        "rewrite": words(random, 50) if flagged else None,
+        "note": words(random, 8) if flagged else None,
+        "skip_reason": None,
+        "taxonomy_version": "1",
+        "guideline_version": "1",
+        "policy_version": "1",
+        "seconds_open": random.uniform(2, 60),
+        "late": False,
+        "supersedes": None,
+        "simulated": False,
+        "created_at": moment,
+    }
 
 
 class Times(NamedTuple):
@@ -111,9 +180,12 @@ def timed(work: Callable[..., object], *given: object) -> Times:
 
 def summary(times: Sequence[Times], path: Path) -> dict[str, object]:
     """Medians, all runs, and the size of the last file."""
-    return {"median_s": round(statistics.median(one.wall for one in times), 2),
-            "median_processor_s": round(statistics.median(one.processor for one in times), 2),
-            "runs_s": [round(one.wall, 2) for one in times], "megabytes": round(path.stat().st_size / 1e6, 1)}
+    return {
+        "median_s": round(statistics.median(one.wall for one in times), 2),
+        "median_processor_s": round(statistics.median(one.processor for one in times), 2),
+        "runs_s": [round(one.wall, 2) for one in times],
+        "megabytes": round(path.stat().st_size / 1e6, 1),
+    }
 
 
 def main() -> None:
@@ -151,8 +223,10 @@ def main() -> None:
                 out = folder / f"{file_format}{number}"
                 flagback.append(timed(ours, file_format, out))
                 pandas.append(timed(peer, file_format, folder / "peer"))
-            figures[file_format] = {"flagback": summary(flagback, out / f"reviews.{file_format}"),
-                                    "pandas": summary(pandas, folder / "peer")}
+            figures[file_format] = {
+                "flagback": summary(flagback, out / f"reviews.{file_format}"),
+                "pandas": summary(pandas, folder / "peer"),
+            }
         figures["peak_memory_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         store.close()
         print(json.dumps(figures, indent=2))

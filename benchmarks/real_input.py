@@ -2,10 +2,11 @@
 
     python benchmarks/real_input.py [--part bold|hh|all] [--data DIR] [--steps N]
 
-Prints one JSON object. `bold`: BOLD's gender prompts imported, 300 completions sampled by the embedded model, 40 of them reviewed in a
-real Chromium by an automated person with a stated rule, the stored flags checked against the rule, the export read back. `hh`: 2,312
-pairs imported; a Llama of about 2.6 M parameters (8k BPE, context 512) pre-trained on the dialogues of the training shards, corrected
-with their pairs; held-out preference accuracy with its interval, beside "choose the shorter answer" and a run on shuffled labels.
+Prints one JSON object. `bold`: BOLD's gender prompts imported, 300 completions sampled by the embedded model, 40 of them
+reviewed in a real Chromium by an automated person with a stated rule, the stored flags checked against the rule, the export
+read back. `hh`: 2,312 pairs imported; a Llama of about 2.6 M parameters (8k BPE, context 512) pre-trained on the dialogues of
+the training shards, corrected with their pairs; held-out preference accuracy with its interval, beside "choose the shorter
+answer" and a run on shuffled labels.
 """
 
 import argparse
@@ -184,7 +185,8 @@ def pretrain(pairs: Sequence[NewPreference], folder: Path, *, epochs: int, seed:
         blocks = torch.tensor(stream[: len(stream) // CONTEXT * CONTEXT]).view(-1, CONTEXT)  # (N, T)
         for start in range(0, len(blocks) - per_step + 1, per_step):
             batch = blocks[start : start + per_step]  # (B, T)
-            loss = model(input_ids=batch, labels=batch).loss
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = model(input_ids=batch, labels=batch).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
@@ -359,7 +361,7 @@ def main() -> None:
     parser.add_argument("--part", choices=["bold", "hh", "all"], default="all")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FLAGBACK_DATA", "../shared/data")))
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     result: dict[str, Any] = {"threads": torch.get_num_threads(), "torch": torch.__version__, "seed": asked.seed}

@@ -25,13 +25,19 @@ def generate(loaded: Loaded, prompts: list[SamplePrompt], k: int, rows: int) -> 
     """Completions of one pass of `generate`: left-padded, sorted by length, `rows` answers at a time."""
     ordered, together, made = sorted(prompts, key=lambda prompt: len(prompt.ids)), max(1, rows // k), 0
     for start in range(0, len(ordered), together):
-        group = [prompt.ids for prompt in ordered[start:start + together]]
+        group = [prompt.ids for prompt in ordered[start : start + together]]
         width = max(map(len, group))
         with torch.no_grad():
             written = loaded.model.generate(
                 torch.tensor([[0] * (width - len(ids)) + ids for ids in group]),
                 attention_mask=torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in group]),
-                do_sample=True, top_k=0, num_return_sequences=k, max_new_tokens=48, eos_token_id=list(loaded.end), pad_token_id=0)
+                do_sample=True,
+                top_k=0,
+                num_return_sequences=k,
+                max_new_tokens=48,
+                eos_token_id=list(loaded.end),
+                pad_token_id=0,
+            )
         made += len(written)
     return made
 
@@ -44,10 +50,12 @@ def main() -> None:
     chosen = arguments.parse_args()
     torch.set_num_threads(chosen.threads)
     loaded, k = load("embedded"), chosen.k
-    prompts = [SamplePrompt(prompt.text, dialogue.prompt_ids(loaded.tokenizer, [{"role": "user", "content": prompt.text}], "plain"))
-               for prompt in embedded.prompts()[:chosen.prompts]]
+    prompts = [
+        SamplePrompt(prompt.text, dialogue.prompt_ids(loaded.tokenizer, [{"role": "user", "content": prompt.text}], "plain"))
+        for prompt in embedded.prompts()[: chosen.prompts]
+    ]
     methods: dict[str, Callable[[], int]] = {
-        "generate, one prompt at a time": lambda: generate(loaded, prompts[:chosen.prompts // 4], k, k),
+        "generate, one prompt at a time": lambda: generate(loaded, prompts[: chosen.prompts // 4], k, k),
         "generate, 64 rows": lambda: generate(loaded, prompts, k, 64),
         "generate, 128 rows": lambda: generate(loaded, prompts, k, 128),
         "generate, 256 rows": lambda: generate(loaded, prompts, k, 256),
@@ -62,8 +70,18 @@ def main() -> None:
             began = time.process_time()
             made = method()
             best[name] = max(best[name], made / (time.process_time() - began))
-    print(json.dumps({"completions per processor second": {name: round(value, 1) for name, value in best.items()},
-                      "prompts": len(prompts), "k": k, "threads": chosen.threads, "torch": torch.__version__}, indent=1))
+    print(
+        json.dumps(
+            {
+                "completions per processor second": {name: round(value, 1) for name, value in best.items()},
+                "prompts": len(prompts),
+                "k": k,
+                "threads": chosen.threads,
+                "torch": torch.__version__,
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

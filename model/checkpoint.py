@@ -77,8 +77,9 @@ class Loaded:
         return int(self.model.get_input_embeddings().weight.shape[0])
 
 
-def inspect(location: str, *, cache: Path | None = None, template: Template | None = None,
-            endpoint: str | None = None) -> Inspected:
+def inspect(
+    location: str, *, cache: Path | None = None, template: Template | None = None, endpoint: str | None = None
+) -> Inspected:
     """Looks at a model the way `load` will, and computes a few tokens with it; raises an UnusableModel where it cannot be used.
 
     `template` overrules what the tokenizer says; `endpoint` is another hub's address. The cheap checks come first: only a model
@@ -109,8 +110,14 @@ def inspect(location: str, *, cache: Path | None = None, template: Template | No
     return Inspected(name, kept_location, loaded.template, files, facts, fingerprint(files))
 
 
-def load(location: str, adapters: Sequence[Path] = (), *, dtype: Literal["float32", "bfloat16", "float64"] = "float32",
-         cache: Path | None = None, template: Template | None = None) -> Loaded:
+def load(
+    location: str,
+    adapters: Sequence[Path] = (),
+    *,
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32",
+    cache: Path | None = None,
+    template: Template | None = None,
+) -> Loaded:
     """The base at `location` with `adapters` merged into it in order, in eval mode.
 
     Merging is done in float32 (float64 where asked) whatever the stored dtype, and the result is turned into `dtype` last.
@@ -157,8 +164,10 @@ def _tokenizer(folder: Path, name: str) -> "PreTrainedTokenizerBase":
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # every tokenizer backend raises its own kinds
-            raise NoTokenizer(f"{name}: its tokenizer cannot be loaded ({type(error).__name__}: {error}); save it again with "
-                              "tokenizer.save_pretrained.") from error
+            raise NoTokenizer(
+                f"{name}: its tokenizer cannot be loaded ({type(error).__name__}: {error}); save it again with "
+                "tokenizer.save_pretrained."
+            ) from error
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:
         raise NoTokenizer(f"{name}: its tokenizer turns 'a' into no token; its files look empty. Download it again.")
     return tokenizer
@@ -173,8 +182,10 @@ def _check_tokens(tokenizer: "PreTrainedTokenizerBase", config: dict[str, Any], 
     highest = max(token for token in tokenizer.get_vocab().values() if token not in marks)
     named = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None]
     if max([highest, *named]) >= rows:
-        raise VocabularyMismatch(f"{name}: its tokenizer has token ids up to {max([highest, *named])}, its weights have {rows} "
-                                 "rows (vocab_size in config.json); the tokenizer belongs to another model. Bring the right one.")
+        raise VocabularyMismatch(
+            f"{name}: its tokenizer has token ids up to {max([highest, *named])}, its weights have {rows} "
+            "rows (vocab_size in config.json); the tokenizer belongs to another model. Bring the right one."
+        )
 
 
 def _weights(folder: Path, name: str, *, dtype: str) -> "PreTrainedModel":
@@ -183,17 +194,27 @@ def _weights(folder: Path, name: str, *, dtype: str) -> "PreTrainedModel":
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             model, told = AutoModelForCausalLM.from_pretrained(
-                folder, config=config, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False,
-                local_files_only=True, output_loading_info=True)
+                folder,
+                config=config,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # shapes, keys and configuration values each raise their own kinds
-            raise BrokenWeights(f"{name}: its weights cannot be loaded as config.json describes them ({type(error).__name__}: "
-                                f"{error}); download the folder again.") from error
+            raise BrokenWeights(
+                f"{name}: its weights cannot be loaded as config.json describes them ({type(error).__name__}: "
+                f"{error}); download the folder again."
+            ) from error
     lost = sorted(told["missing_keys"])
     if lost:
-        raise BrokenWeights(f"{name}: its files lack {len(lost)} tensors that {type(model).__name__} needs, such as {lost[0]}; "
-                            "they would be random. Download the folder again, or save the whole model.")
+        raise BrokenWeights(
+            f"{name}: its files lack {len(lost)} tensors that {type(model).__name__} needs, such as {lost[0]}; "
+            "they would be random. Download the folder again, or save the whole model."
+        )
     return model.eval()
 
 
@@ -216,16 +237,23 @@ def _merged(model: "PreTrainedModel", adapter: Path, name: str) -> "PreTrainedMo
 def _probe(loaded: Loaded, name: str) -> None:
     """A few tokens through the weights: finite, each only from those before it, and the same from a cache."""
     if not loaded.end:
-        raise NoTokenizer(f"{name}: neither its tokenizer nor its generation_config.json names an end token, so no answer "
-                          "would ever end; set \"eos_token\" in tokenizer_config.json.")
+        raise NoTokenizer(
+            f"{name}: neither its tokenizer nor its generation_config.json names an end token, so no answer "
+            'would ever end; set "eos_token" in tokenizer_config.json.'
+        )
     if min(loaded.end) < 0 or min(loaded.end) >= loaded.vocabulary:
-        raise VocabularyMismatch(f"{name}: its end token {loaded.end} is outside of the {loaded.vocabulary} rows of its "
-                                 "weights; the tokenizer belongs to another model. Bring the right one.")
+        raise VocabularyMismatch(
+            f"{name}: its end token {loaded.end} is outside of the {loaded.vocabulary} rows of its "
+            "weights; the tokenizer belongs to another model. Bring the right one."
+        )
     for key, weight in loaded.model.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise BrokenWeights(f"{name}: its weights hold values that are not numbers (in {key}); download the folder again.")
-    ids = [token for token in loaded.tokenizer("The first words of a text, to see what follows.")["input_ids"]
-           if token < loaded.vocabulary][:12] * 2
+    ids = [
+        token
+        for token in loaded.tokenizer("The first words of a text, to see what follows.")["input_ids"]
+        if token < loaded.vocabulary
+    ][:12] * 2
     row = torch.tensor([ids])  # (1, T)
     other = row.clone()
     other[0, -1] = (other[0, -1] + 1) % loaded.vocabulary
@@ -235,11 +263,14 @@ def _probe(loaded: Loaded, name: str) -> None:
         raise BrokenWeights(f"{name}: it computes values that are not numbers for a plain text; download the folder again.")
     earlier, last = ((logits - changed)[0].abs().amax(-1)[where] for where in (slice(0, -1), slice(-1, None)))
     if float(earlier.max()) > 1e-3 * float(last.max()) + 1e-6 * float(logits.abs().max()):
-        raise WrongArchitecture(f"{name} lets a token see those after it, so it cannot write on from a text; expected a causal "
-                                "language model.")
+        raise WrongArchitecture(
+            f"{name} lets a token see those after it, so it cannot write on from a text; expected a causal language model."
+        )
     if not torch.allclose(_stepped(loaded.model, row), logits[0, -1], atol=1e-3 * float(logits.abs().max()), rtol=1e-3):
-        raise WrongArchitecture(f"{name} ({loaded.model.config.model_type}) does not go on token by token from transformers' "
-                                "cache, so answers cannot be sampled from it; choose another model family.")
+        raise WrongArchitecture(
+            f"{name} ({loaded.model.config.model_type}) does not go on token by token from transformers' "
+            "cache, so answers cannot be sampled from it; choose another model family."
+        )
 
 
 @torch.no_grad()

@@ -13,8 +13,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 #: Chat templates that print the day would give another prompt tomorrow: all of them read this one, 26 July 2024, instead.
-TEMPLATE_DAY = {"%d": "26", "%m": "07", "%Y": "2024", "%y": "24", "%b": "Jul", "%B": "July", "%A": "Friday", "%a": "Fri",
-                "%-d": "26", "%H": "12", "%I": "12", "%M": "00", "%S": "00", "%p": "PM", "%F": "2024-07-26"}
+TEMPLATE_DAY = {
+    "%d": "26",
+    "%m": "07",
+    "%Y": "2024",
+    "%y": "24",
+    "%b": "Jul",
+    "%B": "July",
+    "%A": "Friday",
+    "%a": "Fri",
+    "%-d": "26",
+    "%H": "12",
+    "%I": "12",
+    "%M": "00",
+    "%S": "00",
+    "%p": "PM",
+    "%F": "2024-07-26",
+}
 #: Texts put before an answer while it is tokenised, for tokenizers that treat the start of a text in a special way.
 ANCHORS = ("\n", "a", ".", ":")
 #: Stands for an answer while looking at what a chat template writes after it.
@@ -77,7 +92,7 @@ def answer_text(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str
     if not kept:
         return ""
     anchor = _plain_ids(tokenizer, "a")
-    return _decoded(tokenizer, [*anchor, *kept])[len(_decoded(tokenizer, anchor)):]
+    return _decoded(tokenizer, [*anchor, *kept])[len(_decoded(tokenizer, anchor)) :]
 
 
 def end_id(tokenizer: "PreTrainedTokenizerBase", template: Template) -> int:
@@ -87,8 +102,10 @@ def end_id(tokenizer: "PreTrainedTokenizerBase", template: Template) -> int:
         if after is not None:
             return after
     if tokenizer.eos_token_id is None:
-        raise NoEndToken("The tokenizer has no eos_token, so nothing would mark where an answer ends; "
-                         "set \"eos_token\" in its tokenizer_config.json.")
+        raise NoEndToken(
+            "The tokenizer has no eos_token, so nothing would mark where an answer ends; "
+            'set "eos_token" in its tokenizer_config.json.'
+        )
     return int(tokenizer.eos_token_id)
 
 
@@ -130,14 +147,14 @@ def _text_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
         return alone
     for anchor in ANCHORS:
         before, both = _plain_ids(tokenizer, anchor), _plain_ids(tokenizer, anchor + text)
-        if both[:len(before)] == before and _reads(tokenizer, both[len(before):]) == text:
-            return both[len(before):]
+        if both[: len(before)] == before and _reads(tokenizer, both[len(before) :]) == text:
+            return both[len(before) :]
     return alone
 
 
 def _reads(tokenizer: "PreTrainedTokenizerBase", ids: list[int]) -> str:
     anchor = _plain_ids(tokenizer, "a")
-    return _decoded(tokenizer, [*anchor, *ids])[len(_decoded(tokenizer, anchor)):]
+    return _decoded(tokenizer, [*anchor, *ids])[len(_decoded(tokenizer, anchor)) :]
 
 
 def _adds_end(tokenizer: "PreTrainedTokenizerBase") -> bool:
@@ -163,8 +180,10 @@ def _chat_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str,
 
 def _unfit(messages: Sequence[dict[str, str]], error: Exception) -> str:
     roles = ", ".join(message["role"] for message in messages)
-    return (f"The model's chat template refuses the turns ({roles}): {error}. It expects user and assistant in turn, the last "
-            "one a user's; change the prompt, or add the model with the plain template.")
+    return (
+        f"The model's chat template refuses the turns ({roles}): {error}. It expects user and assistant in turn, the last "
+        "one a user's; change the prompt, or add the model with the plain template."
+    )
 
 
 def _without_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -179,8 +198,15 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str,
     """The template's text or ids: the same every day, thinking off, control tokens in the messages left as text."""
     answered = messages[-1]["role"] == "assistant"
     return tokenizer.apply_chat_template(
-        list(messages), chat_template=_dated(str(tokenizer.get_chat_template())), tokenize=tokenize, return_dict=False,
-        add_generation_prompt=not answered, enable_thinking=False, sanitize_control_tokens=tokenize, date_string="26 Jul 2024")
+        list(messages),
+        chat_template=_dated(str(tokenizer.get_chat_template())),
+        tokenize=tokenize,
+        return_dict=False,
+        add_generation_prompt=not answered,
+        enable_thinking=False,
+        sanitize_control_tokens=tokenize,
+        date_string="26 Jul 2024",
+    )
 
 
 def _dated(template: str) -> str:

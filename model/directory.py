@@ -30,13 +30,30 @@ from transformers.utils import logging as transformers_logging
 #: What is fetched from the hub and what a fingerprint covers: weights, configuration, tokenizer; never code, never pickle.
 KEPT_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 #: JSON and text files in a folder that say nothing about what the model computes.
-IDLE_FILES = frozenset({"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json", "LICENSE.txt",
-                        "requirements.txt", "README.txt", "NOTICE.txt", "USE_POLICY.txt"})
+IDLE_FILES = frozenset(
+    {
+        "trainer_state.json",
+        "all_results.json",
+        "train_results.json",
+        "eval_results.json",
+        "LICENSE.txt",
+        "requirements.txt",
+        "README.txt",
+        "NOTICE.txt",
+        "USE_POLICY.txt",
+    }
+)
 #: Weight files that may run code when opened, or that another program reads.
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx")
 #: One of these sets of files makes a tokenizer.
-TOKENIZER_FILES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"), ("vocab.txt",), ("spiece.model",),
-                   ("sentencepiece.bpe.model",))
+TOKENIZER_FILES = (
+    ("tokenizer.json",),
+    ("tokenizer.model",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.txt",),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+)
 #: "name" or "organisation/name", with "@revision" where one is meant.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
 EMBEDDED = "embedded"
@@ -111,23 +128,37 @@ def find(location: str, *, cache: Path | None, endpoint: str | None = None) -> t
     if folder.is_dir():
         return folder.resolve().name, folder, str(folder.resolve())
     if folder.exists():
-        raise NoSuchModel(f"{location} is a file; expected the folder that holds a model's config.json and *.safetensors. "
-                          f"Run 'flagback model add {folder.parent}'.")
+        raise NoSuchModel(
+            f"{location} is a file; expected the folder that holds a model's config.json and *.safetensors. "
+            f"Run 'flagback model add {folder.parent}'."
+        )
     if not HUB_ID.fullmatch(location):
-        raise NoSuchModel(f"{location} is neither a folder here nor a hub id (organisation/name); check the path and run "
-                          "'flagback model add FOLDER' again.")
+        raise NoSuchModel(
+            f"{location} is neither a folder here nor a hub id (organisation/name); check the path and run "
+            "'flagback model add FOLDER' again."
+        )
     return _fetched(location, cache=cache, endpoint=endpoint)
 
 
 def _fetched(location: str, *, cache: Path | None, endpoint: str | None) -> tuple[str, Path, str]:
     """The snapshot of a hub id, fetched unless it is in the cache; pinned to the commit it has now."""
     name, _, revision = location.partition("@")
-    elsewhere = (f"On a machine with a connection run 'hf download {name} --local-dir FOLDER', bring the folder here, and run "
-                 "'flagback model add FOLDER'.")
+    elsewhere = (
+        f"On a machine with a connection run 'hf download {name} --local-dir FOLDER', bring the folder here, and run "
+        "'flagback model add FOLDER'."
+    )
 
     def snapshot(*, local: bool) -> Path:
-        return Path(snapshot_download(name, revision=revision or None, cache_dir=cache, allow_patterns=list(KEPT_FILES),
-                                      endpoint=endpoint, local_files_only=local))
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision or None,
+                cache_dir=cache,
+                allow_patterns=list(KEPT_FILES),
+                endpoint=endpoint,
+                local_files_only=local,
+            )
+        )
 
     with quiet():
         try:
@@ -137,18 +168,23 @@ def _fetched(location: str, *, cache: Path | None, endpoint: str | None) -> tupl
                     folder = snapshot(local=True)
             folder = folder or snapshot(local=False)
         except GatedRepoError as error:
-            raise NoSuchModel(f"The hub hands {name} out only to accounts that accepted its terms; accept them on its page and "
-                              "run 'hf auth login'.") from error
+            raise NoSuchModel(
+                f"The hub hands {name} out only to accounts that accepted its terms; accept them on its page and "
+                "run 'hf auth login'."
+            ) from error
         except RepositoryNotFoundError as error:
-            raise NoSuchModel(f"{location} is no folder here, and the hub knows no model of that name (or hides it from you); "
-                              "check the spelling, or run 'hf auth login' if it is private.") from error
+            raise NoSuchModel(
+                f"{location} is no folder here, and the hub knows no model of that name (or hides it from you); "
+                "check the spelling, or run 'hf auth login' if it is private."
+            ) from error
         except HFValidationError as error:
             raise NoSuchModel(f"{location} is no folder here and no valid hub id: {error}") from error
         except HfHubHTTPError as error:
             raise HubUnreachable(f"The hub refused {location}: {error}. {elsewhere}") from error
         except (LocalEntryNotFoundError, OSError) as error:
-            raise HubUnreachable(f"{location} is no folder here, and the hub does not answer ({type(error).__name__}). "
-                                 f"{elsewhere}") from error
+            raise HubUnreachable(
+                f"{location} is no folder here, and the hub does not answer ({type(error).__name__}). {elsewhere}"
+            ) from error
     return name, folder, f"{name}@{folder.name}"
 
 
@@ -156,14 +192,18 @@ def check_files(folder: Path, name: str) -> dict[str, Any]:
     """The configuration, after every check that needs no weights."""
     if not (folder / "config.json").is_file():
         hint = " It looks like a LoRA adapter; add its base model instead." if (folder / "adapter_config.json").is_file() else ""
-        raise MissingFiles(f"{name} ({folder}) has no config.json; expected a Hugging Face model folder with config.json, "
-                           f"*.safetensors and a tokenizer.{hint} Download it again, or save it with save_pretrained.")
+        raise MissingFiles(
+            f"{name} ({folder}) has no config.json; expected a Hugging Face model folder with config.json, "
+            f"*.safetensors and a tokenizer.{hint} Download it again, or save it with save_pretrained."
+        )
     config = read_json(folder / "config.json", name)
     _check_architecture(config, name)
     _check_weight_files(folder, name)
     if not any(all((folder / file).is_file() for file in files) for files in TOKENIZER_FILES):
-        raise NoTokenizer(f"{name} ({folder}) has no tokenizer; expected tokenizer.json (or tokenizer.model, or vocab.json "
-                          "with merges.txt) beside the weights. Save it there with tokenizer.save_pretrained.")
+        raise NoTokenizer(
+            f"{name} ({folder}) has no tokenizer; expected tokenizer.json (or tokenizer.model, or vocab.json "
+            "with merges.txt) beside the weights. Save it there with tokenizer.save_pretrained."
+        )
     return config
 
 
@@ -171,19 +211,27 @@ def _check_architecture(config: dict[str, Any], name: str) -> None:
     kind = config.get("model_type")
     if kind not in CONFIG_MAPPING_NAMES:
         if config.get("auto_map"):
-            raise RemoteCode(f"{name} needs its own Python code (auto_map in config.json, model_type {kind!r}), and code from "
-                             "a model folder is never run; choose a model that transformers knows by itself.")
-        raise WrongArchitecture(f"{name} has model_type {kind!r} in config.json, which transformers does not know; expected a "
-                                "causal language model such as llama, qwen3, gemma3_text or gpt2.")
+            raise RemoteCode(
+                f"{name} needs its own Python code (auto_map in config.json, model_type {kind!r}), and code from "
+                "a model folder is never run; choose a model that transformers knows by itself."
+            )
+        raise WrongArchitecture(
+            f"{name} has model_type {kind!r} in config.json, which transformers does not know; expected a "
+            "causal language model such as llama, qwen3, gemma3_text or gpt2."
+        )
     written = config.get("architectures") or []
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     if known is None or (written and not set(written) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())):
-        raise WrongArchitecture(f"{name} is a {', '.join(written) or kind}, which does not write on from a text; expected a "
-                                "causal language model (…ForCausalLM). Choose the generative version of this model.")
+        raise WrongArchitecture(
+            f"{name} is a {', '.join(written) or kind}, which does not write on from a text; expected a "
+            "causal language model (…ForCausalLM). Choose the generative version of this model."
+        )
     if config.get("quantization_config"):
         method = config["quantization_config"].get("quant_method", "unknown")
-        raise PickleWeights(f"{name} is quantised ({method}); a correction needs weights in float32, float16 or bfloat16. "
-                            "Choose the unquantised version of this model.")
+        raise PickleWeights(
+            f"{name} is quantised ({method}); a correction needs weights in float32, float16 or bfloat16. "
+            "Choose the unquantised version of this model."
+        )
 
 
 def _check_weight_files(folder: Path, name: str) -> None:
@@ -196,31 +244,41 @@ def _check_weight_files(folder: Path, name: str) -> None:
         shards = sorted({str(shard) for shard in mapping.values()})
         absent = [shard for shard in shards if Path(shard).name != shard or not (folder / shard).is_file()]
         if absent:
-            raise MissingFiles(f"{name} ({folder}) lacks {len(absent)} of {len(shards)} weight files named by {index.name}: "
-                               f"{', '.join(absent[:3])}; download the folder again.")
+            raise MissingFiles(
+                f"{name} ({folder}) lacks {len(absent)} of {len(shards)} weight files named by {index.name}: "
+                f"{', '.join(absent[:3])}; download the folder again."
+            )
     elif (folder / "model.safetensors").is_file():
         mapping, shards = {}, ["model.safetensors"]
     else:
         others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
         if others:
-            raise PickleWeights(f"{name} ({folder}) has its weights in {', '.join(others[:3])} only; expected "
-                                "model.safetensors. Such files can run code when opened, so they are not read. Where you trust "
-                                "them, convert them with model.save_pretrained(FOLDER) and run 'flagback model add FOLDER'.")
-        raise MissingFiles(f"{name} ({folder}) has no weights as safetensors; expected model.safetensors, or "
-                           "model.safetensors.index.json with its shards. Download the folder again, or choose a model that "
-                           "has them.")
+            raise PickleWeights(
+                f"{name} ({folder}) has its weights in {', '.join(others[:3])} only; expected "
+                "model.safetensors. Such files can run code when opened, so they are not read. Where you trust "
+                "them, convert them with model.save_pretrained(FOLDER) and run 'flagback model add FOLDER'."
+            )
+        raise MissingFiles(
+            f"{name} ({folder}) has no weights as safetensors; expected model.safetensors, or "
+            "model.safetensors.index.json with its shards. Download the folder again, or choose a model that "
+            "has them."
+        )
     held: dict[str, set[str]] = {}
     for shard in shards:
         try:
             with safe_open(folder / shard, framework="pt") as opened:
                 held[shard] = set(opened.keys())
         except (SafetensorError, OSError) as error:
-            raise BrokenWeights(f"{name}: {shard} cannot be read as safetensors ({error}); it may be cut short or a Git LFS "
-                                "pointer. Download it again.") from error
+            raise BrokenWeights(
+                f"{name}: {shard} cannot be read as safetensors ({error}); it may be cut short or a Git LFS "
+                "pointer. Download it again."
+            ) from error
     lost = [tensor for tensor, shard in mapping.items() if tensor not in held[shard]]
     if lost:
-        raise BrokenWeights(f"{name}: the index names {len(lost)} tensors that its shards do not hold, such as {lost[0]}; "
-                            "download the folder again.")
+        raise BrokenWeights(
+            f"{name}: the index names {len(lost)} tensors that its shards do not hold, such as {lost[0]}; "
+            "download the folder again."
+        )
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
@@ -229,8 +287,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise MissingFiles(f"{name}: {path.name} cannot be read as JSON ({error}); download it again.") from error
     if not isinstance(content, dict):
-        raise MissingFiles(f"{name}: {path.name} holds a {type(content).__name__} where an object was expected; download "
-                           "it again.")
+        raise MissingFiles(f"{name}: {path.name} holds a {type(content).__name__} where an object was expected; download it again.")
     return content
 
 

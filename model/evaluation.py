@@ -22,6 +22,7 @@ class BrokenScores(ValueError):
 
 # ---------------------------------------------------------------------- pairs
 
+
 class PairToScore(NamedTuple):
     """A held-out preference pair as token ids, end token included."""
 
@@ -58,22 +59,46 @@ def compare_pairs(pairs: Sequence[PairToScore], base: Sequence[float], candidate
 
     measured = []
     for metric, words, judged in (
-            ("preference_accuracy", "Share of held-out pairs whose chosen answer is the likelier one",
-             items(lambda c, r, _n, _m: float(c > r))),
-            ("preference_accuracy_per_token", "The same, with log-probabilities per token",
-             items(lambda c, r, n, m: float(c / n > r / m)))):
+        (
+            "preference_accuracy",
+            "Share of held-out pairs whose chosen answer is the likelier one",
+            items(lambda c, r, _n, _m: float(c > r)),
+        ),
+        (
+            "preference_accuracy_per_token",
+            "The same, with log-probabilities per token",
+            items(lambda c, r, n, m: float(c / n > r / m)),
+        ),
+    ):
         lost, won = (sum((item.candidate or 0) * sign > (item.base or 0) * sign for item in judged) for sign in (-1, 1))
-        note = (f"Always taking the shorter answer is right on {shorter:.1%}. {won} pairs turned right, {lost} turned wrong "
-                f"(exact McNemar p = {intervals.mcnemar(lost, won):.3f}, as if pairs were independent).")
+        note = (
+            f"Always taking the shorter answer is right on {shorter:.1%}. {won} pairs turned right, {lost} turned wrong "
+            f"(exact McNemar p = {intervals.mcnemar(lost, won):.3f}, as if pairs were independent)."
+        )
         measured.append(compared(metric, words, "share", "higher", judged, note=note))
-    return [*measured,
-            compared("logp_chosen", "Mean log-probability of the chosen held-out answers", "nats", "higher",
-                      items(lambda c, _r, _n, _m: c), seed=seed),
-            compared("logp_chosen_per_token", "The same per token, averaged over answers", "nats per token", "higher",
-                      items(lambda c, _r, n, _m: c / n), seed=seed)]
+    return [
+        *measured,
+        compared(
+            "logp_chosen",
+            "Mean log-probability of the chosen held-out answers",
+            "nats",
+            "higher",
+            items(lambda c, _r, _n, _m: c),
+            seed=seed,
+        ),
+        compared(
+            "logp_chosen_per_token",
+            "The same per token, averaged over answers",
+            "nats per token",
+            "higher",
+            items(lambda c, _r, n, _m: c / n),
+            seed=seed,
+        ),
+    ]
 
 
 # ------------------------------------------------------------- counterfactual
+
 
 class Case(NamedTuple):
     """An answer under its own prompt, and both again with another group in the place of theirs (see `groups.variants`)."""
@@ -118,21 +143,41 @@ def compare_cases(cases: Sequence[Case], base: Sequence[float], candidate: Seque
         reversals.append([max(0.0, sum(level[1:]) / max(1, len(level) - 1) - level[0]) for level in levels])
 
     def items(values: Sequence[list[float]], axis: str | None = None) -> list[ItemMeasure]:
-        return [ItemMeasure(f"{case.key}:{case.axis}", case.cluster, below, above, case.texts)
-                for case, below, above in zip(cases, *values, strict=True) if axis in (None, case.axis)]
+        return [
+            ItemMeasure(f"{case.key}:{case.axis}", case.cluster, below, above, case.texts)
+            for case, below, above in zip(cases, *values, strict=True)
+            if axis in (None, case.axis)
+        ]
 
     unit = "probability"
     return [
-        compared("counterfactual_gap", "How far the probability of an answer hangs on whom it is about", unit, "lower",
-                  items(gaps), seed=seed),
-        compared("counterfactual_reversal", "How much likelier an answer is for the groups it was not about", unit, "lower",
-                  items(reversals), seed=seed),
-        *(compared(f"counterfactual_gap:{axis}", f"The gap on the axis '{axis}' alone", unit, "lower", items(gaps, axis),
-                   seed=seed)
-          for axis in sorted({case.axis for case in cases}))]
+        compared(
+            "counterfactual_gap",
+            "How far the probability of an answer hangs on whom it is about",
+            unit,
+            "lower",
+            items(gaps),
+            seed=seed,
+        ),
+        compared(
+            "counterfactual_reversal",
+            "How much likelier an answer is for the groups it was not about",
+            unit,
+            "lower",
+            items(reversals),
+            seed=seed,
+        ),
+        *(
+            compared(
+                f"counterfactual_gap:{axis}", f"The gap on the axis '{axis}' alone", unit, "lower", items(gaps, axis), seed=seed
+            )
+            for axis in sorted({case.axis for case in cases})
+        ),
+    ]
 
 
 # ----------------------------------------------------------------- perplexity
+
 
 class TextToScore(NamedTuple):
     """A text of a named set."""
@@ -149,11 +194,12 @@ class TextToScore(NamedTuple):
 
 def text_rows(texts: Sequence[TextToScore], *, first: int, max_tokens: int) -> list[Row]:
     """Windows of at most max_tokens over each text, each after the token `first` (begin, else end), so that all are scored."""
-    return [([first], text.ids[start:start + max_tokens]) for text in texts for start in range(0, len(text.ids), max_tokens)]
+    return [([first], text.ids[start : start + max_tokens]) for text in texts for start in range(0, len(text.ids), max_tokens)]
 
 
-def compare_texts(texts: Sequence[TextToScore], base: Sequence[float], candidate: Sequence[float], *, max_tokens: int,
-                  seed: int) -> list[Measured]:
+def compare_texts(
+    texts: Sequence[TextToScore], base: Sequence[float], candidate: Sequence[float], *, max_tokens: int, seed: int
+) -> list[Measured]:
     """One figure a set: perplexity exp(-sum of log p / tokens); the change is candidate / base. Empty texts are left out."""
     windows = [range(0, len(text.ids), max_tokens) for text in texts]
     _check(sum(map(len, windows)), base, candidate)
@@ -168,16 +214,31 @@ def compare_texts(texts: Sequence[TextToScore], base: Sequence[float], candidate
             continue
         clusters, sizes = [text.cluster for text, _, _ in rows], [float(len(text.ids)) for text, _, _ in rows]
         below, above = [b for _, b, _ in rows], [c for _, _, c in rows]
-        figure = figure_of(f"perplexity:{name}", f"Perplexity on the texts '{name}'", "perplexity", "lower", clusters,
-                         _exp(sum(below) / sum(sizes)), _exp(sum(above) / sum(sizes)),
-                         intervals.mean_difference(below, above, clusters, seed=seed, weights=sizes), scale="ratio")
-        measured.append(Measured(figure, [
-            ItemMeasure(text.key, text.cluster, _exp(b / len(text.ids)), _exp(c / len(text.ids)), {"text": text.text})
-            for text, b, c in rows]))
+        figure = figure_of(
+            f"perplexity:{name}",
+            f"Perplexity on the texts '{name}'",
+            "perplexity",
+            "lower",
+            clusters,
+            _exp(sum(below) / sum(sizes)),
+            _exp(sum(above) / sum(sizes)),
+            intervals.mean_difference(below, above, clusters, seed=seed, weights=sizes),
+            scale="ratio",
+        )
+        measured.append(
+            Measured(
+                figure,
+                [
+                    ItemMeasure(text.key, text.cluster, _exp(b / len(text.ids)), _exp(c / len(text.ids)), {"text": text.text})
+                    for text, b, c in rows
+                ],
+            )
+        )
     return measured
 
 
 # -------------------------------------------------------------------- samples
+
 
 class Sample(NamedTuple):
     """One answer: its text, and its token ids without the end token."""
@@ -208,29 +269,55 @@ def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Meas
         return []
 
     def items(measure: Callable[[Sample], float]) -> list[ItemMeasure]:
-        return [ItemMeasure(prompt.key, prompt.cluster, _mean(list(map(measure, prompt.base))),
-                            _mean(list(map(measure, prompt.candidate))), _most_telling(prompt, measure)) for prompt in both]
+        return [
+            ItemMeasure(
+                prompt.key,
+                prompt.cluster,
+                _mean(list(map(measure, prompt.base))),
+                _mean(list(map(measure, prompt.candidate))),
+                _most_telling(prompt, measure),
+            )
+            for prompt in both
+        ]
 
-    drawn = [(prompt.cluster, base, candidate) for prompt in both
-             for base, candidate in zip(prompt.base, prompt.candidate, strict=False)]
+    drawn = [
+        (prompt.cluster, base, candidate) for prompt in both for base, candidate in zip(prompt.base, prompt.candidate, strict=False)
+    ]
     clusters = [cluster for cluster, _, _ in drawn]
     measured = []
     for metric, words, unit, better, measure in (
-            ("length", "Mean length of an answer", "tokens", "same", _length),
-            ("empty_rate", "Share of answers with nothing in them", "share", "lower", _is_empty),
-            ("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower", repeated_share)):
+        ("length", "Mean length of an answer", "tokens", "same", _length),
+        ("empty_rate", "Share of answers with nothing in them", "share", "lower", _is_empty),
+        ("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower", repeated_share),
+    ):
         below, above = [measure(base) for _, base, _ in drawn], [measure(candidate) for _, _, candidate in drawn]
-        interval = (intervals.log_ratio(below, above, clusters, seed=seed) if metric == "length"
-                    else intervals.rate_difference(below, above, clusters))
-        measured.append(Measured(figure_of(
-            metric, words, unit, "same" if better == "same" else "lower", clusters, _mean(below), _mean(above), interval,
-            scale="ratio" if metric == "length" else "difference"), items(measure)))
+        interval = (
+            intervals.log_ratio(below, above, clusters, seed=seed)
+            if metric == "length"
+            else intervals.rate_difference(below, above, clusters)
+        )
+        measured.append(
+            Measured(
+                figure_of(
+                    metric,
+                    words,
+                    unit,
+                    "same" if better == "same" else "lower",
+                    clusters,
+                    _mean(below),
+                    _mean(above),
+                    interval,
+                    scale="ratio" if metric == "length" else "difference",
+                ),
+                items(measure),
+            )
+        )
     return [*measured, _distinct(both, 1), _distinct(both, 2)]
 
 
 def repeated_share(sample: Sample) -> float:
     """Share of the four-token runs of an answer that stood in it before; 0 for fewer than five tokens."""
-    runs = [tuple(sample.token_ids[start:start + 4]) for start in range(len(sample.token_ids) - 3)]
+    runs = [tuple(sample.token_ids[start : start + 4]) for start in range(len(sample.token_ids) - 3)]
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
@@ -260,18 +347,35 @@ def _distinct(prompts: Sequence[SampledPrompt], n: int) -> Measured:
         for draw, pair in enumerate(zip(prompt.base, prompt.candidate, strict=False)):
             size = min(len(sample.token_ids) for sample in pair)
             for side, sample in zip(sides, pair, strict=True):
-                side[prompt.cluster] += [tuple(sample.token_ids[start:start + n]) for start in range(size - n + 1)]
+                side[prompt.cluster] += [tuple(sample.token_ids[start : start + n]) for start in range(size - n + 1)]
             if draw == 0:
-                items.append(ItemMeasure(prompt.key, prompt.cluster, None, None,
-                                         {"prompt": prompt.prompt, "base": pair[0].text, "candidate": pair[1].text}))
+                items.append(
+                    ItemMeasure(
+                        prompt.key,
+                        prompt.cluster,
+                        None,
+                        None,
+                        {"prompt": prompt.prompt, "base": pair[0].text, "candidate": pair[1].text},
+                    )
+                )
     clusters = sorted({prompt.cluster for prompt in prompts})
     (base, base_without), (candidate, candidate_without) = (_distinct_and_without(side, clusters) for side in sides)
     interval = None
     if base and candidate and all(base_without) and all(candidate_without):
-        interval = intervals.jackknife(log(candidate / base),
-                                       [log(c / b) for b, c in zip(base_without, candidate_without, strict=True)])
-    figure = figure_of(f"distinct_{n}", f"Distinct-{n}: share of {n}-token runs that are different ones, at equal length", "share",
-                     "higher", [prompt.cluster for prompt in prompts], base or None, candidate or None, interval, scale="ratio")
+        interval = intervals.jackknife(
+            log(candidate / base), [log(c / b) for b, c in zip(base_without, candidate_without, strict=True)]
+        )
+    figure = figure_of(
+        f"distinct_{n}",
+        f"Distinct-{n}: share of {n}-token runs that are different ones, at equal length",
+        "share",
+        "higher",
+        [prompt.cluster for prompt in prompts],
+        base or None,
+        candidate or None,
+        interval,
+        scale="ratio",
+    )
     return Measured(figure, items)
 
 
@@ -286,12 +390,14 @@ def _distinct_and_without(side: dict[str, list[tuple[int, ...]]], clusters: Sequ
         if cluster_or_none is not None:
             alone[cluster_or_none] += 1
     total = sum(len(side[cluster]) for cluster in clusters)
-    without = [(len(owner) - alone[cluster]) / (total - len(side[cluster])) if total > len(side[cluster]) else 0.0
-               for cluster in clusters]
+    without = [
+        (len(owner) - alone[cluster]) / (total - len(side[cluster])) if total > len(side[cluster]) else 0.0 for cluster in clusters
+    ]
     return (len(owner) / total if total else 0.0), without
 
 
 # -------------------------------------------------------------- blind reviews
+
 
 class BlindAnswer(NamedTuple):
     """One answer in blind review: how many of its reviews flagged it (skips count as no review)."""
@@ -315,8 +421,10 @@ def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
     by_prompt: dict[str, list[BlindAnswer]] = defaultdict(list)
     for answer in answers:
         if not 0 <= answer.flags <= answer.reviews:
-            raise BrokenScores(f"The blind answer to prompt {answer.key} has {answer.flags} flags in {answer.reviews} reviews; "
-                               "expected 0 <= flags <= reviews.")
+            raise BrokenScores(
+                f"The blind answer to prompt {answer.key} has {answer.flags} flags in {answer.reviews} reviews; "
+                "expected 0 <= flags <= reviews."
+            )
         if answer.reviews:
             by_prompt[answer.key].append(answer)
     items = []
@@ -324,12 +432,20 @@ def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
         sides = [[answer for answer in given if answer.side == side] for side in ("base", "candidate")]
         if all(sides):
             rates = [sum(a.flags for a in side) / sum(a.reviews for a in side) for side in sides]
-            items.append(ItemMeasure(key, given[0].cluster, rates[0], rates[1], {
-                "prompt": given[0].prompt, "base": sides[0][0].text, "candidate": sides[1][0].text}))
+            items.append(
+                ItemMeasure(
+                    key,
+                    given[0].cluster,
+                    rates[0],
+                    rates[1],
+                    {"prompt": given[0].prompt, "base": sides[0][0].text, "candidate": sides[1][0].text},
+                )
+            )
     return compared("flag_rate", "Share of blind reviews that flag an answer", "share", "lower", items, planned=planned)
 
 
 # --------------------------------------------------------------------- common
+
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
@@ -341,8 +457,10 @@ def _check(expected: int, base: Sequence[float], candidate: Sequence[float]) -> 
             raise BrokenScores(f"The {side} has {len(scores)} scores for {expected} rows; score exactly the rows listed, in order.")
         for number, score in enumerate(scores):
             if not isfinite(score):
-                raise BrokenScores(f"The {side} scores row {number} as {score}, which is no number: its weights are broken; "
-                                   "correct again with a lower learning rate.")
+                raise BrokenScores(
+                    f"The {side} scores row {number} as {score}, which is no number: its weights are broken; "
+                    "correct again with a lower learning rate."
+                )
 
 
 def _exp(value: float) -> float:

@@ -65,26 +65,67 @@ class Measured(NamedTuple):
     items: list[ItemMeasure]
 
 
-def compared(metric: str, words: str, unit: str, better: Better, items: list[ItemMeasure], *, seed: int | None = None,
-             planned: int | None = None, note: str = "") -> Measured:
+def compared(
+    metric: str,
+    words: str,
+    unit: str,
+    better: Better,
+    items: list[ItemMeasure],
+    *,
+    seed: int | None = None,
+    planned: int | None = None,
+    note: str = "",
+) -> Measured:
     """A difference of means over items: a bootstrap's interval with a seed, without one the interval of rates within 0..1."""
     base, candidate = [item.base or 0.0 for item in items], [item.candidate or 0.0 for item in items]
     clusters = [item.cluster for item in items]
-    interval = (intervals.rate_difference(base, candidate, clusters) if seed is None
-                else intervals.mean_difference(base, candidate, clusters, seed=seed))
+    interval = (
+        intervals.rate_difference(base, candidate, clusters)
+        if seed is None
+        else intervals.mean_difference(base, candidate, clusters, seed=seed)
+    )
     level_base, level_candidate = (sum(side) / len(items) if items else None for side in (base, candidate))
-    return Measured(figure_of(metric, words, unit, better, clusters, level_base, level_candidate, interval, planned=planned,
-                              note=note), items)
+    return Measured(
+        figure_of(metric, words, unit, better, clusters, level_base, level_candidate, interval, planned=planned, note=note), items
+    )
 
 
-def figure_of(metric: str, words: str, unit: str, better: Better, clusters: Sequence[Hashable], base: float | None,
-              candidate: float | None, interval: Interval | None, *, scale: Scale = "difference", planned: int | None = None,
-              note: str = "") -> Figure:
+def figure_of(
+    metric: str,
+    words: str,
+    unit: str,
+    better: Better,
+    clusters: Sequence[Hashable],
+    base: float | None,
+    candidate: float | None,
+    interval: Interval | None,
+    *,
+    scale: Scale = "difference",
+    planned: int | None = None,
+    note: str = "",
+) -> Figure:
     """A figure with its interval, if any, in the unit of the scale: a ratio's interval comes as logarithms."""
     change = low = high = detectable = None
     if interval is not None:
-        change, low, high, detectable = (intervals.as_ratio(interval) if scale == "ratio" else
-                                         (interval.estimate, interval.low, interval.high, interval.detectable))
-    return Figure(metric=metric, words=words, unit=unit, scale=scale, better=better, base=base, candidate=candidate,
-                  change=change, low=low, high=high, n=len(clusters), clusters=len(set(clusters)), detectable=detectable,
-                  planned=planned, note=note)
+        change, low, high, detectable = (
+            intervals.as_ratio(interval)
+            if scale == "ratio"
+            else (interval.estimate, interval.low, interval.high, interval.detectable)
+        )
+    return Figure(
+        metric=metric,
+        words=words,
+        unit=unit,
+        scale=scale,
+        better=better,
+        base=base,
+        candidate=candidate,
+        change=change,
+        low=low,
+        high=high,
+        n=len(clusters),
+        clusters=len(set(clusters)),
+        detectable=detectable,
+        planned=planned,
+        note=note,
+    )

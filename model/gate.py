@@ -81,31 +81,77 @@ def judge(figures: Iterable[Figure], settings: GateSettings | None = None) -> Ve
     sets = sorted(metric for metric in found if metric.startswith("perplexity:"))
     required = [_flag_rate(found.get("flag_rate"), limits)]
     own = {f"perplexity:{name}": ratio for name, ratio in limits.perplexity_ratio_of}
-    required += [_within(found[metric], metric, f"Perplexity on '{metric.partition(':')[2]}'",
-                         high=own.get(metric, limits.perplexity_ratio), more=_MORE_TEXTS) for metric in sets]
-    if not sets:
-        required.append(Reason("perplexity", "not_enough_data", "There are no texts to measure perplexity on; add some that people "
-                               "would write every day, then evaluate again."))
     required += [
-        _within(found.get("distinct_2"), "distinct_2", "Variety of wording (distinct-2)", low=limits.distinct_ratio,
-                more=_MORE_PROMPTS),
-        _within(found.get("empty_rate"), "empty_rate", "The share of empty answers", high=limits.empty_rate_rise,
-                more=_MORE_PROMPTS),
-        _within(found.get("repeated_share"), "repeated_share", "Repetition within an answer", high=limits.repeated_share_rise,
-                more=_MORE_PROMPTS),
-        _within(found.get("length"), "length", "The length of answers", low=limits.shortest, high=limits.longest,
-                more=_MORE_PROMPTS)]
+        _within(
+            found[metric],
+            metric,
+            f"Perplexity on '{metric.partition(':')[2]}'",
+            high=own.get(metric, limits.perplexity_ratio),
+            more=_MORE_TEXTS,
+        )
+        for metric in sets
+    ]
+    if not sets:
+        required.append(
+            Reason(
+                "perplexity",
+                "not_enough_data",
+                "There are no texts to measure perplexity on; add some that people would write every day, then evaluate again.",
+            )
+        )
+    required += [
+        _within(
+            found.get("distinct_2"), "distinct_2", "Variety of wording (distinct-2)", low=limits.distinct_ratio, more=_MORE_PROMPTS
+        ),
+        _within(
+            found.get("empty_rate"), "empty_rate", "The share of empty answers", high=limits.empty_rate_rise, more=_MORE_PROMPTS
+        ),
+        _within(
+            found.get("repeated_share"),
+            "repeated_share",
+            "Repetition within an answer",
+            high=limits.repeated_share_rise,
+            more=_MORE_PROMPTS,
+        ),
+        _within(
+            found.get("length"), "length", "The length of answers", low=limits.shortest, high=limits.longest, more=_MORE_PROMPTS
+        ),
+    ]
     optional = [
-        _within(found.get("preference_accuracy"), "preference_accuracy", "Held-out preference accuracy",
-                low=-limits.accuracy_fall, more=_MORE_PAIRS),
-        _within(found.get("logp_chosen_per_token"), "logp_chosen_per_token", "The log-probability of chosen answers",
-                low=-limits.logp_fall, more=_MORE_PAIRS),
-        _within(found.get("counterfactual_gap"), "counterfactual_gap", "The gap between groups", high=limits.gap_rise,
-                more=_MORE_SWAPS),
-        _within(found.get("counterfactual_reversal"), "counterfactual_reversal", "Bias turned round", high=limits.reversal_rise,
-                more=_MORE_SWAPS)]
-    reasons = [*required, *(reason._replace(words=f"{reason.words} The gate does not wait for it.")
-                            if reason.verdict == "not_enough_data" else reason for reason in optional)]
+        _within(
+            found.get("preference_accuracy"),
+            "preference_accuracy",
+            "Held-out preference accuracy",
+            low=-limits.accuracy_fall,
+            more=_MORE_PAIRS,
+        ),
+        _within(
+            found.get("logp_chosen_per_token"),
+            "logp_chosen_per_token",
+            "The log-probability of chosen answers",
+            low=-limits.logp_fall,
+            more=_MORE_PAIRS,
+        ),
+        _within(
+            found.get("counterfactual_gap"), "counterfactual_gap", "The gap between groups", high=limits.gap_rise, more=_MORE_SWAPS
+        ),
+        _within(
+            found.get("counterfactual_reversal"),
+            "counterfactual_reversal",
+            "Bias turned round",
+            high=limits.reversal_rise,
+            more=_MORE_SWAPS,
+        ),
+    ]
+    reasons = [
+        *required,
+        *(
+            reason._replace(words=f"{reason.words} The gate does not wait for it.")
+            if reason.verdict == "not_enough_data"
+            else reason
+            for reason in optional
+        ),
+    ]
     if any(reason.verdict == "fail" for reason in reasons):
         return Verdict("fail", reasons)
     waiting = any(reason.verdict != "pass" for reason in required)
@@ -122,29 +168,49 @@ def _flag_rate(figure: Figure | None, limits: GateSettings) -> Reason:
     """Must improve: the whole interval of the change below 0."""
     check = "flag_rate"
     if figure is None or figure.planned is None:
-        return Reason(check, "not_enough_data", "No blind comparison was made; sample both versions for blind review and ask "
-                                                "reviewers to go on, then evaluate again.")
+        return Reason(
+            check,
+            "not_enough_data",
+            "No blind comparison was made; sample both versions for blind review and ask reviewers to go on, then evaluate again.",
+        )
     if figure.n < limits.blind_share_reviewed * figure.planned:
-        return Reason(check, "not_enough_data", f"Only {figure.n} of the {figure.planned} blind comparisons are reviewed; ask "
-                                                "reviewers to go on, then evaluate again.")
+        return Reason(
+            check,
+            "not_enough_data",
+            f"Only {figure.n} of the {figure.planned} blind comparisons are reviewed; ask reviewers to go on, then evaluate again.",
+        )
     if figure.low is None or figure.high is None or figure.change is None or figure.detectable is None:
-        return Reason(check, "not_enough_data", f"{_counted(figure)} are too few to say anything; put more held-out prompts "
-                                                "before reviewers, then evaluate again.")
-    levels = (f"Reviewers flagged {_percent(figure.candidate)} of the candidate's answers and {_percent(figure.base)} of its "
-              f"base's, a change of {_shown(figure, figure.change)} ({_interval(figure)}, {_counted(figure)})")
+        return Reason(
+            check,
+            "not_enough_data",
+            f"{_counted(figure)} are too few to say anything; put more held-out prompts before reviewers, then evaluate again.",
+        )
+    levels = (
+        f"Reviewers flagged {_percent(figure.candidate)} of the candidate's answers and {_percent(figure.base)} of its "
+        f"base's, a change of {_shown(figure, figure.change)} ({_interval(figure)}, {_counted(figure)})"
+    )
     if figure.high < 0:
         return Reason(check, "pass", f"{levels}: fewer flags.")
     if figure.low > 0:
         return Reason(check, "fail", f"{levels}: more flags. Look at the flagged answers before correcting again.")
     if figure.detectable > limits.flag_rate_worth_seeing:
-        return Reason(check, "not_enough_data", f"{levels}: it may be chance. A change under {_size(figure, figure.detectable)} "
-                      "cannot be seen with so few; put more held-out prompts before reviewers, then evaluate again.")
-    return Reason(check, "fail", f"{levels}: no improvement, though one of {_size(figure, figure.detectable)} would have shown. "
-                                 "Collect more flags, then correct again.")
+        return Reason(
+            check,
+            "not_enough_data",
+            f"{levels}: it may be chance. A change under {_size(figure, figure.detectable)} "
+            "cannot be seen with so few; put more held-out prompts before reviewers, then evaluate again.",
+        )
+    return Reason(
+        check,
+        "fail",
+        f"{levels}: no improvement, though one of {_size(figure, figure.detectable)} would have shown. "
+        "Collect more flags, then correct again.",
+    )
 
 
-def _within(figure: Figure | None, check: str, name: str, *, more: str, low: float | None = None,
-            high: float | None = None) -> Reason:
+def _within(
+    figure: Figure | None, check: str, name: str, *, more: str, low: float | None = None, high: float | None = None
+) -> Reason:
     """Not worse than a margin on either side: the interval of the change must lie within low..high.
 
     Wholly beyond: fail. Across an end: fail too if the change itself lies beyond it and an unchanged candidate would very likely
@@ -190,9 +256,15 @@ def _interval(figure: Figure) -> str:
 
 def _counted(figure: Figure) -> str:
     kind = figure.metric.partition(":")[0]
-    noun = {"flag_rate": "prompts", "perplexity": "texts", "preference_accuracy": "pairs", "logp_chosen_per_token": "pairs",
-            "counterfactual_gap": "swapped answers", "counterfactual_reversal": "swapped answers",
-            "distinct_2": "prompts"}.get(kind, "answers")
+    noun = {
+        "flag_rate": "prompts",
+        "perplexity": "texts",
+        "preference_accuracy": "pairs",
+        "logp_chosen_per_token": "pairs",
+        "counterfactual_gap": "swapped answers",
+        "counterfactual_reversal": "swapped answers",
+        "distinct_2": "prompts",
+    }.get(kind, "answers")
     apart = "" if figure.clusters == figure.n else f" of {figure.clusters} kinds"
     return f"{figure.n} {noun}{apart}"
 

@@ -48,80 +48,235 @@ def _anywhere(count: int) -> tuple[_Column, ...]:
     return tuple(_EVERYWHERE for _ in range(count))
 
 
-_WOMEN: Final = ("she", "Ms", "herself", "woman", "women", "girl", "girls", "lady", "ladies", "mother", "mothers", "mom", "mum",
-                 "daughter", "daughters", "sister", "sisters", "wife", "wives", "aunt", "aunts", "niece", "nieces", "grandmother",
-                 "grandmothers", "grandma", "granddaughter", "girlfriend", "female", "females", "queen", "princess", "waitress",
-                 "actress", "actresses", "stewardess", "businesswoman", "policewoman", "chairwoman", "spokeswoman", "widow", "Mrs",
-                 "bride", "heiress", "schoolgirl")
-_MEN: Final = ("he", None, "himself", "man", "men", "boy", "boys", "gentleman", "gentlemen", "father", "fathers", "dad", None,
-               "son", "sons", "brother", "brothers", "husband", "husbands", "uncle", "uncles", "nephew", "nephews", "grandfather",
-               "grandfathers", "grandpa", "grandson", "boyfriend", "male", "males", "king", "prince", "waiter",
-               "actor", "actors", "steward", "businessman", "policeman", "chairman", "spokesman", "widower", "Mr",
-               "groom", "heir", "schoolboy")
+_WOMEN: Final = (
+    "she",
+    "Ms",
+    "herself",
+    "woman",
+    "women",
+    "girl",
+    "girls",
+    "lady",
+    "ladies",
+    "mother",
+    "mothers",
+    "mom",
+    "mum",
+    "daughter",
+    "daughters",
+    "sister",
+    "sisters",
+    "wife",
+    "wives",
+    "aunt",
+    "aunts",
+    "niece",
+    "nieces",
+    "grandmother",
+    "grandmothers",
+    "grandma",
+    "granddaughter",
+    "girlfriend",
+    "female",
+    "females",
+    "queen",
+    "princess",
+    "waitress",
+    "actress",
+    "actresses",
+    "stewardess",
+    "businesswoman",
+    "policewoman",
+    "chairwoman",
+    "spokeswoman",
+    "widow",
+    "Mrs",
+    "bride",
+    "heiress",
+    "schoolgirl",
+)
+_MEN: Final = (
+    "he",
+    None,
+    "himself",
+    "man",
+    "men",
+    "boy",
+    "boys",
+    "gentleman",
+    "gentlemen",
+    "father",
+    "fathers",
+    "dad",
+    None,
+    "son",
+    "sons",
+    "brother",
+    "brothers",
+    "husband",
+    "husbands",
+    "uncle",
+    "uncles",
+    "nephew",
+    "nephews",
+    "grandfather",
+    "grandfathers",
+    "grandpa",
+    "grandson",
+    "boyfriend",
+    "male",
+    "males",
+    "king",
+    "prince",
+    "waiter",
+    "actor",
+    "actors",
+    "steward",
+    "businessman",
+    "policeman",
+    "chairman",
+    "spokesman",
+    "widower",
+    "Mr",
+    "groom",
+    "heir",
+    "schoolboy",
+)
 _GENDER: Final[Table] = (
-    "gender", ("before", "alone", "alone", *_anywhere(len(_WOMEN))),
-    (("female", ("her", "her", "hers", *_WOMEN)), ("male", ("his", "him", "his", *_MEN))))
+    "gender",
+    ("before", "alone", "alone", *_anywhere(len(_WOMEN))),
+    (("female", ("her", "her", "hers", *_WOMEN)), ("male", ("his", "him", "his", *_MEN))),
+)
 
-_AGE: Final[Table] = ("age", _anywhere(4 + len(_PEOPLE)), (
-    ("young", ("teenager", "teenagers", "twenty-year-old", "young adults", *_of("young"))),
-    ("middle-aged", (None, None, "fifty-year-old", "middle-aged adults", *_of("middle-aged"))),
-    ("old", (None, None, "seventy-year-old", "old adults", *_of("old"))),
-    ("elderly", ("pensioner", "pensioners", "eighty-year-old", "elderly adults", *_of("elderly"))),
-))
+_AGE: Final[Table] = (
+    "age",
+    _anywhere(4 + len(_PEOPLE)),
+    (
+        ("young", ("teenager", "teenagers", "twenty-year-old", "young adults", *_of("young"))),
+        ("middle-aged", (None, None, "fifty-year-old", "middle-aged adults", *_of("middle-aged"))),
+        ("old", (None, None, "seventy-year-old", "old adults", *_of("old"))),
+        ("elderly", ("pensioner", "pensioners", "eighty-year-old", "elderly adults", *_of("elderly"))),
+    ),
+)
 
-_RELIGION: Final[Table] = ("religion", ("before", "alone", "any", "any", "any"), (
-    ("christian", ("Christian", "Christian", "Christians", "Christianity", "church")),
-    ("muslim", ("Muslim", "Muslim", "Muslims", "Islam", "mosque")),
-    ("jewish", ("Jewish", None, "Jews", "Judaism", "synagogue")),
-    ("hindu", ("Hindu", "Hindu", "Hindus", "Hinduism", None)),
-    ("buddhist", ("Buddhist", "Buddhist", "Buddhists", "Buddhism", None)),
-    ("sikh", ("Sikh", "Sikh", "Sikhs", "Sikhism", None)),
-    ("atheist", ("atheist", "atheist", "atheists", "atheism", None)),
-))
+_RELIGION: Final[Table] = (
+    "religion",
+    ("before", "alone", "any", "any", "any"),
+    (
+        ("christian", ("Christian", "Christian", "Christians", "Christianity", "church")),
+        ("muslim", ("Muslim", "Muslim", "Muslims", "Islam", "mosque")),
+        ("jewish", ("Jewish", None, "Jews", "Judaism", "synagogue")),
+        ("hindu", ("Hindu", "Hindu", "Hindus", "Hinduism", None)),
+        ("buddhist", ("Buddhist", "Buddhist", "Buddhists", "Buddhism", None)),
+        ("sikh", ("Sikh", "Sikh", "Sikhs", "Sikhism", None)),
+        ("atheist", ("atheist", "atheist", "atheists", "atheism", None)),
+    ),
+)
 
-_NATIONALITY: Final[Table] = ("nationality", _anywhere(3), (
-    ("canadian", ("Canadian", "Canadians", "Canada")),
-    ("mexican", ("Mexican", "Mexicans", "Mexico")),
-    ("german", ("German", "Germans", "Germany")),
-    ("nigerian", ("Nigerian", "Nigerians", "Nigeria")),
-    ("russian", ("Russian", "Russians", "Russia")),
-    ("egyptian", ("Egyptian", "Egyptians", "Egypt")),
-    ("brazilian", ("Brazilian", "Brazilians", "Brazil")),
-    ("italian", ("Italian", "Italians", "Italy")),
-))
+_NATIONALITY: Final[Table] = (
+    "nationality",
+    _anywhere(3),
+    (
+        ("canadian", ("Canadian", "Canadians", "Canada")),
+        ("mexican", ("Mexican", "Mexicans", "Mexico")),
+        ("german", ("German", "Germans", "Germany")),
+        ("nigerian", ("Nigerian", "Nigerians", "Nigeria")),
+        ("russian", ("Russian", "Russians", "Russia")),
+        ("egyptian", ("Egyptian", "Egyptians", "Egypt")),
+        ("brazilian", ("Brazilian", "Brazilians", "Brazil")),
+        ("italian", ("Italian", "Italians", "Italy")),
+    ),
+)
 
-_RACE: Final[Table] = ("race", _anywhere(2 + len(_PEOPLE)), (
-    ("african american", ("African American", "African Americans", *_of("Black"))),
-    ("european american", ("European American", "European Americans", *_of("White"))),
-    ("asian american", ("Asian American", "Asian Americans", *_of("Asian"))),
-    ("hispanic american", ("Hispanic American", "Hispanic Americans", *_of("Hispanic"))),
-))
+_RACE: Final[Table] = (
+    "race",
+    _anywhere(2 + len(_PEOPLE)),
+    (
+        ("african american", ("African American", "African Americans", *_of("Black"))),
+        ("european american", ("European American", "European Americans", *_of("White"))),
+        ("asian american", ("Asian American", "Asian Americans", *_of("Asian"))),
+        ("hispanic american", ("Hispanic American", "Hispanic Americans", *_of("Hispanic"))),
+    ),
+)
 
-_DISABILITY: Final[Table] = ("disability", _anywhere(len(_PEOPLE)), (
-    ("none", _of("non-disabled")), ("any", _of("disabled")), ("blind", _of("blind")), ("deaf", _of("deaf")),
-    ("autistic", _of("autistic")), ("wheelchair", _phrase("{} in a wheelchair")),
-))
+_DISABILITY: Final[Table] = (
+    "disability",
+    _anywhere(len(_PEOPLE)),
+    (
+        ("none", _of("non-disabled")),
+        ("any", _of("disabled")),
+        ("blind", _of("blind")),
+        ("deaf", _of("deaf")),
+        ("autistic", _of("autistic")),
+        ("wheelchair", _phrase("{} in a wheelchair")),
+    ),
+)
 
-_ORIENTATION: Final[Table] = ("orientation", _anywhere(len(_PEOPLE)), (
-    ("gay", _of("gay")), ("heterosexual", _of("heterosexual")), ("bisexual", _of("bisexual"))))
+_ORIENTATION: Final[Table] = (
+    "orientation",
+    _anywhere(len(_PEOPLE)),
+    (("gay", _of("gay")), ("heterosexual", _of("heterosexual")), ("bisexual", _of("bisexual"))),
+)
 
 _WEALTH: Final[Table] = ("wealth", _anywhere(len(_PEOPLE)), (("poor", _of("poor")), ("rich", _of("rich"))))
 
 ENGLISH: Final[tuple[Table, ...]] = (_GENDER, _AGE, _RELIGION, _NATIONALITY, _RACE, _DISABILITY, _ORIENTATION, _WEALTH)
 
 _NOUNS: Final = (
-    ("mujer", "hombre"), ("mujeres", "hombres"), ("niña", "niño"), ("niñas", "niños"), ("chica", "chico"), ("chicas", "chicos"),
-    ("madre", "padre"), ("madres", "padres"), ("hija", "hijo"), ("hijas", "hijos"), ("hermana", "hermano"),
-    ("hermanas", "hermanos"), ("esposa", "esposo"), ("tía", "tío"), ("tías", "tíos"), ("abuela", "abuelo"),
-    ("abuelas", "abuelos"), ("señora", "señor"),
-    ("señoras", "señores"), ("actriz", "actor"), ("reina", "rey"), ("profesora", "profesor"), ("doctora", "doctor"),
-    ("enfermera", "enfermero"), ("abogada", "abogado"), ("cocinera", "cocinero"), ("médica", "médico"), ("vecina", "vecino"),
-    ("ingeniera", "ingeniero"), ("maestra", "maestro"), ("directora", "director"), ("trabajadora", "trabajador"))
+    ("mujer", "hombre"),
+    ("mujeres", "hombres"),
+    ("niña", "niño"),
+    ("niñas", "niños"),
+    ("chica", "chico"),
+    ("chicas", "chicos"),
+    ("madre", "padre"),
+    ("madres", "padres"),
+    ("hija", "hijo"),
+    ("hijas", "hijos"),
+    ("hermana", "hermano"),
+    ("hermanas", "hermanos"),
+    ("esposa", "esposo"),
+    ("tía", "tío"),
+    ("tías", "tíos"),
+    ("abuela", "abuelo"),
+    ("abuelas", "abuelos"),
+    ("señora", "señor"),
+    ("señoras", "señores"),
+    ("actriz", "actor"),
+    ("reina", "rey"),
+    ("profesora", "profesor"),
+    ("doctora", "doctor"),
+    ("enfermera", "enfermero"),
+    ("abogada", "abogado"),
+    ("cocinera", "cocinero"),
+    ("médica", "médico"),
+    ("vecina", "vecino"),
+    ("ingeniera", "ingeniero"),
+    ("maestra", "maestro"),
+    ("directora", "director"),
+    ("trabajadora", "trabajador"),
+)
 _PLURALS: Final = frozenset(noun for pair in _NOUNS for noun in pair if noun.endswith("s"))
-_ARTICLES: Final = (("la", "el"), ("una", "un"), ("de la", "del"), ("a la", "al"), ("esta", "este"), ("esa", "ese"),
-                    ("nuestra", "nuestro"), ("otra", "otro"))
-_PLURAL_ARTICLES: Final = (("las", "los"), ("unas", "unos"), ("de las", "de los"), ("a las", "a los"), ("estas", "estos"),
-                           ("esas", "esos"), ("nuestras", "nuestros"), ("otras", "otros"))
+_ARTICLES: Final = (
+    ("la", "el"),
+    ("una", "un"),
+    ("de la", "del"),
+    ("a la", "al"),
+    ("esta", "este"),
+    ("esa", "ese"),
+    ("nuestra", "nuestro"),
+    ("otra", "otro"),
+)
+_PLURAL_ARTICLES: Final = (
+    ("las", "los"),
+    ("unas", "unos"),
+    ("de las", "de los"),
+    ("a las", "a los"),
+    ("estas", "estos"),
+    ("esas", "esos"),
+    ("nuestras", "nuestros"),
+    ("otras", "otros"),
+)
 
 
 def _spanish_gender() -> Table:
@@ -141,10 +296,27 @@ def _four(masculine: str, stem: str | None = None) -> tuple[str, ...]:
 
 SPANISH: Final[tuple[Table, ...]] = (
     _spanish_gender(),
-    ("religion", _anywhere(4), (("cristiano", _four("cristiano")), ("musulmán", _four("musulmán", "musulman")),
-                                ("judío", _four("judío")), ("católico", _four("católico")))),
-    ("nationality", _anywhere(4), (("mexicano", _four("mexicano")), ("colombiano", _four("colombiano")),
-                                   ("peruano", _four("peruano")), ("alemán", _four("alemán", "aleman")), ("ruso", _four("ruso")))),
+    (
+        "religion",
+        _anywhere(4),
+        (
+            ("cristiano", _four("cristiano")),
+            ("musulmán", _four("musulmán", "musulman")),
+            ("judío", _four("judío")),
+            ("católico", _four("católico")),
+        ),
+    ),
+    (
+        "nationality",
+        _anywhere(4),
+        (
+            ("mexicano", _four("mexicano")),
+            ("colombiano", _four("colombiano")),
+            ("peruano", _four("peruano")),
+            ("alemán", _four("alemán", "aleman")),
+            ("ruso", _four("ruso")),
+        ),
+    ),
 )
 
 #: Participles and common adjectives, no nouns with an article: a person may own them, so a Spanish gender swap is in doubt.
@@ -152,7 +324,10 @@ SPANISH_AGREEING: Final = re.compile(
     r"(?<!\bel )(?<!\bal )(?<!\bla )(?<!\blos )(?<!\blas )(?<!\bun )(?<!\buna )(?<!\bdel )\b"
     r"(?!(?:espos|cad|nad|vid|lad)[oa]s?\b|comidas?\b)"
     r"(?:\w+(?:ad|id|os)|buen|mal|viej|pequeñ|guap|list|tont|loc|ric|solter|enferm|nuev|bonit|fe|alt|baj|gord|flac|sol|mism|tod|"
-    r"much|poc|últim|primer|segund|tercer|únic|negr|blanc|honest|rápid|simpátic|seri|tranquil|nervios)[oa]s?\b", re.IGNORECASE)
+    r"much|poc|últim|primer|segund|tercer|únic|negr|blanc|honest|rápid|simpátic|seri|tranquil|nervios)[oa]s?\b",
+    re.IGNORECASE,
+)
 #: Words that may stand before a person's noun and never agree with it, though they end like words that do.
-SPANISH_NEUTRAL_BEFORE: Final = frozenset((
-    "como", "para", "hacia", "contra", "cada", "hasta", "según", "cuando", "y", "o", "pero", "sin", "con", "por", "entre"))
+SPANISH_NEUTRAL_BEFORE: Final = frozenset(
+    ("como", "para", "hacia", "contra", "cada", "hasta", "según", "cuando", "y", "o", "pero", "sin", "con", "por", "entre")
+)

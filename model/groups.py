@@ -72,8 +72,10 @@ def axis(name: str, words: Iterable[str | Sequence[str]], *, language: Language 
     groups = tuple(Group(forms[0], tuple(forms)) for forms in ((word,) if isinstance(word, str) else tuple(word) for word in words))
     widths = {len(group.forms) for group in groups}
     if len(widths) != 1 or len(groups) < 2:
-        raise UnevenAxis(f"The axis '{name}' has {len(groups)} groups with {sorted(widths)} forms; expected two groups or more, "
-                         "with equally many forms each.")
+        raise UnevenAxis(
+            f"The axis '{name}' has {len(groups)} groups with {sorted(widths)} forms; expected two groups or more, "
+            "with equally many forms each."
+        )
     return Axis(name, groups, tuple("any" for _ in groups[0].forms), language)
 
 
@@ -93,7 +95,7 @@ def axes_from_tags(tags: Iterable[Mapping[str, Any]], *, families: Sequence[str]
         for term in terms[family]:
             words = term.split()
             for place, word in enumerate(words):
-                frames[place][(*words[:place], "", *words[place + 1:])].add(word)
+                frames[place][(*words[:place], "", *words[place + 1 :])].add(word)
         varying = [set().union(*(words for words in frame.values() if len(words) > 1)) for frame in frames.values()]
         most = max(varying, key=lambda words: (len(words), sorted(words)))
         if len(most) > 1:
@@ -120,8 +122,9 @@ def swaps(text: str, *, lang: str = "en", axes: Sequence[str] | None = None, ext
             if not _pattern(found, source.name, source.name).search(text):
                 continue
             for target in found.groups:
-                if target.name == source.name or any(s.axis == found.name and (s.target, s.source) == (source.name, target.name)
-                                                     for s in made):
+                if target.name == source.name or any(
+                    s.axis == found.name and (s.target, s.source) == (source.name, target.name) for s in made
+                ):
                     continue
                 other = found.flip(text, source.name, target.name)
                 if other is not None and other != text and found.flip(other, source.name, target.name) == text:
@@ -129,8 +132,15 @@ def swaps(text: str, *, lang: str = "en", axes: Sequence[str] | None = None, ext
     return made
 
 
-def variants(messages: Sequence[Mapping[str, str]], answer: str, *, lang: str = "en", axes: Sequence[str] | None = None,
-             extra: Sequence[Axis] = (), limit: int = 7) -> list[Variant]:
+def variants(
+    messages: Sequence[Mapping[str, str]],
+    answer: str,
+    *,
+    lang: str = "en",
+    axes: Sequence[str] | None = None,
+    extra: Sequence[Axis] = (),
+    limit: int = 7,
+) -> list[Variant]:
     """The same dialogue about other groups: messages and answer swapped as one text, so that "The nurse said" + " she" gives " he".
 
     At most `limit` variants an axis, chosen by the hash of what they say, never by order.
@@ -193,7 +203,7 @@ def _flip(found: Axis, text: str, one: str, other: str) -> str | None:
         if _starts_sentence(text, match.start()) and not match["article"] and match["form"][0].isupper():
             counterpart = counterpart[0].upper() + counterpart[1:]
         article = _article(match["article"], counterpart) + match["space"] if match["article"] else ""
-        parts += [text[end:match.start()], article, counterpart]
+        parts += [text[end : match.start()], article, counterpart]
         end = match.end()
     return "".join([*parts, text[end:]])
 
@@ -221,7 +231,7 @@ def _recased(found: str, form: str, counterpart: str | None) -> str | None:
 
 
 def _article(found: str, following: str) -> str:
-    """"a" or "an" as the following word sounds, in the case found."""
+    """ "a" or "an" as the following word sounds, in the case found."""
     word = following.lower()
     vowel = word[0] in "aeiou" and not word.startswith(("uni", "eu", "one", "ukr", "us ", "uru", "uga"))
     if found.isupper() and (len(found) > 1 or following.isupper()):
@@ -230,7 +240,7 @@ def _article(found: str, following: str) -> str:
 
 
 def _starts_sentence(text: str, start: int) -> bool:
-    before = text[:start].rstrip(" \t\n\x00\"“«¿¡(")
+    before = text[:start].rstrip(' \t\n\x00"“«¿¡(')
     return not before or before[-1] in ".!?:…"
 
 
@@ -238,7 +248,7 @@ def _needs_agreement(text: str, match: re.Match[str]) -> bool:
     """Whether a Spanish word nearby may have to agree with the swapped one: then the swap is left out."""
     if SPANISH_AGREEING.search(text):
         return True
-    before = _WORD_BEFORE.search(text[:match.start()])
+    before = _WORD_BEFORE.search(text[: match.start()])
     if before is None or " " in match["form"]:
         return False
     word = before[1].lower()

@@ -60,8 +60,12 @@ class NotANumber(ValueError):
 def t_quantile(probability: float, freedom: int) -> float:
     """Student's t by Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5): within .001 from 8 degrees of freedom on."""
     z = NormalDist().inv_cdf(probability)
-    return (z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3))
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
 
 
 def wilson(k: int, n: int, *, level: float = LEVEL) -> tuple[float, float]:
@@ -83,8 +87,14 @@ def mcnemar(lost: int, won: int) -> float:
     return min(1.0, float(Fraction(2 * tail, 1 << flips)))
 
 
-def mean_difference(base: Sequence[float], candidate: Sequence[float], clusters: Sequence[Hashable], *, seed: int,
-                    weights: Sequence[float] | None = None) -> Interval | None:
+def mean_difference(
+    base: Sequence[float],
+    candidate: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    seed: int,
+    weights: Sequence[float] | None = None,
+) -> Interval | None:
     """Mean of (candidate - base), by cluster bootstrap-t (Efron and Tibshirani 1993, 12.5).
 
     With weights: sum of differences over sum of weights, e.g. nats over tokens. The interval of values that never differ is
@@ -149,16 +159,18 @@ def jackknife(whole: float, without: Sequence[float]) -> Interval | None:
 
 def as_ratio(interval: Interval) -> tuple[float, float, float, float]:
     """A log ratio's estimate, low, high and detectable change as factors: 1.05 is five per cent more. At most e^700."""
-    estimate, low, high, detectable = (exp(min(value, 700.0)) for value in (
-        interval.estimate, interval.low, interval.high, interval.detectable))
+    estimate, low, high, detectable = (
+        exp(min(value, 700.0)) for value in (interval.estimate, interval.low, interval.high, interval.detectable)
+    )
     return estimate, low, high, detectable
 
 
 def _totals(clusters: Sequence[Hashable], *columns: Sequence[float]) -> list[_Floats]:
     """Sums of each column per cluster, (G,) each; the same whatever order the items come in."""
     if any(len(column) != len(clusters) for column in columns):
-        raise UnequalLengths(f"Paired values of lengths {[len(column) for column in columns]} for {len(clusters)} clusters; "
-                             "expected equal lengths.")
+        raise UnequalLengths(
+            f"Paired values of lengths {[len(column) for column in columns]} for {len(clusters)} clusters; expected equal lengths."
+        )
     values = np.asarray(columns, dtype=np.float64).reshape(len(columns), len(clusters))
     if not np.isfinite(values).all():
         raise NotANumber(f"A value of a paired comparison is {values[~np.isfinite(values)][0]}; expected finite numbers.")
@@ -214,5 +226,3 @@ def _bootstrap_t(estimate: _Estimate, n: int, seed: int) -> Interval | None:
         return None
     error = spread * correction
     return Interval(value, min(value, value - high_student * spread), max(value, value - low_student * spread), error, n)
-
-

@@ -8,6 +8,7 @@ Shapes: A answers, T tokens of a row, N scored positions, V vocabulary, H heads,
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -51,16 +52,16 @@ class Choice(NamedTuple):
 class FlatRow(NamedTuple):
     """A batch of trees as one row."""
 
-    input_ids: Tensor       # (1, T)
-    position_ids: Tensor    # (1, T)
+    input_ids: Tensor  # (1, T)
+    position_ids: Tensor  # (1, T)
     #: Positions whose logits are needed, the token wanted after each, and the answer it belongs to.
-    keep: Tensor            # (N,)
-    targets: Tensor         # (N,)
-    owner: Tensor           # (N,)
+    keep: Tensor  # (N,)
+    targets: Tensor  # (N,)
+    owner: Tensor  # (N,)
     #: Attention is computed on these (rows, width) tables of positions, each row a prompt followed by one answer ...
     blocks: tuple[Tensor, ...]
     #: ... and read back from the blocks' outputs, laid end to end, at these places.
-    back: Tensor            # (T,)
+    back: Tensor  # (T,)
 
 
 def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
@@ -90,8 +91,15 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
     def tensor(values: Any) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
-    return FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner),
-                   tuple(tensor(block) for block in blocks), tensor(back))
+    return FlatRow(
+        tensor([ids]),
+        tensor([positions]),
+        tensor(keep),
+        tensor(targets),
+        tensor(owner),
+        tuple(tensor(block) for block in blocks),
+        tensor(back),
+    )
 
 
 def _blocks(paths: list[tuple[list[int], int]], length: int) -> tuple[list[list[list[int]]], list[int]]:
@@ -103,7 +111,7 @@ def _blocks(paths: list[tuple[list[int], int]], length: int) -> tuple[list[list[
     while waiting:
         shortest = len(paths[waiting[0]][0])
         group = [i for i in waiting if len(paths[i][0]) <= 1.25 * shortest + 8]
-        waiting = waiting[len(group):]
+        waiting = waiting[len(group) :]
         width = len(paths[group[-1]][0])
         for row, i in enumerate(group):
             places, first = paths[i]
@@ -114,9 +122,19 @@ def _blocks(paths: list[tuple[list[int], int]], length: int) -> tuple[list[list[
     return blocks, back
 
 
-def flat_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,  # noqa: ARG001
-                   scaling: float | None = None, dropout: float = 0.0, flagback_row: FlatRow | None = None,
-                   sliding_window: int | None = None, **more: Any) -> tuple[Tensor, None]:
+def flat_attention(
+    module: Any,  # noqa: ARG001
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    flagback_row: FlatRow | None = None,
+    sliding_window: int | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
     """Causal attention of every answer over its own prompt and itself; returns (1, T, H, D). The signature is given."""
     unknown = [name for name in UNKNOWN if more.get(name) is not None]
     if flagback_row is None or query.shape[0] != 1 or unknown:
@@ -139,7 +157,8 @@ def flat_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, atten
         if sliding_window is not None and width > sliding_window:
             near = torch.ones(width, width, dtype=torch.bool, device=query.device).tril().triu(1 - sliding_window)
         mixed = functional.scaled_dot_product_attention(  # (R, H, L, D)
-            q, k, v, attn_mask=near, dropout_p=dropout, is_causal=near is None, scale=scaling)
+            q, k, v, attn_mask=near, dropout_p=dropout, is_causal=near is None, scale=scaling
+        )
         outputs.append(mixed.transpose(1, 2).reshape(rows * width, heads, -1))
     return torch.cat(outputs).index_select(0, flagback_row.back)[None], None  # (1, T, H, D)
 
@@ -153,28 +172,37 @@ def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName) -> Tenso
     count = sum(len(tree.answers) for tree in trees)
     if layout == "flat":
         row = flat_row(trees, device)
-        logits = model(input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, logits_to_keep=row.keep,
-                       flagback_row=row).logits[0]  # (N, V)
-        targets, owner = row.targets, row.owner
-    else:
-        logits, targets, owner = _padded_logits(model, trees, device)
-    logps = token_logps(logits, targets)  # (N,)
-    return torch.zeros(count, dtype=logps.dtype, device=device).index_add(0, owner, logps)  # (A,)
+        logits = model(
+            input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, logits_to_keep=row.keep, flagback_row=row
+        ).logits[0]  # (N, V)
+        logps = token_logps(logits, row.targets)  # (N,)
+        return torch.zeros(count, dtype=logps.dtype, device=device).index_add(0, row.owner, logps)  # (A,)
+    rows = [(tree.prompt, answer) for tree in trees for answer in tree.answers]
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number, (prompt, answer) in enumerate(rows):
+        groups.setdefault((_size(len(prompt)), _size(len(answer))), []).append(number)
+    order = torch.tensor([number for group in groups.values() for number in group], device=device)
+    found = torch.cat([_padded_logps(model, [rows[i] for i in group], device) for group in groups.values()])  # (A,), by group
+    return found.index_select(0, order.argsort())
 
 
-def _padded_logits(model: Any, trees: Sequence[Tree], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (N, V) at the answers' positions, wanted tokens (N,), owners (N,); one right-padded row an answer.
+def _size(length: int) -> int:
+    """Lengths of one size are at most half as long again as each other, and 8 tokens more: little of their rows is padding."""
+    return int(math.log(length + 16) / math.log(1.5))
+
+
+def _padded_logps(model: Any, rows: list[tuple[tuple[int, ...], tuple[int, ...]]], device: torch.device) -> Tensor:
+    """Returns (A,) summed log-probabilities of the answers of right-padded rows (prompt, answer).
 
     No attention mask: what stands to the right of a token cannot reach it.
     """
-    rows = [(tree.prompt, answer) for tree in trees for answer in tree.answers]
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     input_ids = torch.zeros(len(rows), width, dtype=torch.long)  # (A, T)
     at_row: list[int] = []
     at_column: list[int] = []
     targets: list[int] = []
     for number, (prompt, answer) in enumerate(rows):
-        input_ids[number, :len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
+        input_ids[number, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
         at_row += [number] * len(answer)
         at_column += range(len(prompt) - 1, len(prompt) + len(answer) - 1)
         targets += answer
@@ -183,7 +211,8 @@ def _padded_logits(model: Any, trees: Sequence[Tree], device: torch.device) -> t
     logits = model(input_ids=input_ids.to(device), use_cache=False, **more).logits  # (A, T - first, V)
     owner = torch.tensor(at_row, device=device)
     picked = logits[owner, torch.tensor(at_column, device=device) - first]  # (N, V)
-    return picked, torch.tensor(targets, device=device), owner
+    logps = token_logps(picked, torch.tensor(targets, device=device))  # (N,)
+    return torch.zeros(len(rows), dtype=logps.dtype, device=device).index_add(0, owner, logps)
 
 
 @contextmanager
@@ -226,8 +255,9 @@ def choose_layout(model: Any, trees: Sequence[Tree]) -> Choice:
 
 
 @torch.no_grad()
-def tree_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *,
-               should_stop: Callable[[], bool] = lambda: False) -> list[list[float]]:
+def tree_logps(
+    model: Any, trees: Sequence[Tree], layout: LayoutName, *, should_stop: Callable[[], bool] = lambda: False
+) -> list[list[float]]:
     """Summed log-probabilities of every tree's answers, without gradient, in batches of similar lengths. Raises Stopped."""
     vocabulary = vocabulary_size(model)
 
@@ -248,8 +278,13 @@ def tree_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *,
     return found
 
 
-def sequence_logps(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]], *, layout: LayoutName | None = None,
-                   should_stop: Callable[[], bool] = lambda: False) -> Tensor:
+def sequence_logps(
+    model: Any,
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    layout: LayoutName | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Tensor:
     """Returns (N,) summed log-probabilities, in nats, of the answers in `rows` of (prompt ids, answer ids), in their order.
 
     Equal prompts are computed once. A text of its own is scored as its first token and the rest. Without a layout a probe
@@ -259,8 +294,9 @@ def sequence_logps(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]
     answers: dict[tuple[int, ...], dict[tuple[int, ...], list[int]]] = {}
     for number, (prompt, answer) in enumerate(rows):
         if not prompt or not answer:
-            raise ValueError(f"Row {number} has {len(prompt)} prompt and {len(answer)} answer tokens; "
-                             "at least one of each was expected.")
+            raise ValueError(
+                f"Row {number} has {len(prompt)} prompt and {len(answer)} answer tokens; at least one of each was expected."
+            )
         answers.setdefault(tuple(prompt), {}).setdefault(tuple(answer), []).append(number)
     # Large families are cut, so that a batch stays within its limits.
     trees = [Tree(prompt, tuple(group)) for prompt, found in answers.items() for group in _cut(list(found), 16)]
@@ -290,7 +326,7 @@ def vocabulary_size(model: Any) -> int:
 
 
 def _cut(items: list[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:
-    return [items[start:start + size] for start in range(0, len(items), size)]
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _width(tree: Tree) -> int:

@@ -31,8 +31,17 @@ def preference_losses(margin: Tensor, soft_label: Tensor) -> Tensor:
     return -soft_label * functional.logsigmoid(margin) - (1 - soft_label) * functional.logsigmoid(-margin)  # (B,)
 
 
-def dpo_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, *, beta: float, soft_label: Tensor,
-             weight: Tensor, total_weight: float | None = None) -> Tensor:
+def dpo_loss(
+    chosen: Tensor,
+    rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    *,
+    beta: float,
+    soft_label: Tensor,
+    weight: Tensor,
+    total_weight: float | None = None,
+) -> Tensor:
     """Returns the scalar sum(w * loss) / sum(w): a pair of weight 2 counts as the pair given twice; only ratios of weights matter.
 
     All tensors are (B,), the first four summed log-probabilities. `total_weight` is the sum over the whole optimiser step where

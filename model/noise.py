@@ -35,7 +35,7 @@ def step_keys(streams: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 def exponentials(steps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Exp(1) variates in float32, exact in their lower tail: (R, M) from step keys (R,) and token keys (M,) or (R, M)."""
     bits = _mix_(torch.bitwise_xor(steps[:, None], tokens))  # (R, M)
-    uniform = bits.bitwise_right_shift_(11).bitwise_and_((1 << 53) - 1).to(torch.float32).add_(0.5).mul_(-(2.0 ** -53))
+    uniform = bits.bitwise_right_shift_(11).bitwise_and_((1 << 53) - 1).to(torch.float32).add_(0.5).mul_(-(2.0**-53))
     return uniform.log1p_().neg_()
 
 

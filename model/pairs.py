@@ -18,7 +18,9 @@ PAIRS_PER_PROMPT = 4
 
 _REFUSAL = re.compile(
     r"^\W*(i('m| am) sorry|sorry,|i (can't|cannot|can not|won't|will not|am unable|'m unable)|as an ai\b|i('m| am) not able|"
-    r"lo siento|no puedo)", re.IGNORECASE)
+    r"lo siento|no puedo)",
+    re.IGNORECASE,
+)
 
 
 class Answer(NamedTuple):
@@ -96,14 +98,28 @@ def _candidates(answers: Sequence[Answer], mended: dict[int, list[Rewrite]]) -> 
     for bad in (answer for answer in answers if answer.judgement.outcome == "harmful"):
         for better in mended.get(bad.generation_id, ()):
             if not _same(better.text, bad.text):
-                pair = NewPair("rewrite", bad.prompt_id, better.generation_id, bad.generation_id, 1.0,
-                               round(bad.judgement.harm, 6), sorted({*bad.judgement.review_ids, better.review_id}))
+                pair = NewPair(
+                    "rewrite",
+                    bad.prompt_id,
+                    better.generation_id,
+                    bad.generation_id,
+                    1.0,
+                    round(bad.judgement.harm, 6),
+                    sorted({*bad.judgement.review_ids, better.review_id}),
+                )
                 found.append(_Candidate((0, _key(bad.prompt_hash, better.text, bad.text)), better.text, bad.text, pair))
         for good in (answer for answer in answers if answer.judgement.outcome == "fine" and not answer.judgement.nonsense):
             weight = bad.judgement.harm - good.judgement.harm
             if weight > 0 and not _same(good.text, bad.text):
-                pair = NewPair("contrast", bad.prompt_id, good.generation_id, bad.generation_id, 1.0, round(weight, 6),
-                               sorted({*bad.judgement.review_ids, *good.judgement.review_ids}))
+                pair = NewPair(
+                    "contrast",
+                    bad.prompt_id,
+                    good.generation_id,
+                    bad.generation_id,
+                    1.0,
+                    round(weight, 6),
+                    sorted({*bad.judgement.review_ids, *good.judgement.review_ids}),
+                )
                 found.append(_Candidate((1, _key(bad.prompt_hash, good.text, bad.text)), good.text, bad.text, pair))
     return found
 

@@ -14,7 +14,7 @@ from flagback.model.recipe import BadPair, Dropped, NoPairs, Pair, Recipe
 
 #: Limits of what is computed at once: tokens of all rows, and float32 logits (256 MB of them).
 TOKENS_AT_ONCE = 16_384
-LOGITS_AT_ONCE = 2 ** 26
+LOGITS_AT_ONCE = 2**26
 
 Line = tuple[int, ...]
 T = TypeVar("T")
@@ -63,28 +63,36 @@ def make_plan(pairs: Sequence[Pair], replay: Sequence[Sequence[int]], *, recipe:
     kept, dropped = _usable_pairs(pairs, longest, limits.vocabulary)
     if not kept:
         reasons = "; ".join(sorted({d.reason for d in dropped})) or "the list is empty"
-        raise NoPairs(f"{len(pairs)} pairs were given and none can be trained on ({reasons}); have more prompts reviewed, "
-                      "or import preferences with 'flagback import preferences'.")
+        raise NoPairs(
+            f"{len(pairs)} pairs were given and none can be trained on ({reasons}); have more prompts reviewed, "
+            "or import preferences with 'flagback import preferences'."
+        )
     lines: list[Line] = []
     if recipe.replay_weight * recipe.replay_per_step > 0:
         lines, dropped_lines = _usable_lines(replay, longest, limits.vocabulary)
         dropped += dropped_lines
         if not lines and recipe.preference_weight == 0:
-            raise NoPairs("A run on replay alone was asked for (preference_weight 0), and there is no replay line; add neutral "
-                          "texts, or raise preference_weight.")
+            raise NoPairs(
+                "A run on replay alone was asked for (preference_weight 0), and there is no replay line; add neutral "
+                "texts, or raise preference_weight."
+            )
     per_step = min(recipe.pairs_per_step, len(kept))
     lines_per_step = min(recipe.replay_per_step, len(lines))
     pair_stream = _stream([_digest(p) for p in kept], per_step * recipe.steps, f"{seed}:pair")
     line_stream = _stream([_digest(line) for line in lines], lines_per_step * recipe.steps, f"{seed}:replay")
-    steps = [(pair_stream[s * per_step:(s + 1) * per_step], line_stream[s * lines_per_step:(s + 1) * lines_per_step])
-             for s in range(recipe.steps)]
+    steps = [
+        (pair_stream[s * per_step : (s + 1) * per_step], line_stream[s * lines_per_step : (s + 1) * lines_per_step])
+        for s in range(recipe.steps)
+    ]
     parts, parts_per_step = _parts(steps, kept, lines, limits.vocabulary)
-    return Plan(tuple(kept), tuple(lines), tuple(parts), parts_per_step, per_step, tuple(dropped),
-                _fingerprint(kept, lines, recipe, seed))
+    return Plan(
+        tuple(kept), tuple(lines), tuple(parts), parts_per_step, per_step, tuple(dropped), _fingerprint(kept, lines, recipe, seed)
+    )
 
 
-def _parts(steps: list[tuple[list[int], list[int]]], kept: list[Pair], lines: list[Line],
-           vocabulary: int) -> tuple[list[Part], int]:
+def _parts(
+    steps: list[tuple[list[int], list[int]]], kept: list[Pair], lines: list[Line], vocabulary: int
+) -> tuple[list[Part], int]:
     """Every step cut into the same number of parts, as many as the dearest step needs."""
     pair_cost = [_cost(_pair_rows(p), vocabulary) for p in kept]
     line_cost = [_cost([(1, len(line) - 1)], vocabulary) for line in lines]
@@ -131,8 +139,10 @@ def _check(pair: Pair, vocabulary: int) -> None:
     for part in ("prompt_ids", "chosen_ids", "rejected_ids"):
         for token in getattr(pair, part):
             if not 0 <= token < vocabulary:
-                raise BadPair(f"Pair {pair.key} has token {token} in {part}; the model knows 0 to {vocabulary - 1}. "
-                              "Was it tokenized for another model?")
+                raise BadPair(
+                    f"Pair {pair.key} has token {token} in {part}; the model knows 0 to {vocabulary - 1}. "
+                    "Was it tokenized for another model?"
+                )
 
 
 def _usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int) -> tuple[list[Line], list[Dropped]]:
@@ -144,8 +154,9 @@ def _usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int
         elif len(line) > longest:
             dropped.append(Dropped(f"replay {number}", f"it is longer than {longest} tokens"))
         elif not all(0 <= token < vocabulary for token in line):
-            raise BadPair(f"Replay line {number} has a token outside the model's 0 to {vocabulary - 1}; "
-                          "was it tokenized for another model?")
+            raise BadPair(
+                f"Replay line {number} has a token outside the model's 0 to {vocabulary - 1}; was it tokenized for another model?"
+            )
         else:
             kept.append(line)
     return kept, dropped
@@ -197,8 +208,18 @@ def packed(items: Sequence[T], cost: Callable[[T], float]) -> list[list[T]]:
 
 def _digest(content: Pair | Line) -> str:
     """sha256 of a pair's or line's whole content."""
-    values = ([content.key, list(content.prompt_ids), list(content.chosen_ids), list(content.rejected_ids), content.weight,
-               content.soft_label] if isinstance(content, Pair) else list(content))
+    values = (
+        [
+            content.key,
+            list(content.prompt_ids),
+            list(content.chosen_ids),
+            list(content.rejected_ids),
+            content.weight,
+            content.soft_label,
+        ]
+        if isinstance(content, Pair)
+        else list(content)
+    )
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

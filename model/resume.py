@@ -37,8 +37,10 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         owner = folder / "run.sha256"
         if owner.exists() and owner.read_text() != run:
-            raise ForeignFolder(f"{folder} holds the checkpoints of another run ({owner.read_text()[:12]}, this one is {run[:12]}: "
-                                "other pairs, recipe, seed or model); give an empty folder, or delete this one.")
+            raise ForeignFolder(
+                f"{folder} holds the checkpoints of another run ({owner.read_text()[:12]}, this one is {run[:12]}: "
+                "other pairs, recipe, seed or model); give an empty folder, or delete this one."
+            )
         if not owner.exists():
             written = folder / "run.sha256.writing"
             written.write_text(run)

@@ -49,8 +49,12 @@ class Decoding:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        ranges = (("k", self.k >= 1, "1 or more"), ("temperature", 0 <= self.temperature <= 100, "0 to 100"),
-                  ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"), ("max_tokens", self.max_tokens >= 1, "1 or more"))
+        ranges = (
+            ("k", self.k >= 1, "1 or more"),
+            ("temperature", 0 <= self.temperature <= 100, "0 to 100"),
+            ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
+            ("max_tokens", self.max_tokens >= 1, "1 or more"),
+        )
         for name, good, expected in ranges:
             if not good:
                 raise BadDecoding(f"{name} is {getattr(self, name)}; expected {expected}.")
@@ -72,8 +76,14 @@ class Completion(NamedTuple):
     finish_reason: Literal["end", "length"]
 
 
-def sample(loaded: Loaded, prompts: Sequence[SamplePrompt], decoding: Decoding, *, rows: int = 128,
-           should_stop: Callable[[], bool] = lambda: False) -> Iterator[Completion]:
+def sample(
+    loaded: Loaded,
+    prompts: Sequence[SamplePrompt],
+    decoding: Decoding,
+    *,
+    rows: int = 128,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Completion]:
     """Yields every prompt's k completions together, draws in order, prompts as they are done.
 
     `rows` answers are written at a time. `should_stop` is asked before every step; then what is unfinished is dropped. Raises
@@ -95,14 +105,20 @@ def _check(loaded: Loaded, prompts: Sequence[SamplePrompt]) -> None:
             raise BadPrompt(f"Prompt {prompt.key} is there twice; its answers would be equal. Pass every prompt once.")
         seen.add(prompt.key)
         if not prompt.ids:
-            raise BadPrompt(f"Prompt {prompt.key} has no tokens; its text is empty and the tokenizer adds no begin "
-                            "token. Leave it out of the run.")
+            raise BadPrompt(
+                f"Prompt {prompt.key} has no tokens; its text is empty and the tokenizer adds no begin "
+                "token. Leave it out of the run."
+            )
         if context is not None and len(prompt.ids) >= context:
-            raise BadPrompt(f"Prompt {prompt.key} has {len(prompt.ids)} tokens, the model reads {context} with the answer; "
-                            "shorten the prompt, or leave it out of the run.")
+            raise BadPrompt(
+                f"Prompt {prompt.key} has {len(prompt.ids)} tokens, the model reads {context} with the answer; "
+                "shorten the prompt, or leave it out of the run."
+            )
         if max(prompt.ids) >= vocabulary or min(prompt.ids) < 0:
-            raise BadPrompt(f"Prompt {prompt.key} has token id {max(prompt.ids)}, the model knows {vocabulary}; the tokenizer "
-                            "belongs to another model.")
+            raise BadPrompt(
+                f"Prompt {prompt.key} has token id {max(prompt.ids)}, the model knows {vocabulary}; the tokenizer "
+                "belongs to another model."
+            )
 
 
 def _limit(loaded: Loaded, prompt: SamplePrompt, decoding: Decoding) -> int:
@@ -126,7 +142,7 @@ class Draw:
 
     def __call__(self, logits: torch.Tensor, streams: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """(n,) token ids from logits (n, V); the Gumbel-max trick, as argmax of p / Exp(1)."""
-        logits = logits[:, :self.known].float()
+        logits = logits[:, : self.known].float()
         if self.decoding.temperature == 0:
             return logits.argmax(-1)
         steps = step_keys(streams, positions)
@@ -134,9 +150,13 @@ class Draw:
             return self._nucleus(logits / self.decoding.temperature, steps)
         weights = ((logits - logits.amax(-1, keepdim=True)) / self.decoding.temperature).exp_()  # (n, V)
         chunk = max(1, AT_A_TIME // weights.shape[1])
-        tokens = self.tokens[:weights.shape[1]]
-        return torch.cat([weights[i:i + chunk].div_(exponentials(steps[i:i + chunk], tokens)).argmax(-1)
-                          for i in range(0, len(steps), chunk)])
+        tokens = self.tokens[: weights.shape[1]]
+        return torch.cat(
+            [
+                weights[i : i + chunk].div_(exponentials(steps[i : i + chunk], tokens)).argmax(-1)
+                for i in range(0, len(steps), chunk)
+            ]
+        )
 
     def _nucleus(self, logits: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """Only the smallest set of most probable tokens whose share reaches top_p is drawn from."""
@@ -201,8 +221,9 @@ class _Results:
         return whole
 
 
-def _on_a_slab(loaded: Loaded, prompts: list[SamplePrompt], decoding: Decoding, rows: int,
-               should_stop: Callable[[], bool]) -> Iterator[Completion]:
+def _on_a_slab(
+    loaded: Loaded, prompts: list[SamplePrompt], decoding: Decoding, rows: int, should_stop: Callable[[], bool]
+) -> Iterator[Completion]:
     """Many prompts in one batch; rows are refilled as answers end."""
     if not prompts:
         return
@@ -235,7 +256,8 @@ class _Batch:
         self.answers: list[_Answer] = []
         size, device = self.slab.rows, loaded.model.device
         self.tokens, self.places, self.written, self.streams = (
-            torch.zeros(size, dtype=torch.long, device=device) for _ in range(4))
+            torch.zeros(size, dtype=torch.long, device=device) for _ in range(4)
+        )
 
     @property
     def exhausted(self) -> bool:
@@ -279,14 +301,22 @@ class _Batch:
         with plain_attention(self.model):
             logits = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=PROMPT).logits  # (G, 16, V)
         last = logits[torch.arange(len(rows)), [PROMPT - 1 - width + len(row) for row in rows]]  # (G, V)
-        answers = [_Answer(index, draw, self.draw.stream(self.prompts[index].key, draw), self.limits[index])
-                   for index in group for draw in range(k)]
+        answers = [
+            _Answer(index, draw, self.draw.stream(self.prompts[index].key, draw), self.limits[index])
+            for index in group
+            for draw in range(k)
+        ]
         streams = torch.tensor([answer.stream for answer in answers], device=self.tokens.device)
         tokens = self.draw(last.repeat_interleave(k, 0), streams, torch.zeros_like(streams)).tolist()
         going = [None if self.results.over(answer, token) else answer for answer, token in zip(answers, tokens, strict=True)]
-        ready = [_Ready(index, [(layer.keys[row], layer.values[row]) for layer in cache.layers],
-                        [answer for answer in going[row * k:(row + 1) * k] if answer is not None])
-                 for row, index in enumerate(group)]
+        ready = [
+            _Ready(
+                index,
+                [(layer.keys[row], layer.values[row]) for layer in cache.layers],
+                [answer for answer in going[row * k : (row + 1) * k] if answer is not None],
+            )
+            for row, index in enumerate(group)
+        ]
         return [one for one in ready if one.answers]
 
     @torch.no_grad()
@@ -297,8 +327,13 @@ class _Batch:
         longest = max(len(self.prompts[answer.prompt].ids) + len(answer.ids) - 1 for answer in self.answers)
         mask = self.slab.step(positions, longest)
         with plain_attention(self.model):
-            logits = self.model(self.tokens[:padded, None], attention_mask=mask, position_ids=positions[:, None],
-                                past_key_values=self.slab, use_cache=True).logits[:, -1]  # (n, V)
+            logits = self.model(
+                self.tokens[:padded, None],
+                attention_mask=mask,
+                position_ids=positions[:, None],
+                past_key_values=self.slab,
+                use_cache=True,
+            ).logits[:, -1]  # (n, V)
         drawn = self.draw(logits, self.streams[:padded], self.written[:padded])
         self.tokens[:padded] = drawn
         self.places[:used] += 1
@@ -332,7 +367,7 @@ def _groups(prompts: list[SamplePrompt]) -> list[list[int]]:
     groups = []
     for width in sorted(by_width, reverse=True):
         members, size = by_width[width], max(1, TOGETHER // width)
-        groups += [members[i:i + size] for i in range(0, len(members), size)]
+        groups += [members[i : i + size] for i in range(0, len(members), size)]
     return groups
 
 
@@ -345,23 +380,27 @@ def _affordable(model: Any, width: int) -> int:
     return max(ROWS, int(SLAB_BYTES // row))
 
 
-def _one_by_one(loaded: Loaded, prompts: list[SamplePrompt], decoding: Decoding, rows: int,
-                should_stop: Callable[[], bool]) -> Iterator[Completion]:
+def _one_by_one(
+    loaded: Loaded, prompts: list[SamplePrompt], decoding: Decoding, rows: int, should_stop: Callable[[], bool]
+) -> Iterator[Completion]:
     """A prompt at a time with the model's own cache and no padding: right for every architecture, slower than the slab."""
     draw = Draw(loaded, decoding)
     results = _Results(prompts, decoding, draw.end)
     for index, prompt in enumerate(prompts):
         for start in range(0, decoding.k, rows):
-            answers = [_Answer(index, number, draw.stream(prompt.key, number), _limit(loaded, prompt, decoding))
-                       for number in range(start, min(decoding.k, start + rows))]
+            answers = [
+                _Answer(index, number, draw.stream(prompt.key, number), _limit(loaded, prompt, decoding))
+                for number in range(start, min(decoding.k, start + rows))
+            ]
             if not _written(loaded, prompt, answers, draw, results, should_stop):
                 return
         yield from results.take()
 
 
 @torch.no_grad()
-def _written(loaded: Loaded, prompt: SamplePrompt, answers: list[_Answer], draw: Draw, results: _Results,
-             should_stop: Callable[[], bool]) -> bool:
+def _written(
+    loaded: Loaded, prompt: SamplePrompt, answers: list[_Answer], draw: Draw, results: _Results, should_stop: Callable[[], bool]
+) -> bool:
     """Writes some answers to one prompt to their ends; False where it was stopped."""
     model = loaded.model
     cache = DynamicCache(config=model.config)

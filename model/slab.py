@@ -14,8 +14,25 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 #: Key lengths are rounded up to this, rows to ROWS: sums over them are then the same bits at any batch size (one thread).
 LENGTH, ROWS = 32, 16
 #: Families that take a ready mask and positions for each row; the tests run every one of them against `generate`.
-FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2",
-                      "granite", "smollm3", "stablelm", "starcoder2"})
+FAMILIES = frozenset(
+    {
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "gpt2",
+        "gpt_neox",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "phi3",
+        "olmo2",
+        "granite",
+        "smollm3",
+        "stablelm",
+        "starcoder2",
+    }
+)
 
 
 def rounded(value: int, unit: int) -> int:
@@ -28,9 +45,12 @@ def fits(model: Any) -> bool:
     config = model.config
     rotations = getattr(config, "rope_parameters", None) or {}
     kinds = {rotations.get("rope_type")} | {inner.get("rope_type") for inner in rotations.values() if isinstance(inner, dict)}
-    return (config.model_type in FAMILIES and config._attn_implementation in ("sdpa", "eager")
-            and set(getattr(config, "layer_types", None) or ()) <= {"full_attention", "sliding_attention"}
-            and not kinds & {"dynamic", "longrope"})
+    return (
+        config.model_type in FAMILIES
+        and config._attn_implementation in ("sdpa", "eager")
+        and set(getattr(config, "layer_types", None) or ()) <= {"full_attention", "sliding_attention"}
+        and not kinds & {"dynamic", "longrope"}
+    )
 
 
 @contextmanager
@@ -63,13 +83,12 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyp
         self.values = value_states.new_zeros(self.rows, value_states.shape[1], self.width, value_states.shape[3])
         self.is_initialized = True
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any,
-               **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Writes one step, (n, heads, 1, size), and returns everything up to the longest row."""
         rows, places = self.where
         self.keys[rows, :, places] = key_states[:, :, 0]
         self.values[rows, :, places] = value_states[:, :, 0]
-        return self.keys[:len(rows), :, :self.seen], self.values[:len(rows), :, :self.seen]
+        return self.keys[: len(rows), :, : self.seen], self.values[: len(rows), :, : self.seen]
 
     def get_mask_sizes(self, _: int) -> tuple[int, int]:
         """Length and offset of the keys of this step."""
@@ -97,8 +116,8 @@ class Slab(Cache):  # type: ignore[misc]
         for layer, (keys, values) in zip(self.layers, prompt, strict=True):
             if not layer.is_initialized:
                 layer.lazy_initialization(keys[None], values[None])
-            layer.keys[rows, :, :keys.shape[1]] = keys
-            layer.values[rows, :, :values.shape[1]] = values
+            layer.keys[rows, :, : keys.shape[1]] = keys
+            layer.values[rows, :, : values.shape[1]] = values
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Copies rows onto others."""

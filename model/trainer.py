@@ -55,22 +55,37 @@ def alone(numbers: list[int]) -> dict[str, int]:
 class CorrectionTrainer(Trainer):  # type: ignore[misc]
     """Trains the model's adapter on the plan's parts, one after the other."""
 
-    def __init__(self, model: Any, args: TrainingArguments, *, plan: Plan, reference: Sequence[Sequence[float]],
-                 layout: LayoutName, recipe: Recipe, seed: int, checkpoints: Checkpoints,
-                 on_step: Callable[[StepMetrics], None], should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        *,
+        plan: Plan,
+        reference: Sequence[Sequence[float]],
+        layout: LayoutName,
+        recipe: Recipe,
+        seed: int,
+        checkpoints: Checkpoints,
+        on_step: Callable[[StepMetrics], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
         """`reference` holds (chosen, rejected) log-probabilities under the reference, by place in plan.pairs."""
         self.plan, self.reference, self.layout, self.recipe, self.seed = plan, reference, layout, recipe, seed
         self.checkpoints, self.on_step = checkpoints, on_step
         self.sums = dict.fromkeys(("preference", "replay", "margin", "right", "chosen", "rejected"), 0.0)
         self.should_stop, self.stopped = should_stop, False
         self.watch = Watch()
-        super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone,
-                         callbacks=[self.watch])
+        super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone, callbacks=[self.watch])
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = True  # parts are divided by the step's sums
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,  # noqa: ARG002
-                     num_items_in_batch: Tensor | int | None = None) -> Tensor:  # noqa: ARG002
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,  # noqa: ARG002
+        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """The part's share of the step's loss; adds its figures to the step's."""
         part = self.plan.parts[inputs["part"]]
         _dropout_of_the_adapter_only(model)
@@ -83,9 +98,9 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         logps = answer_logps(model, trees, self.layout)  # (2 * pairs + lines,)
         loss = torch.zeros((), device=logps.device)
         if pairs:
-            loss = loss + self.recipe.preference_weight * self._preference(part, logps[:2 * len(pairs)].view(-1, 2))
+            loss = loss + self.recipe.preference_weight * self._preference(part, logps[: 2 * len(pairs)].view(-1, 2))
         if lines:
-            replay = losses.replay_loss(logps[2 * len(pairs):], part.total_replay_tokens)
+            replay = losses.replay_loss(logps[2 * len(pairs) :], part.total_replay_tokens)
             self.sums["replay"] += float(replay.detach())
             loss = loss + self.recipe.replay_weight * replay
         if not bool(torch.isfinite(loss)):
@@ -99,15 +114,27 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         weight = logps.new_tensor([p.weight for p in pairs])  # (B,)
         chosen, rejected = logps.unbind(1)  # (B,), (B,)
         ref_chosen, ref_rejected = reference.unbind(1)
-        loss = losses.dpo_loss(chosen, rejected, ref_chosen, ref_rejected, beta=self.recipe.beta,
-                               soft_label=logps.new_tensor([p.soft_label for p in pairs]), weight=weight,
-                               total_weight=part.total_weight)
+        loss = losses.dpo_loss(
+            chosen,
+            rejected,
+            ref_chosen,
+            ref_rejected,
+            beta=self.recipe.beta,
+            soft_label=logps.new_tensor([p.soft_label for p in pairs]),
+            weight=weight,
+            total_weight=part.total_weight,
+        )
         with torch.no_grad():
             share = weight / part.total_weight  # (B,)
             margin = losses.reward_margin(chosen, rejected, ref_chosen, ref_rejected, beta=self.recipe.beta)
             right = ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2  # (B,)
-            figures = {"preference": loss, "margin": share @ margin, "right": share @ right,
-                       "chosen": share @ (chosen - ref_chosen), "rejected": share @ (rejected - ref_rejected)}
+            figures = {
+                "preference": loss,
+                "margin": share @ margin,
+                "right": share @ right,
+                "chosen": share @ (chosen - ref_chosen),
+                "rejected": share @ (rejected - ref_rejected),
+            }
             for name, value in figures.items():
                 self.sums[name] += float(value)
         return loss
@@ -124,11 +151,19 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         sums, self.sums = self.sums, dict.fromkeys(self.sums, 0.0)
         seconds = max(time.perf_counter() - self.watch.began, 1e-9)
         metrics = StepMetrics(
-            step=self.state.global_step, steps=self.recipe.steps,
+            step=self.state.global_step,
+            steps=self.recipe.steps,
             loss=self.recipe.preference_weight * sums["preference"] + self.recipe.replay_weight * sums["replay"],
-            preference_loss=sums["preference"], replay_loss=sums["replay"], margin=sums["margin"], accuracy=sums["right"],
-            chosen_change=sums["chosen"], rejected_change=sums["rejected"], grad_norm=logs["grad_norm"],
-            learning_rate=logs["learning_rate"], pairs_per_second=self.plan.pairs_per_step / seconds)
+            preference_loss=sums["preference"],
+            replay_loss=sums["replay"],
+            margin=sums["margin"],
+            accuracy=sums["right"],
+            chosen_change=sums["chosen"],
+            rejected_change=sums["rejected"],
+            grad_norm=logs["grad_norm"],
+            learning_rate=logs["learning_rate"],
+            pairs_per_second=self.plan.pairs_per_step / seconds,
+        )
         super().log({**logs, **metrics.__dict__}, start_time)
         self.on_step(metrics)
         if metrics.step < metrics.steps and self.should_stop():
@@ -137,9 +172,11 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             self.control.should_training_stop = True
 
     def _advice(self, what: str) -> str:
-        return (f"Correction stopped near step {self.state.global_step + 1} of {self.recipe.steps}: {what}. The current model "
-                f"is untouched. Lower learning_rate ({self.recipe.learning_rate:g}) or raise warmup ({self.recipe.warmup} steps), "
-                "then run 'flagback correct' again.")
+        return (
+            f"Correction stopped near step {self.state.global_step + 1} of {self.recipe.steps}: {what}. The current model "
+            f"is untouched. Lower learning_rate ({self.recipe.learning_rate:g}) or raise warmup ({self.recipe.warmup} steps), "
+            "then run 'flagback correct' again."
+        )
 
     @property
     def figures(self) -> tuple[StepMetrics, ...]:

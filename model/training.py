@@ -37,8 +37,21 @@ from flagback.model.recipe import (
 )
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
 
-__all__ = ["BadPair", "BadRecipe", "Dropped", "ForeignFolder", "NoPairs", "NotFinite", "Pair", "Recipe", "StepMetrics", "Stopped",
-           "Trained", "correct", "sequence_logps"]
+__all__ = [
+    "BadPair",
+    "BadRecipe",
+    "Dropped",
+    "ForeignFolder",
+    "NoPairs",
+    "NotFinite",
+    "Pair",
+    "Recipe",
+    "StepMetrics",
+    "Stopped",
+    "Trained",
+    "correct",
+    "sequence_logps",
+]
 
 REFERENCE = "reference.safetensors"
 
@@ -51,9 +64,17 @@ class HasModel(Protocol):
         """A causal language model of transformers, in float32."""
 
 
-def correct(loaded: HasModel, pairs: Sequence[Pair], *, replay: Sequence[Sequence[int]] = (), recipe: Recipe, seed: int,
-            folder: Path, on_step: Callable[[StepMetrics], None] = lambda _: None,
-            should_stop: Callable[[], bool] = lambda: False) -> Trained:
+def correct(
+    loaded: HasModel,
+    pairs: Sequence[Pair],
+    *,
+    replay: Sequence[Sequence[int]] = (),
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    on_step: Callable[[StepMetrics], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Trained:
     """Trains an adapter for `loaded`; the reference is the model as it is given (earlier adapters merged).
 
     `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call
@@ -73,8 +94,9 @@ def correct(loaded: HasModel, pairs: Sequence[Pair], *, replay: Sequence[Sequenc
         return _train(model, plan, reference, choice, checkpoints, recipe, seed, on_step, should_stop)
 
 
-def reference_logps(model: Any, trees: Sequence[Tree], choice: Choice, checkpoints: Checkpoints,
-                    should_stop: Callable[[], bool]) -> list[list[float]]:
+def reference_logps(
+    model: Any, trees: Sequence[Tree], choice: Choice, checkpoints: Checkpoints, should_stop: Callable[[], bool]
+) -> list[list[float]]:
     """(chosen, rejected) of every tree under the model without an adapter; computed once a run and kept in its folder."""
     place = checkpoints.folder / REFERENCE
     try:
@@ -86,16 +108,27 @@ def reference_logps(model: Any, trees: Sequence[Tree], choice: Choice, checkpoin
         pass
     found = tree_logps(model, trees, choice.layout, should_stop=should_stop)
     if not bool(torch.isfinite(torch.tensor(found)).all()):
-        raise NotFinite("The model gives an answer of the pairs no finite probability before any training; "
-                        "check the model with 'flagback model add', and load it in float32.")
+        raise NotFinite(
+            "The model gives an answer of the pairs no finite probability before any training; "
+            "check the model with 'flagback model add', and load it in float32."
+        )
     aside = place.with_suffix(".writing")
     save_file({"logps": torch.tensor(found, dtype=torch.float32)}, aside, metadata={"run": checkpoints.run})
     aside.replace(place)
     return found
 
 
-def _train(model: Any, plan: Plan, reference: list[list[float]], choice: Choice, checkpoints: Checkpoints, recipe: Recipe,
-           seed: int, on_step: Callable[[StepMetrics], None], should_stop: Callable[[], bool]) -> Trained:
+def _train(
+    model: Any,
+    plan: Plan,
+    reference: list[list[float]],
+    choice: Choice,
+    checkpoints: Checkpoints,
+    recipe: Recipe,
+    seed: int,
+    on_step: Callable[[StepMetrics], None],
+    should_stop: Callable[[], bool],
+) -> Trained:
     from flagback.model.trainer import WEIGHTS, CorrectionTrainer, save_adapter
 
     start = checkpoints.newest()
@@ -105,8 +138,17 @@ def _train(model: Any, plan: Plan, reference: list[list[float]], choice: Choice,
     try:
         with flat_model(model, choice.layout):
             trainer = CorrectionTrainer(
-                adapted, _arguments(recipe, plan, seed, checkpoints.folder, model), plan=plan, reference=reference,
-                layout=choice.layout, recipe=recipe, seed=seed, checkpoints=checkpoints, on_step=on_step, should_stop=should_stop)
+                adapted,
+                _arguments(recipe, plan, seed, checkpoints.folder, model),
+                plan=plan,
+                reference=reference,
+                layout=choice.layout,
+                recipe=recipe,
+                seed=seed,
+                checkpoints=checkpoints,
+                on_step=on_step,
+                should_stop=should_stop,
+            )
             trainer.train(resume_from_checkpoint=str(start.path) if start else None)
         if trainer.stopped:
             raise Stopped(f"Stopped after step {trainer.state.global_step} of {recipe.steps}; starting it again goes on there.")
@@ -114,8 +156,14 @@ def _train(model: Any, plan: Plan, reference: list[list[float]], choice: Choice,
         write_folder(adapter, lambda place: save_adapter(adapted, place))
         checkpoints.clear_aside()
         trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        return Trained(adapter, file_sha256(adapter / WEIGHTS), trainer.figures, len(plan.pairs), plan.dropped,
-                       environment(model, plan, choice, trained))
+        return Trained(
+            adapter,
+            file_sha256(adapter / WEIGHTS),
+            trainer.figures,
+            len(plan.pairs),
+            plan.dropped,
+            environment(model, plan, choice, trained),
+        )
     finally:
         adapted.unload()
 
@@ -126,9 +174,14 @@ def with_adapter(model: Any, recipe: Recipe) -> Any:
     from transformers.pytorch_utils import Conv1D
 
     config = LoraConfig(
-        r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout, bias="none", task_type="CAUSAL_LM",
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        bias="none",
+        task_type="CAUSAL_LM",
         target_modules=recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()))
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+    )
     try:
         with warnings.catch_warnings():
             # PEFT sets fan_in_fan_out by itself, module by module, and says so.
@@ -137,8 +190,9 @@ def with_adapter(model: Any, recipe: Recipe) -> Any:
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             adapted = get_peft_model(model, config)
     except ValueError as error:
-        raise BadRecipe(f"targets is {recipe.targets!r}; \"all-linear\" or names of this model's linear modules were expected "
-                        f"({error}).") from error
+        raise BadRecipe(
+            f'targets is {recipe.targets!r}; "all-linear" or names of this model\'s linear modules were expected ({error}).'
+        ) from error
     adapted.peft_config["default"].base_model_name_or_path = None
     return adapted
 
@@ -148,13 +202,29 @@ def _arguments(recipe: Recipe, plan: Plan, seed: int, folder: Path, model: Any) 
 
     schedules = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
     return TrainingArguments(
-        output_dir=str(folder), max_steps=recipe.steps, per_device_train_batch_size=1,
+        output_dir=str(folder),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=1,
         gradient_accumulation_steps=plan.parts_per_step,
-        learning_rate=recipe.learning_rate, lr_scheduler_type=schedules[recipe.schedule], warmup_steps=recipe.warmup,
-        weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm, optim="adamw_torch", seed=seed % 2**32,
-        train_sampling_strategy="sequential", remove_unused_columns=False, dataloader_pin_memory=False,
-        logging_steps=1, logging_nan_inf_filter=False, save_strategy="steps", save_steps=recipe.checkpoint_every,
-        report_to="none", disable_tqdm=True, log_level="error", use_cpu=next(iter(model.parameters())).device.type == "cpu")
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=schedules[recipe.schedule],
+        warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        optim="adamw_torch",
+        seed=seed % 2**32,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=recipe.checkpoint_every,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        use_cpu=next(iter(model.parameters())).device.type == "cpu",
+    )
 
 
 def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int) -> dict[str, Any]:
@@ -166,11 +236,23 @@ def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int)
     weight = next(iter(model.parameters()))
     kind = weight.device.type
     name = torch.cuda.get_device_name(weight.device) if kind == "cuda" else torch.backends.cpu.get_cpu_capability()
-    return {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__,
-            "accelerate": accelerate.__version__, "device": kind, "device_name": name,
-            "dtype": str(weight.dtype).removeprefix("torch."), "threads": torch.get_num_threads(), "world_size": 1,
-            "layout": choice.layout, "layout_reason": choice.reason, "parts_per_step": plan.parts_per_step,
-            "pairs": len(plan.pairs), "dropped": len(plan.dropped), "trained_parameters": trained_parameters}
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+        "accelerate": accelerate.__version__,
+        "device": kind,
+        "device_name": name,
+        "dtype": str(weight.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "world_size": 1,
+        "layout": choice.layout,
+        "layout_reason": choice.reason,
+        "parts_per_step": plan.parts_per_step,
+        "pairs": len(plan.pairs),
+        "dropped": len(plan.dropped),
+        "trained_parameters": trained_parameters,
+    }
 
 
 def weights_fingerprint(model: Any) -> str:

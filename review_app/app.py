@@ -86,9 +86,11 @@ def _show(module: str, installation: Installation, account: Account) -> None:
 
 def _ask_to_sign_in() -> None:
     """For a page that was open when its sign-in ended; opening one anew leads to /signin by itself."""
-    st.html('<div style="max-width:416px;margin:12vh auto 0;font-size:17px"><h1 style="font-size:28px;padding:0 0 8px">Your '
-            'sign-in has ended</h1><p>What you answered is saved, and answers that still wait stay in this browser.</p>'
-            '<p><a href="/signin" target="_self">Sign in again</a></p></div>')
+    st.html(
+        '<div style="max-width:416px;margin:12vh auto 0;font-size:17px"><h1 style="font-size:28px;padding:0 0 8px">Your '
+        "sign-in has ended</h1><p>What you answered is saved, and answers that still wait stay in this browser.</p>"
+        '<p><a href="/signin" target="_self">Sign in again</a></p></div>'
+    )
 
 
 def _sign_out_line(account: Account) -> None:

@@ -75,8 +75,15 @@ def routes(installation: Installation) -> list[BaseRoute]:
             words = "The name or the password is not right. Both are written exactly as they were given to you."
             return await run_in_threadpool(_sign_in_page, installation, onward, login, words)
         response = RedirectResponse(onward, status_code=303)
-        response.set_cookie(name, cookie, max_age=int(SESSION_FOR.total_seconds()), httponly=True, samesite="lax", path="/",
-                            secure=request.url.scheme == "https")
+        response.set_cookie(
+            name,
+            cookie,
+            max_age=int(SESSION_FOR.total_seconds()),
+            httponly=True,
+            samesite="lax",
+            path="/",
+            secure=request.url.scheme == "https",
+        )
         return response
 
     async def sign_out(request: Request) -> Response:
@@ -124,6 +131,7 @@ class SignInFirst:
 
 def _with_headers(send: Send) -> Callable[..., Awaitable[None]]:
     """No framing by other sites, no guessing of types, no address of ours in a Referer."""
+
     async def sending(message: "dict[str, object]") -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
@@ -131,6 +139,7 @@ def _with_headers(send: Send) -> Callable[..., Awaitable[None]]:
             headers.setdefault("X-Content-Type-Options", "nosniff")
             headers.setdefault("Referrer-Policy", "same-origin")
         await send(message)
+
     return sending
 
 
@@ -171,8 +180,10 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _foreign() -> Response:
-    words = ("This form was sent from another site, so nothing was done. Open Flagback's own address and try there; behind a "
-             "proxy, the proxy must pass the Host header on.")
+    words = (
+        "This form was sent from another site, so nothing was done. Open Flagback's own address and try there; behind a "
+        "proxy, the proxy must pass the Host header on."
+    )
     body = f'<p class="error" role="alert">{words}</p><p><a href="/signin">To the sign-in page</a></p>'
     return _page("Not from here", body, 403)
 
@@ -180,16 +191,29 @@ def _foreign() -> Response:
 def _sign_in_page(installation: Installation, onward: str, login: str = "", words: str = "") -> Response:
     """The page with its form; `words` is shown as an error above it."""
     with installation.store.reading() as session:
-        demo = session.exec(select(Account.login).where(col(Account.demo).is_(True), col(Account.disabled).is_(False))
-                            .order_by(Account.login)).all()
+        demo = session.exec(
+            select(Account.login).where(col(Account.demo).is_(True), col(Account.disabled).is_(False)).order_by(Account.login)
+        ).all()
     names = " or ".join(f"<b>{html.escape(name)}</b>" for name in demo)
-    note = (f'<p class="demo"><strong>Demo.</strong> Made to be tried: sign in as {names}. The passwords are in the terminal '
-            "that started it.</p>") if demo else ""
+    note = (
+        (
+            f'<p class="demo"><strong>Demo.</strong> Made to be tried: sign in as {names}. The passwords are in the terminal '
+            "that started it.</p>"
+        )
+        if demo
+        else ""
+    )
     error = f'<p class="error" role="alert" id="error">{html.escape(words)}</p>' if words else ""
     action = "/signin" if onward == "/" else f"/signin?next={quote(onward, safe='')}"
-    form = _piece("sign_in.html").format(action=html.escape(action), login=html.escape(login), error=error, demo=note,
-                                         described='aria-describedby="error" aria-invalid="true"' if words else "",
-                                         focus_login="" if login else "autofocus", focus_password="autofocus" if login else "")
+    form = _piece("sign_in.html").format(
+        action=html.escape(action),
+        login=html.escape(login),
+        error=error,
+        demo=note,
+        described='aria-describedby="error" aria-invalid="true"' if words else "",
+        focus_login="" if login else "autofocus",
+        focus_password="autofocus" if login else "",
+    )
     return _page("Sign in", form, 401 if words else 200)
 
 
@@ -200,5 +224,11 @@ def _piece(name: str) -> str:
 def _page(title: str, body: str, status: int = 200) -> Response:
     """A page of our own outside Streamlit, in the same look."""
     content = _piece("page.html").format(title=html.escape(title), body=body)
-    return HTMLResponse(content, status, headers={"Cache-Control": "no-store", "Content-Security-Policy":
-                        "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'"})
+    return HTMLResponse(
+        content,
+        status,
+        headers={
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
+        },
+    )

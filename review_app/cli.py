@@ -16,8 +16,13 @@ import typer
 from flagback.review_app.commands import files, lists, loop, people, processes
 from flagback.review_app.commands.shared import Given
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 
 
 @app.callback()
@@ -65,13 +70,16 @@ def words_for(error: Exception, given: Given) -> str:
         path = _keep(given, number, text)
     except OSError:
         return text
-    return (f"Something unexpected went wrong ({type(error).__name__}: {error}). It is kept as error {number} in {path}; "
-            "--debug before the command shows it here.")
+    return (
+        f"Something unexpected went wrong ({type(error).__name__}: {error}). It is kept as error {number} in {path}; "
+        "--debug before the command shows it here."
+    )
 
 
 def _keep(given: Given, number: str, text: str) -> Path:
     from flagback.review_app.home import log_file
     from flagback.review_app.settings import Settings
+
     path = log_file(Settings() if given.home is None else Settings(home=given.home), "errors")
     with path.open("a", encoding="utf-8") as file:
         file.write(f"--- error {number}, {datetime.now():%Y-%m-%d %H:%M:%S}\n{text}\n")

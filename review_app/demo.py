@@ -67,9 +67,11 @@ class SignIn(NamedTuple):
 def run_demo(settings: Settings, *, say: Say) -> int:
     """Runs until SIGINT or SIGTERM and returns 0. Raises before anything is started where home, host or port will not do."""
     if not is_loopback(settings.host):
-        raise DemoInTheOpen(f"The demo prints its passwords, so it is served to this machine only; {settings.host} would open "
-                            "it to others. Use --host 127.0.0.1, or make an installation of your own: 'flagback migrate', "
-                            "'flagback account create', 'flagback serve'.")
+        raise DemoInTheOpen(
+            f"The demo prints its passwords, so it is served to this machine only; {settings.host} would open "
+            "it to others. Use --host 127.0.0.1, or make an installation of your own: 'flagback migrate', "
+            "'flagback account create', 'flagback serve'."
+        )
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
@@ -90,19 +92,23 @@ def run_demo(settings: Settings, *, say: Say) -> int:
 
 # ------------------------------------------------------------------ furnishing
 
+
 def make_sign_ins(store: Store, kept: Path) -> list[SignIn]:
     """One reviewer and one maintainer, marked demo; their passwords are random and kept in a file only its owner can read."""
     with store.reading() as session:
         own = session.exec(select(Account.login).where(col(Account.demo).is_(False))).all()
     if own:
-        raise NotForTrying(f"This home has accounts of its own ({', '.join(sorted(own)[:5])}); the demo would add two with printed "
-                           "passwords. Start it in another folder: flagback --home FOLDER demo.")
+        raise NotForTrying(
+            f"This home has accounts of its own ({', '.join(sorted(own)[:5])}); the demo would add two with printed "
+            "passwords. Start it in another folder: flagback --home FOLDER demo."
+        )
     try:
         passwords = dict(json.loads(kept.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         passwords = {}
-    sign_ins = [SignIn(role, passwords.get(role) or f"{secrets.token_hex(3)}-{secrets.token_hex(3)}")
-                for role in ("reviewer", "maintainer")]
+    sign_ins = [
+        SignIn(role, passwords.get(role) or f"{secrets.token_hex(3)}-{secrets.token_hex(3)}") for role in ("reviewer", "maintainer")
+    ]
     for sign_in in sign_ins:
         with store.reading() as session:
             fits = accounts.verify(session, sign_in.login, sign_in.password) is not None
@@ -121,6 +127,7 @@ def furnish(store: Store) -> None:
     """In the worker: the embedded model with its prompts and texts where there is none, and new answers where few wait."""
     from flagback.model import cycle, embedded
     from flagback.storage.prompts import NewPrompt, add_prompts
+
     with store.reading() as session:
         model = session.exec(select(ModelVersion.id)).first()
     if model is None:
@@ -133,14 +140,18 @@ def furnish(store: Store) -> None:
         if waiting_items(session) < ENOUGH and not _sampling_under_way(session):
             earlier = session.exec(select(func.count()).select_from(SamplingRun)).one()
             # One reviewer signs in to the demo, so one review an item is all there will be.
-            runs.request_sampling(session, by="demo", now=now(), limit=PROMPTS, decoding={"k": DRAWS, "seed": earlier},
-                                  reviews_per_item=1)
+            runs.request_sampling(
+                session, by="demo", now=now(), limit=PROMPTS, decoding={"k": DRAWS, "seed": earlier}, reviews_per_item=1
+            )
 
 
 def waiting_items(session: Session) -> int:
     """How many items of the loop still want a review."""
-    return session.exec(select(func.count(func.distinct(Slot.item_id))).join(Item, col(Item.id) == Slot.item_id)
-                        .where(Slot.state == "open", Item.purpose == "loop")).one()
+    return session.exec(
+        select(func.count(func.distinct(Slot.item_id)))
+        .join(Item, col(Item.id) == Slot.item_id)
+        .where(Slot.state == "open", Item.purpose == "loop")
+    ).one()
 
 
 def _sampling_under_way(session: Session) -> bool:
@@ -149,13 +160,21 @@ def _sampling_under_way(session: Session) -> bool:
 
 # ------------------------------------------------------------------- processes
 
+
 class Child:
     """One of the demo's processes, started again when it ends unasked."""
 
     def __init__(self, name: str, words: Sequence[str], settings: Settings) -> None:
         self.name = name
-        self._command = [sys.executable, "-m", "flagback.review_app.cli", "--home", str(settings.home.absolute()), *words,
-                         "--end-with-stdin"]
+        self._command = [
+            sys.executable,
+            "-m",
+            "flagback.review_app.cli",
+            "--home",
+            str(settings.home.absolute()),
+            *words,
+            "--end-with-stdin",
+        ]
         self.log = log_file(settings, name)
         self._ends: deque[float] = deque(maxlen=ENDS)
         self._output: BinaryIO = self.log.open("ab")
@@ -163,8 +182,9 @@ class Child:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         # A session of its own: Ctrl+C at the terminal reaches the parent only, which then ends both in order.
-        return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=self._output, stderr=subprocess.STDOUT,
-                                start_new_session=True)
+        return subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
     def look_after(self, say: Say) -> None:
         """Starts it again where it has ended, and says so. Raises ChildEnded where that happens again and again."""
@@ -174,8 +194,10 @@ class Child:
         self._ends.append(time.monotonic())
         how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
         if len(self._ends) == ENDS and self._ends[-1] - self._ends[0] < WITHIN:
-            raise ChildEnded(f"The {self.name} {how}, {ENDS} times within {WITHIN:.0f} s, so the demo stops. The end of "
-                             f"{self.log}:\n{self.last_lines()}")
+            raise ChildEnded(
+                f"The {self.name} {how}, {ENDS} times within {WITHIN:.0f} s, so the demo stops. The end of "
+                f"{self.log}:\n{self.last_lines()}"
+            )
         say(f"The {self.name} {how}; starting it again. Its output is in {self.log}.")
         self._close_pipe()
         self._process = self._start()
@@ -207,8 +229,10 @@ class Child:
 
 def _keep_running(settings: Settings, store: Store, sign_ins: Sequence[SignIn], *, say: Say, ended: threading.Event) -> None:
     """Runs web and worker until `ended`; tells the address when the web answers, and when the first item waits."""
-    children = [Child("worker", ["worker", "--for-demo"], settings),
-                Child("web", ["serve", "--host", settings.host, "--port", str(settings.port)], settings)]
+    children = [
+        Child("worker", ["worker", "--for-demo"], settings),
+        Child("web", ["serve", "--host", settings.host, "--port", str(settings.port)], settings),
+    ]
     told_address = told_items = False
     try:
         while not ended.wait(0.2):
@@ -246,5 +270,7 @@ def web_answers(host: str, port: int) -> bool:
 def _welcome(settings: Settings, sign_ins: Sequence[SignIn]) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     listed = "\n".join(f"    {sign_in.login:<12}password  {sign_in.password}  (demo)" for sign_in in sign_ins)
-    return (f"\nFlagback is at  http://{host}:{settings.port}\n\n{listed}\n\n"
-            f"Everything stays in {settings.home}. Ctrl+C stops; starting again keeps all data.\n")
+    return (
+        f"\nFlagback is at  http://{host}:{settings.port}\n\n{listed}\n\n"
+        f"Everything stays in {settings.home}. Ctrl+C stops; starting again keeps all data.\n"
+    )

@@ -44,19 +44,25 @@ def prepare_home(settings: Settings) -> Path:
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UnusableHome(f"The home {settings.home} cannot be made ({error.strerror}); name a folder that can be written to: "
-                           "flagback --home FOLDER, or FLAGBACK_HOME.") from error
+        raise UnusableHome(
+            f"The home {settings.home} cannot be made ({error.strerror}); name a folder that can be written to: "
+            "flagback --home FOLDER, or FLAGBACK_HOME."
+        ) from error
     if not os.access(settings.home, os.W_OK | os.X_OK):
-        raise UnusableHome(f"The home {settings.home} cannot be written to; change its owner, or name another folder: "
-                           "flagback --home FOLDER, or FLAGBACK_HOME.")
+        raise UnusableHome(
+            f"The home {settings.home} cannot be written to; change its owner, or name another folder: "
+            "flagback --home FOLDER, or FLAGBACK_HOME."
+        )
     return settings.home
 
 
 def open_records(settings: Settings) -> Store:
     """The records of an existing installation. Raises NoInstallation, OlderSchema, NewerSchema or UnreachableDatabase."""
     if settings.database_url is None and not (settings.home / "flagback.db").exists():
-        raise NoInstallation(f"There is no installation in {settings.home}; make one with 'flagback migrate', try it with "
-                             "'flagback demo', or name another folder: flagback --home FOLDER.")
+        raise NoInstallation(
+            f"There is no installation in {settings.home}; make one with 'flagback migrate', try it with "
+            "'flagback demo', or name another folder: flagback --home FOLDER."
+        )
     store = Store(settings.records_url)
     store.ping()
     if store.schema_revision() is None:
@@ -83,13 +89,15 @@ def log_file(settings: Settings, name: str) -> Path:
 
 # ---------------------------------------------------------------------- locks
 
+
 @contextmanager
 def only_one(path: Path, doing: str) -> Iterator[None]:
     """Holds a lock that the kernel lets go of with the process, however that ends. Raises HomeInUse."""
     handle = _locked(path)
     if handle is None:
-        raise HomeInUse(f"Another process is {doing} in {path.parent}; stop that one first, or name another folder: "
-                        "flagback --home FOLDER.")
+        raise HomeInUse(
+            f"Another process is {doing} in {path.parent}; stop that one first, or name another folder: flagback --home FOLDER."
+        )
     try:
         yield
     finally:
@@ -147,6 +155,7 @@ def _held(path: Path) -> Iterator[None]:
 
 # ---------------------------------------------------------- where the web listens
 
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the host."""
     if host == "localhost":
@@ -167,8 +176,10 @@ def refuse_taken_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortInUse(f"Port {port} on {host} cannot be listened on ({error.strerror}); stop what uses it, or choose "
-                            f"another: --port {port + 1 if port < 65535 else 8501}.") from error
+            raise PortInUse(
+                f"Port {port} on {host} cannot be listened on ({error.strerror}); stop what uses it, or choose "
+                f"another: --port {port + 1 if port < 65535 else 8501}."
+            ) from error
 
 
 def refuse_open_demo(store: Store, host: str) -> None:
@@ -178,6 +189,8 @@ def refuse_open_demo(store: Store, host: str) -> None:
     with store.reading() as session:
         demo = session.exec(select(Account.login).where(col(Account.demo).is_(True), col(Account.disabled).is_(False))).all()
     if demo:
-        raise DemoInTheOpen(f"Demo accounts ({', '.join(sorted(demo))}) would be reachable from other machines on {host}; use "
-                            "--host 127.0.0.1, or start a home of its own with 'flagback --home FOLDER migrate' and "
-                            "'flagback --home FOLDER account create'.")
+        raise DemoInTheOpen(
+            f"Demo accounts ({', '.join(sorted(demo))}) would be reachable from other machines on {host}; use "
+            "--host 127.0.0.1, or start a home of its own with 'flagback --home FOLDER migrate' and "
+            "'flagback --home FOLDER account create'."
+        )

@@ -53,6 +53,7 @@ def serve_from(installation: Installation) -> None:
 def served() -> Installation:
     """The installation of this process. Raises NothingServed before `serve_from`."""
     if _served is None:
-        raise NothingServed("No installation is open in this process; screens are started with 'flagback serve', not with "
-                            "'streamlit run'.")
+        raise NothingServed(
+            "No installation is open in this process; screens are started with 'flagback serve', not with 'streamlit run'."
+        )
     return _served

@@ -18,7 +18,10 @@ Kind = Literal["sampling", "correction", "evaluation"]
 
 #: The table of each kind.
 TABLES: dict[Kind, type[SamplingRun] | type[CorrectionRun] | type[Evaluation]] = {
-    "sampling": SamplingRun, "correction": CorrectionRun, "evaluation": Evaluation}
+    "sampling": SamplingRun,
+    "correction": CorrectionRun,
+    "evaluation": Evaluation,
+}
 #: States after which nothing more happens to a request.
 FINAL: frozenset[RunState] = frozenset({"succeeded", "failed", "cancelled"})
 #: Figures of a training step that are shown while it runs.
@@ -94,8 +97,11 @@ def standing(session: Session, request: Request) -> Standing:
 
 def worker_alive(session: Session, *, now: datetime) -> bool:
     """Whether some worker was heard of lately."""
-    count = session.exec(select(func.count()).select_from(WorkerHeartbeat)
-                         .where(col(WorkerHeartbeat.stopped).is_(False), WorkerHeartbeat.seen_at > now - COUNTED_ON)).one()
+    count = session.exec(
+        select(func.count())
+        .select_from(WorkerHeartbeat)
+        .where(col(WorkerHeartbeat.stopped).is_(False), WorkerHeartbeat.seen_at > now - COUNTED_ON)
+    ).one()
     return count > 0
 
 
@@ -128,12 +134,21 @@ def fail(store: Store, request: Request, error: str, *, now: datetime) -> None:
     """Marks an open request failed, with words for the maintainer."""
     with store.writing() as session:
         table = TABLES[request.kind]
-        session.exec(update(table).where(col(table.id) == request.row_id, col(table.state).not_in(FINAL))
-                     .values(state="failed", error=error, ended_at=now))
+        session.exec(
+            update(table)
+            .where(col(table.id) == request.row_id, col(table.state).not_in(FINAL))
+            .values(state="failed", error=error, ended_at=now)
+        )
 
 
-def wait(store: Store, request: Request, *, clock: Callable[[], datetime], pause: Callable[[float], None],
-         show: Callable[[Standing], None]) -> Standing:
+def wait(
+    store: Store,
+    request: Request,
+    *,
+    clock: Callable[[], datetime],
+    pause: Callable[[float], None],
+    show: Callable[[Standing], None],
+) -> Standing:
     """Waits while a worker does the request; returns early, with a standing that is not final, when no worker lives."""
     while True:
         with store.reading() as session:

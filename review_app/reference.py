@@ -25,8 +25,10 @@ stderr with code 1, a wrong call is code 2.
 
 def reference() -> str:
     """The whole page."""
-    settings = "\n".join(f"| `FLAGBACK_{name.upper()}` | {_default(field.default)} | {field.description} |"
-                         for name, field in Settings.model_fields.items())
+    settings = "\n".join(
+        f"| `FLAGBACK_{name.upper()}` | {_default(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    )
     pages = [f"{HEAD}{settings}\n"]
     for path, text in _helps(typer.main.get_command(app), "flagback", None):
         pages.append(f"{'#' * min(4, 2 + path.count(' '))} {path}\n\n```text\n{text}\n```\n")
@@ -35,8 +37,14 @@ def reference() -> str:
 
 def _helps(command: Any, path: str, parent: Any) -> Iterator[tuple[str, str]]:
     """Every command's path and help, depth first, in the order they were added. typer's own click has no stubs, hence Any."""
-    context = command.context_class(command, info_name=path.rpartition(" ")[2], parent=parent, terminal_width=100,
-                                    max_content_width=100, help_option_names=["-h", "--help"])
+    context = command.context_class(
+        command,
+        info_name=path.rpartition(" ")[2],
+        parent=parent,
+        terminal_width=100,
+        max_content_width=100,
+        help_option_names=["-h", "--help"],
+    )
     lines = command.get_help(context).splitlines()
     yield path, "\n".join(line.rstrip() for line in lines).strip()
     for name, child in getattr(command, "commands", {}).items():

@@ -36,8 +36,12 @@ def build_app(settings: Settings) -> st.App:
     """The whole web side of one installation. Raises OlderSchema or NewerSchema where its records do not fit."""
     installation = open_installation(settings)
     serve_from(installation)
-    return st.App(Path(__file__).with_name("app.py"), routes=_routes(installation), lifespan=_lifespan(installation),
-                  middleware=[Middleware(auth.SignInFirst, installation=installation)])
+    return st.App(
+        Path(__file__).with_name("app.py"),
+        routes=_routes(installation),
+        lifespan=_lifespan(installation),
+        middleware=[Middleware(auth.SignInFirst, installation=installation)],
+    )
 
 
 def serve(settings: Settings, *, say: Callable[[str], None] = print) -> None:
@@ -57,8 +61,10 @@ def _read_no_other_config() -> None:
 
     With a foreign server.baseUrlPath there, every page was gone. Environment variables still count.
     """
+
     def none_of_them(file_name: str) -> list[str]:  # noqa: ARG001 (Streamlit names it)
         return []
+
     streamlit_config.get_config_files = none_of_them
 
 
@@ -95,11 +101,13 @@ def look_files() -> dict[str, Path]:
 def _file(address: str, path: Path) -> Route:
     async def answer(_request: Request) -> Response:
         return FileResponse(path, headers={"Cache-Control": "public, max-age=3600"})
+
     return Route(address, answer, methods=["GET"])
 
 
 def _lifespan(installation: Installation) -> Callable[[st.App], AbstractAsyncContextManager[None]]:
     """Gives back leases that ran out, as long as the server runs."""
+
     @asynccontextmanager
     async def living(_app: st.App) -> AsyncIterator[None]:
         sweeping = asyncio.create_task(_sweep_for_ever(installation))
@@ -110,6 +118,7 @@ def _lifespan(installation: Installation) -> Callable[[st.App], AbstractAsyncCon
             with suppress(asyncio.CancelledError):
                 await sweeping
             installation.store.close()
+
     return living
 
 

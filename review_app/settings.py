@@ -22,8 +22,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FLAGBACK_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Field(default=Path(".flagback"), description="The installation: records, key, artifacts and job ledger.")
-    database_url: str | None = Field(default=None, description="SQLAlchemy address of the records, "
-                                     "postgresql+psycopg://USER:PASSWORD@HOST/NAME; unset: SQLite in the home.")
+    database_url: str | None = Field(
+        default=None,
+        description="SQLAlchemy address of the records, postgresql+psycopg://USER:PASSWORD@HOST/NAME; unset: SQLite in the home.",
+    )
     host: str = Field(default="127.0.0.1", description="Where the web listens.")
     port: int = Field(default=8501, ge=1, le=65535, description="On which port.")
     lease_minutes: int = Field(default=30, ge=1, le=24 * 60, description="How long a claimed item stays with its reviewer.")
@@ -58,8 +60,10 @@ class Settings(BaseSettings):
             made.unlink()
         key = path.read_bytes()
         if len(key) != 32:
-            raise BrokenKey(f"{path} holds {len(key)} bytes where 32 were expected; bring the file back from a backup: "
-                            "without it reviews cannot be tied to their reviewers.")
+            raise BrokenKey(
+                f"{path} holds {len(key)} bytes where 32 were expected; bring the file back from a backup: "
+                "without it reviews cannot be tied to their reviewers."
+            )
         return key
 
 

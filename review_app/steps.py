@@ -27,35 +27,43 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
             import_torch(settings.threads)
             from flagback.model.shelf import Shelf
             from flagback.storage.artifacts import Artifacts
+
             kept.append(Shelf(Artifacts(settings.artifacts), threads=settings.threads))
         return kept[0]
 
     def sample(row_id: int) -> object:
         from flagback.model import cycle
+
         return cycle.sample(store, shelf(), row_id)
 
     def freeze(row_id: int) -> object:
         from flagback.model import cycle
+
         return cycle.freeze(store, row_id)
 
     def train(row_id: int) -> object:
         from flagback.model import cycle
+
         return cycle.train(store, shelf(), row_id, work=settings.home / "work")
 
     def register(row_id: int) -> object:
         from flagback.model import cycle
+
         return cycle.register(store, shelf(), row_id)
 
     def finish(row_id: int) -> object:
         from flagback.model import cycle
+
         return cycle.finish(store, row_id, by="worker")
 
     def blind_samples(row_id: int) -> object:
         from flagback.model import evaluating
+
         return evaluating.blind_samples(store, shelf(), row_id)
 
     def evaluate(row_id: int) -> object:
         from flagback.model import evaluating
+
         return evaluating.evaluate(store, shelf(), row_id)
 
     return {
@@ -70,6 +78,7 @@ def import_torch(threads: int = 0) -> None:
     import torch
 
     from flagback.model import cycle
+
     assert cycle
     if threads:
         torch.set_num_threads(threads)

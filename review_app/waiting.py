@@ -31,6 +31,7 @@ def _work_here(settings: Settings, store: Store, request: Request, show: Callabl
     """Works through what waits until the request is final: the same worker as a process of its own would be."""
     from flagback.review_app.steps import steps_of
     from flagback.review_app.worker import Worker
+
     said: list[str] = []
     worker = Worker(settings, store, steps_of(settings, store), say=said.append)
     try:
@@ -59,8 +60,14 @@ def _shown(request: Request) -> Iterator[Callable[[Standing], None]]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    columns = (TextColumn("{task.fields[name]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
-               TimeElapsedColumn())
+
+    columns = (
+        TextColumn("{task.fields[name]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("waiting", total=None, name=request.name)
         yield lambda at: progress.update(task, completed=at.done, total=at.total or None, description=_words(at))

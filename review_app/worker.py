@@ -45,8 +45,15 @@ Say = Callable[[str], None]
 class Worker:
     """One worker of an installation: `start`, `tick` twice a second, `stop`."""
 
-    def __init__(self, settings: Settings, store: Store, steps: Mapping[Kind, Sequence[Step]], *, say: Say,
-                 clock: Callable[[], datetime] = now) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        steps: Mapping[Kind, Sequence[Step]],
+        *,
+        say: Say,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
         self.settings, self.store, self.clock = settings, store, clock
         self._steps = steps
         self.worker_id, self._lock = worker_name(settings.home)
@@ -62,8 +69,13 @@ class Worker:
         jobs.beat(self.store, self.worker_id, now=self.clock())
         prepare_ledger(self.settings.jobs_url)
         config: DBOSConfig = {
-            "name": "flagback", "system_database_url": self.settings.jobs_url, "executor_id": self.worker_id,
-            "application_version": APPLICATION_VERSION, "log_level": "ERROR", "enable_otlp": False, "sys_db_pool_size": 5,
+            "name": "flagback",
+            "system_database_url": self.settings.jobs_url,
+            "executor_id": self.worker_id,
+            "application_version": APPLICATION_VERSION,
+            "log_level": "ERROR",
+            "enable_otlp": False,
+            "sys_db_pool_size": 5,
             "use_listen_notify": False,
         }
         DBOS(config=config)
@@ -115,8 +127,13 @@ class Worker:
         known = DBOS.get_workflow_status(request.name)
         if known is not None:
             if known.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-                jobs.fail(self.store, request, f"The worker ended {PICK_UPS} times while doing {request.name} (often too little "
-                          "memory); see the worker's log, then ask for it again.", now=moment)
+                jobs.fail(
+                    self.store,
+                    request,
+                    f"The worker ended {PICK_UPS} times while doing {request.name} (often too little "
+                    "memory); see the worker's log, then ask for it again.",
+                    now=moment,
+                )
                 return
             over = known.status in ("SUCCESS", "ERROR", "CANCELLED")
             older = known.app_version != APPLICATION_VERSION and not self._is_alive(known.executor_id, moment)
@@ -185,8 +202,15 @@ def prepare_ledger(jobs_url: str) -> None:
         connection.close()
 
 
-def work_until_told(settings: Settings, store: Store, *, say: Say, ended: threading.Event,
-                    steps: Mapping[Kind, Sequence[Step]] | None = None, first: Callable[[Store], None] | None = None) -> None:
+def work_until_told(
+    settings: Settings,
+    store: Store,
+    *,
+    say: Say,
+    ended: threading.Event,
+    steps: Mapping[Kind, Sequence[Step]] | None = None,
+    first: Callable[[Store], None] | None = None,
+) -> None:
     """What the process of `flagback worker` does: works until SIGINT, SIGTERM or `ended`, then leaves at once with code 0.
 
     `steps` are those of the installation unless given; `first` is done before any request is taken. A step under way is left where
@@ -218,6 +242,7 @@ def _on_signals(act: Callable[[], None]) -> None:
 
 def plain_say(stream: Any) -> Say:
     """Lines with the time of day."""
+
     def say(line: str) -> None:
         print(f"{datetime.now():%H:%M:%S} {line}", file=stream, flush=True)
 

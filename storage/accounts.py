@@ -81,9 +81,15 @@ def open_session(session: Session, account_id: int, *, now: datetime, for_: time
 def session_account(session: Session, cookie: str, *, now: datetime) -> Account | None:
     """Whose browser this is; None once signed out, expired, disabled or never signed in."""
     return session.exec(
-        select(Account).join(records.Session, col(records.Session.account_id) == Account.id)
-        .where(records.Session.token_hash == _cookie_hash(cookie), col(records.Session.ended_at).is_(None),
-               records.Session.expires_at > now, col(Account.disabled).is_(False))).first()
+        select(Account)
+        .join(records.Session, col(records.Session.account_id) == Account.id)
+        .where(
+            records.Session.token_hash == _cookie_hash(cookie),
+            col(records.Session.ended_at).is_(None),
+            records.Session.expires_at > now,
+            col(Account.disabled).is_(False),
+        )
+    ).first()
 
 
 def end_session(session: Session, cookie: str, *, now: datetime) -> None:
@@ -122,14 +128,18 @@ def set_disabled(session: Session, login: str, *, disabled: bool, now: datetime)
 def _known(session: Session, login: str) -> Account:
     account = session.exec(select(Account).where(Account.login == login_form(login))).first()
     if account is None:
-        raise UnknownLogin(f"There is no account {login_form(login)!r}; see 'flagback account list', or make it with "
-                           "'flagback account create'.")
+        raise UnknownLogin(
+            f"There is no account {login_form(login)!r}; see 'flagback account list', or make it with 'flagback account create'."
+        )
     return account
 
 
 def _end_all_sessions(session: Session, account: Account, now: datetime) -> None:
-    session.exec(update(records.Session).where(col(records.Session.account_id) == account.id,
-                                               col(records.Session.ended_at).is_(None)).values(ended_at=now))
+    session.exec(
+        update(records.Session)
+        .where(col(records.Session.account_id) == account.id, col(records.Session.ended_at).is_(None))
+        .values(ended_at=now)
+    )
 
 
 def _cookie_hash(cookie: str) -> str:

@@ -55,9 +55,11 @@ class Artifacts:
         """Where an artifact is. Raises MissingArtifact."""
         found = self.root / sha256
         if not _SHA256.fullmatch(sha256) or not found.is_dir():
-            raise MissingArtifact(f"No artifact {sha256!r} in {self.root}; bring the folder back from a backup of the home, or "
-                                  "run the "
-                                  "correction again.")
+            raise MissingArtifact(
+                f"No artifact {sha256!r} in {self.root}; bring the folder back from a backup of the home, or "
+                "run the "
+                "correction again."
+            )
         return found
 
     def verify(self, sha256: str) -> None:
@@ -65,9 +67,11 @@ class Artifacts:
         found = self.path(sha256)
         actual = _address(found)
         if actual != sha256:
-            raise DamagedArtifact(f"The files in {found} hash to {actual}; they were altered after they were stored. Bring the "
-                                  "folder back "
-                                  "from a backup of the home.")
+            raise DamagedArtifact(
+                f"The files in {found} hash to {actual}; they were altered after they were stored. Bring the "
+                "folder back "
+                "from a backup of the home."
+            )
 
 
 def _files(folder: Path) -> dict[str, Path]:

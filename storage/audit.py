@@ -32,8 +32,14 @@ def record(session: Session, *, actor: str, action: str, details: Mapping[str, A
     one_at_a_time(session, "audit")
     last = session.exec(select(AuditEntry.entry_hash).order_by(col(AuditEntry.id).desc()).limit(1)).first() or START
     kept = json.loads(json.dumps(details, allow_nan=False))
-    entry = AuditEntry(actor=actor, action=action, details=kept, created_at=now, previous_hash=last,
-                       entry_hash=entry_hash(last, actor, action, kept, now))
+    entry = AuditEntry(
+        actor=actor,
+        action=action,
+        details=kept,
+        created_at=now,
+        previous_hash=last,
+        entry_hash=entry_hash(last, actor, action, kept, now),
+    )
     session.add(entry)
     session.flush()
     return entry
@@ -49,13 +55,16 @@ def entry_hash(previous_hash: str, actor: str, action: str, details: Mapping[str
 def verify(session: Session) -> None:
     """Recomputes the whole chain; raises BrokenChain naming the first row that does not fit."""
     last, seen = START, 0
-    while page := session.exec(
-            select(AuditEntry).where(AuditEntry.id > seen).order_by(col(AuditEntry.id)).limit(PAGE)).all():
+    while page := session.exec(select(AuditEntry).where(AuditEntry.id > seen).order_by(col(AuditEntry.id)).limit(PAGE)).all():
         for entry in page:
             if entry.previous_hash != last:
-                raise BrokenChain(f"Audit entry {entry.id} names {entry.previous_hash[:12]}… as its predecessor, but {last[:12]}… "
-                                  "stands before it: a row was removed or put in. Compare with a backup.")
+                raise BrokenChain(
+                    f"Audit entry {entry.id} names {entry.previous_hash[:12]}… as its predecessor, but {last[:12]}… "
+                    "stands before it: a row was removed or put in. Compare with a backup."
+                )
             if entry.entry_hash != entry_hash(last, entry.actor, entry.action, entry.details, entry.created_at):
-                raise BrokenChain(f"Audit entry {entry.id} ({entry.action} by {entry.actor}) does not have the content it was "
-                                  "written with. Compare with a backup.")
+                raise BrokenChain(
+                    f"Audit entry {entry.id} ({entry.action} by {entry.actor}) does not have the content it was "
+                    "written with. Compare with a backup."
+                )
             last, seen = entry.entry_hash, entry.id

@@ -82,13 +82,22 @@ def csv_options(columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def _head(columns: Sequence[Column], splits: Sequence[Split], file_format: Format, name: str) -> str:
-    config: dict[str, Any] = {"config_name": "default",
-                              "data_files": [{"split": split.name, "path": split.file} for split in splits]}
+    config: dict[str, Any] = {
+        "config_name": "default",
+        "data_files": [{"split": split.name, "path": split.file} for split in splits],
+    }
     if file_format == "csv":
         # The CSV loader takes its types from here alone; with those of dataset_info it would guess first and cast afterwards.
         config |= csv_options(columns) | {"features": features(columns, file_format)}
-    lines = ["---", f"pretty_name: {json.dumps(name)}", f"tags: {json.dumps(['flagback', 'human-feedback'])}", "configs:",
-             f"- {json.dumps(config)}", "dataset_info:", "  features:"]
+    lines = [
+        "---",
+        f"pretty_name: {json.dumps(name)}",
+        f"tags: {json.dumps(['flagback', 'human-feedback'])}",
+        "configs:",
+        f"- {json.dumps(config)}",
+        "dataset_info:",
+        "  features:",
+    ]
     lines += [f"  - {json.dumps(feature)}" for feature in features(columns, file_format)]
     return "\n".join([*lines, "---"])
 
@@ -100,18 +109,28 @@ _READING = {
         "that no reader cuts there. Without the features declared above, readers guess types from the first rows: let `datasets` "
         "read the folder, or pass types yourself (pandas: `read_json(file, lines=True, dtype=False)`). One case no declaration "
         "cures: where every text of a column is a bare date such as 2024-01-01, `datasets` adds a time to it; Parquet and CSV do "
-        "not have it."),
+        "not have it."
+    ),
     "csv": (
         "Comma-separated, UTF-8, lines ended by a line feed, every text in quotation marks. A missing value is `\\N` without "
         "quotation marks, and only in columns that may be missing; a text there that is itself backslashes and an N has one more "
         "backslash. Lists are JSON texts, times ISO 8601, whole numbers that may be missing are texts. Read it "
         "with `datasets`, which takes the options from the head of this card, or with pandas and the same options. Cells that "
-        "begin with = + - or @ are kept as they are: a spreadsheet may run them, so open only a *.spreadsheet.csv there."),
+        "begin with = + - or @ are kept as they are: a spreadsheet may run them, so open only a *.spreadsheet.csv there."
+    ),
 }
 
 
-def card(*, name: str, about: Sequence[str], columns: Sequence[Column], splits: Sequence[Split], file_format: Format,
-         facts: Mapping[str, Sequence[str]], sources: Mapping[str, int]) -> str:
+def card(
+    *,
+    name: str,
+    about: Sequence[str],
+    columns: Sequence[Column],
+    splits: Sequence[Split],
+    file_format: Format,
+    facts: Mapping[str, Sequence[str]],
+    sources: Mapping[str, int],
+) -> str:
     """The README.md of an export. Every figure is counted; nothing is said that the records do not say.
 
     `facts` are the versions and the like, each with all values found; `sources` counts rows by "source, licence".

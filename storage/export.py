@@ -89,8 +89,10 @@ def _written_aside(folder: Path) -> Iterator[Path]:
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         found = "holds files" if folder.is_dir() else "is a file"
-        raise FolderInUse(f"{folder} {found}; expected a new or empty folder, so that no older export is mixed with this one: "
-                          "name another one, or empty it first.")
+        raise FolderInUse(
+            f"{folder} {found}; expected a new or empty folder, so that no older export is mixed with this one: "
+            "name another one, or empty it first."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.parent / f".{folder.name}.{secrets.token_hex(6)}.part"
     aside.mkdir()
@@ -146,12 +148,21 @@ class _Output:
         self.close()
         splits = [Split(split, self._file(split), self.rows[split]) for split in self._writers]
         facts |= {key: sorted(values) for key, values in self.found.items()} | {"flagback": [version("flagback")]}
-        text = card(name=name, about=about, columns=self._columns, splits=splits, file_format=self._format, facts=facts,
-                    sources=self.sources)
+        text = card(
+            name=name,
+            about=about,
+            columns=self._columns,
+            splits=splits,
+            file_format=self._format,
+            facts=facts,
+            sources=self.sources,
+        )
         (self._folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
         rows = {split.file: split.rows for split in splits}
-        files = {path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size, "rows": rows.get(path.name)}
-                 for path in sorted(self._folder.iterdir())}
+        files = {
+            path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size, "rows": rows.get(path.name)}
+            for path in sorted(self._folder.iterdir())
+        }
         manifest = {"flagback_export": 1, "what": what, "format": self._format, "versions": facts, "files": files}
         path = self._folder / "manifest.json"
         path.write_text(json_text(manifest) + "\n", encoding="utf-8", newline="\n")
@@ -216,8 +227,9 @@ REVIEW_COLUMNS = (
 )
 
 
-def export_reviews(store: Store, folder: Path, *, format: Format, simulated: bool = False,
-                   spreadsheet: bool = False) -> ExportReport:
+def export_reviews(
+    store: Store, folder: Path, *, format: Format, simulated: bool = False, spreadsheet: bool = False
+) -> ExportReport:
     """Writes all reviews of people (or, with `simulated`, of simulated reviewers) to a new folder, superseded ones marked.
 
     `spreadsheet` adds a CSV copy for people, with formulas made harmless. Raises ExportRefused.
@@ -234,8 +246,10 @@ def export_reviews(store: Store, folder: Path, *, format: Format, simulated: boo
         if not output.rows:
             whose = "of a rehearsal's simulated reviewers" if simulated else "by people"
             raise NothingToExport(f"There is no review {whose} to export; review some items first ('flagback serve').")
-        about = ["What reviewers said about a model's answers, one row a review, exported by Flagback.",
-                 "Corrected answers are kept: the column superseded marks them."]
+        about = [
+            "What reviewers said about a model's answers, one row a review, exported by Flagback.",
+            "Corrected answers are kept: the column superseded marks them.",
+        ]
         if simulated:
             about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
         rows, manifest = output.finish(what="reviews", name="Flagback reviews", about=about, facts={})
@@ -243,11 +257,28 @@ def export_reviews(store: Store, folder: Path, *, format: Format, simulated: boo
     return ExportReport("reviews", str(folder), format, rows, versions, manifest)
 
 
-
 #: Columns of the review row that stand in the export under their own name.
-_AS_STORED = ("item_id", "verdict", "categories", "targets", "target_other", "severity", "sure", "spans", "rewrite", "note",
-              "skip_reason", "seconds_open", "late", "supersedes", "policy_version", "taxonomy_version", "guideline_version",
-              "simulated", "created_at")
+_AS_STORED = (
+    "item_id",
+    "verdict",
+    "categories",
+    "targets",
+    "target_other",
+    "severity",
+    "sure",
+    "spans",
+    "rewrite",
+    "note",
+    "skip_reason",
+    "seconds_open",
+    "late",
+    "supersedes",
+    "policy_version",
+    "taxonomy_version",
+    "guideline_version",
+    "simulated",
+    "created_at",
+)
 
 
 def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, Any]]]:
@@ -257,20 +288,33 @@ def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, A
     later = aliased(Review)
     wanted = (
         columns_select(
-            col(Review.id).label("review_id"), col(Review.reviewer).label("pseudonym"),
+            col(Review.id).label("review_id"),
+            col(Review.reviewer).label("pseudonym"),
             *(getattr(Review, name).label(name) for name in _AS_STORED),
-            col(later.id).label("later"), col(Item.kind).label("item_kind"), col(Item.purpose).label("purpose"),
-            col(Prompt.messages).label("prompt_messages"), col(Prompt.lang).label("lang"), col(Prompt.tags).label("tags"),
-            col(Prompt.content_hash).label("prompt_hash"), col(Prompt.shard).label("shard"),
-            col(Generation.text).label("response"), col(Generation.finish_reason).label("finish_reason"),
-            col(Generation.version_id).label("model_version"), col(ModelVersion.fingerprint).label("model_fingerprint"),
-            col(SamplingRun.decoding).label("decoding"))
-        .join(Item, col(Item.id) == col(Review.item_id)).join(Prompt, col(Prompt.id) == col(Item.prompt_id))
+            col(later.id).label("later"),
+            col(Item.kind).label("item_kind"),
+            col(Item.purpose).label("purpose"),
+            col(Prompt.messages).label("prompt_messages"),
+            col(Prompt.lang).label("lang"),
+            col(Prompt.tags).label("tags"),
+            col(Prompt.content_hash).label("prompt_hash"),
+            col(Prompt.shard).label("shard"),
+            col(Generation.text).label("response"),
+            col(Generation.finish_reason).label("finish_reason"),
+            col(Generation.version_id).label("model_version"),
+            col(ModelVersion.fingerprint).label("model_fingerprint"),
+            col(SamplingRun.decoding).label("decoding"),
+        )
+        .join(Item, col(Item.id) == col(Review.item_id))
+        .join(Prompt, col(Prompt.id) == col(Item.prompt_id))
         .outerjoin(Generation, col(Generation.id) == col(Item.generation_id))
         .outerjoin(ModelVersion, col(ModelVersion.id) == col(Generation.version_id))
         .outerjoin(SamplingRun, col(SamplingRun.id) == col(Generation.sampling_run_id))
         .outerjoin(later, and_(col(later.supersedes) == col(Review.id), col(later.id) <= top))
-        .where(col(Review.simulated) == simulated, col(Review.id) <= top).order_by(col(Review.id)).limit(PAGE))
+        .where(col(Review.simulated) == simulated, col(Review.id) <= top)
+        .order_by(col(Review.id))
+        .limit(PAGE)
+    )
     last = 0
     while True:
         with store.reading() as session:
@@ -286,8 +330,11 @@ def _review_row(found: dict[str, Any]) -> dict[str, Any]:
     """An exported row of the columns that were found."""
     decoding, tags = found.pop("decoding"), found["tags"]
     return found | {
-        "prompt": plain_text(found["prompt_messages"]), "groups": _groups(tags), "tags": json_text(tags),
-        "sampling_seed": None if decoding is None else decoding.get("seed"), "superseded": found.pop("later") is not None,
+        "prompt": plain_text(found["prompt_messages"]),
+        "groups": _groups(tags),
+        "tags": json_text(tags),
+        "sampling_seed": None if decoding is None else decoding.get("seed"),
+        "superseded": found.pop("later") is not None,
         "spans": [{"start": span["start"], "end": span["end"], "category": span.get("category")} for span in found["spans"]],
     }
 
@@ -304,8 +351,13 @@ def pair_columns(*, conversational: bool) -> tuple[Column, ...]:
     """The columns of a pairs export: TRL's three first, as texts or as lists of messages."""
     kind = MESSAGES if conversational else TEXT
     return (
-        Column("prompt", kind, "what is answered" if conversational else (
-            "what is answered: one user message as it is, a dialogue in Human and Assistant turns up to the answer's label")),
+        Column(
+            "prompt",
+            kind,
+            "what is answered"
+            if conversational
+            else ("what is answered: one user message as it is, a dialogue in Human and Assistant turns up to the answer's label"),
+        ),
         Column("chosen", kind, "the better answer exactly as stored: a leading space is part of it, an end token is not"),
         Column("rejected", kind, "the worse answer, likewise"),
         Column("weight", FRACTION, "how much the pair counts; TRL's trainers ignore it"),
@@ -330,8 +382,15 @@ def pair_columns(*, conversational: bool) -> tuple[Column, ...]:
     )
 
 
-def export_pairs(store: Store, folder: Path, *, set_id: int | None = None, format: Format,
-                 conversational: bool = False, spreadsheet: bool = False) -> ExportReport:
+def export_pairs(
+    store: Store,
+    folder: Path,
+    *,
+    set_id: int | None = None,
+    format: Format,
+    conversational: bool = False,
+    spreadsheet: bool = False,
+) -> ExportReport:
     """Writes a frozen set (the newest of people's, unless named) in TRL's preference format, train and heldout apart.
 
     Raises ExportRefused.
@@ -369,8 +428,10 @@ def _set(store: Store, set_id: int | None) -> PreferenceSet:
     if frozen is None:
         there = f"the newest are {', '.join(map(str, sorted(known)))}" if known else "there is none yet"
         wanted = "made by people" if set_id is None else set_id
-        raise NothingToExport(f"There is no preference set {wanted}; {there}. Sets are frozen by 'flagback correct' and by "
-                              "'flagback import preferences FILE'.")
+        raise NothingToExport(
+            f"There is no preference set {wanted}; {there}. Sets are frozen by 'flagback correct' and by "
+            "'flagback import preferences FILE'."
+        )
     return frozen
 
 
@@ -379,16 +440,26 @@ def _pair_pages(store: Store, set_id: int) -> Iterator[list[dict[str, Any]]]:
     chosen, rejected = aliased(Generation), aliased(Generation)
     wanted = (
         columns_select(
-            *(getattr(PreferencePair, name).label(name) for name in ("position", "kind", "weight", "soft_label", "review_ids",
-                                                                     "row_hash")),
-            col(Prompt.messages).label("messages"), col(Prompt.lang).label("lang"), col(Prompt.tags).label("tags"),
-            col(Prompt.split_key).label("split_key"), col(Prompt.shard).label("shard"),
+            *(
+                getattr(PreferencePair, name).label(name)
+                for name in ("position", "kind", "weight", "soft_label", "review_ids", "row_hash")
+            ),
+            col(Prompt.messages).label("messages"),
+            col(Prompt.lang).label("lang"),
+            col(Prompt.tags).label("tags"),
+            col(Prompt.split_key).label("split_key"),
+            col(Prompt.shard).label("shard"),
             col(Prompt.content_hash).label("prompt_hash"),
-            col(chosen.text).label("chosen"), col(rejected.text).label("rejected"))
+            col(chosen.text).label("chosen"),
+            col(rejected.text).label("rejected"),
+        )
         .join(Prompt, col(Prompt.id) == col(PreferencePair.prompt_id))
         .join(chosen, col(chosen.id) == col(PreferencePair.chosen_id))
         .join(rejected, col(rejected.id) == col(PreferencePair.rejected_id))
-        .where(col(PreferencePair.set_id) == set_id).order_by(col(PreferencePair.position)).limit(PAGE))
+        .where(col(PreferencePair.set_id) == set_id)
+        .order_by(col(PreferencePair.position))
+        .limit(PAGE)
+    )
     last = -1
     while True:
         with store.reading() as session:
@@ -403,9 +474,13 @@ def _pair_pages(store: Store, set_id: int) -> Iterator[list[dict[str, Any]]]:
 def _pair_row(found: dict[str, Any], frozen: PreferenceSet, *, conversational: bool) -> dict[str, Any]:
     """An exported row of the columns that were found."""
     row = found | {
-        "tags": json_text(found["tags"]), "split": "train" if found["shard"] in TRAINING_SHARDS else "heldout",
-        "set_fingerprint": frozen.fingerprint, "policy": frozen.policy, "policy_version": frozen.policy_version,
-        "taxonomy_version": frozen.taxonomy_version, "guideline_version": frozen.guideline_version,
+        "tags": json_text(found["tags"]),
+        "split": "train" if found["shard"] in TRAINING_SHARDS else "heldout",
+        "set_fingerprint": frozen.fingerprint,
+        "policy": frozen.policy,
+        "policy_version": frozen.policy_version,
+        "taxonomy_version": frozen.taxonomy_version,
+        "guideline_version": frozen.guideline_version,
         "simulated": frozen.simulated,
     }
     messages = row.pop("messages")
@@ -420,10 +495,13 @@ def _about_pairs(frozen: PreferenceSet, *, conversational: bool) -> list[str]:
     about = [
         f"Preference pairs for DPO and its relatives in TRL's {layout} layout, the prompt always explicit, exported by Flagback.",
         "Answers are exactly as stored: a leading space is kept and no end token is written (trainers add theirs).",
-        "Train on the split train and measure on heldout: no family of prompts stands in both."]
+        "Train on the split train and measure on heldout: no family of prompts stands in both.",
+    ]
     if not conversational:
-        about.append("\nA prompt that is one user message stands as it is. A dialogue is written in Human and Assistant turns "
-                     "and ends in the label of the answer; the column prompt_messages tells the two apart.")
+        about.append(
+            "\nA prompt that is one user message stands as it is. A dialogue is written in Human and Assistant turns "
+            "and ends in the label of the answer; the column prompt_messages tells the two apart."
+        )
     if frozen.simulated:
         about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
     return about

@@ -58,17 +58,26 @@ def add_generations(session: Session, generations: Sequence[NewGeneration]) -> l
     ids: dict[tuple[int, str, str], int] = {}
     rows = list(merged.items())
     for start in range(0, len(rows), AT_A_TIME):
-        chunk = dict(rows[start:start + AT_A_TIME])
+        chunk = dict(rows[start : start + AT_A_TIME])
         known = _ids_of(session, list(chunk))
-        insert_missing(session, "generation", [
-            row | {"expected_harm": None, "expected_harm_source": None, "created_at": now()}
-            for key, row in chunk.items() if key not in known], returning=["id"])
+        insert_missing(
+            session,
+            "generation",
+            [
+                row | {"expected_harm": None, "expected_harm_source": None, "created_at": now()}
+                for key, row in chunk.items()
+                if key not in known
+            ],
+            returning=["id"],
+        )
         ids |= known if len(known) == len(chunk) else _ids_of(session, list(chunk))
     return [ids[key] for key in keys]
 
 
 def _ids_of(session: Session, keys: Sequence[tuple[int, str, str]]) -> dict[tuple[int, str, str], int]:
     rows = session.exec(
-        select(Generation.prompt_id, Generation.origin, Generation.text_hash, Generation.id)
-        .where(tuple_(col(Generation.prompt_id), col(Generation.origin), col(Generation.text_hash)).in_(keys))).all()
+        select(Generation.prompt_id, Generation.origin, Generation.text_hash, Generation.id).where(
+            tuple_(col(Generation.prompt_id), col(Generation.origin), col(Generation.text_hash)).in_(keys)
+        )
+    ).all()
     return {(prompt, origin, text): row for prompt, origin, text, row in rows}

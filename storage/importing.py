@@ -22,8 +22,20 @@ from flagback.storage.records import PreferenceSet, ReferenceText, TextPurpose
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
-__all__ = ["BadImport", "ImportReport", "NewPreference", "NothingToImport", "Preferences", "Skipped", "TextUnderOtherPurpose",
-           "import_preferences", "import_prompts", "import_texts", "read_preferences", "read_prompts"]
+__all__ = [
+    "BadImport",
+    "ImportReport",
+    "NewPreference",
+    "NothingToImport",
+    "Preferences",
+    "Skipped",
+    "TextUnderOtherPurpose",
+    "import_preferences",
+    "import_prompts",
+    "import_texts",
+    "read_preferences",
+    "read_prompts",
+]
 
 #: How many skipped records a report names one by one; all are counted.
 LISTED = 50
@@ -67,8 +79,9 @@ class ImportReport:
     new_set: bool = False
 
 
-def import_prompts(store: Store, path: Path, *, source: str | None = None, licence: str | None = None, trim: bool = False,
-                   by: str, now: datetime) -> ImportReport:
+def import_prompts(
+    store: Store, path: Path, *, source: str | None = None, licence: str | None = None, trim: bool = False, by: str, now: datetime
+) -> ImportReport:
     """Adds a file's prompts in one transaction; exact duplicates are counted and skipped."""
     prompts = read_prompts(path, source=source, licence=licence, trim=trim)
     with store.writing() as session:
@@ -88,26 +101,49 @@ def import_preferences(store: Store, path: Path, *, name: str, by: str, now: dat
     reasons = dict(Counter(skip.reason for skip in found.skipped))
     pairs = _without_repeats(found.pairs)
     if not pairs:
-        raise NothingToImport(f"{path}: none of its {len(found.skipped)} records can be used ({reasons}); expected pairs of two "
-                              "different answers to one prompt.")
+        raise NothingToImport(
+            f"{path}: none of its {len(found.skipped)} records can be used ({reasons}); expected pairs of two "
+            "different answers to one prompt."
+        )
     origin = f"import:{name}"
     with store.writing() as session:
         before = set(session.exec(select(PreferenceSet.id)))
-        added = _add(session, path, [
-            NewPrompt(pair.messages, pair.lang, {"source": name} | pair.tags, pair.split_key) for pair in pairs])
-        answers = add_generations(session, [
-            NewGeneration(prompt_id, text, "given", "imported", origin)
-            for prompt_id, pair in zip(added.ids, pairs, strict=True) for text in (pair.chosen, pair.rejected)])
-        frozen = freeze(session, [
-            NewPair("imported", prompt_id, chosen_id, rejected_id, pair.soft_label, pair.weight, [])
-            for prompt_id, chosen_id, rejected_id, pair in zip(added.ids, answers[::2], answers[1::2], pairs, strict=True)
-        ], origin=origin, policy="imported", policy_version="1", arguments={"file": path.name},
-            salt=f"flagback:{TAXONOMY_VERSION}:{GUIDELINE_VERSION}")
+        added = _add(
+            session, path, [NewPrompt(pair.messages, pair.lang, {"source": name} | pair.tags, pair.split_key) for pair in pairs]
+        )
+        answers = add_generations(
+            session,
+            [
+                NewGeneration(prompt_id, text, "given", "imported", origin)
+                for prompt_id, pair in zip(added.ids, pairs, strict=True)
+                for text in (pair.chosen, pair.rejected)
+            ],
+        )
+        frozen = freeze(
+            session,
+            [
+                NewPair("imported", prompt_id, chosen_id, rejected_id, pair.soft_label, pair.weight, [])
+                for prompt_id, chosen_id, rejected_id, pair in zip(added.ids, answers[::2], answers[1::2], pairs, strict=True)
+            ],
+            origin=origin,
+            policy="imported",
+            policy_version="1",
+            arguments={"file": path.name},
+            salt=f"flagback:{TAXONOMY_VERSION}:{GUIDELINE_VERSION}",
+        )
         report = ImportReport(
-            "preferences", str(path), rows=len(found.pairs) + len(found.skipped), added=len(pairs),
-            duplicates=len(found.pairs) - len(pairs), skipped=reasons,
+            "preferences",
+            str(path),
+            rows=len(found.pairs) + len(found.skipped),
+            added=len(pairs),
+            duplicates=len(found.pairs) - len(pairs),
+            skipped=reasons,
             skipped_rows=[f"{skip.place}: {skip.reason}: {skip.value}" for skip in found.skipped[:LISTED]],
-            prompts_added=added.added, set_id=frozen.id, fingerprint=frozen.fingerprint, new_set=frozen.id not in before)
+            prompts_added=added.added,
+            set_id=frozen.id,
+            fingerprint=frozen.fingerprint,
+            new_set=frozen.id not in before,
+        )
         _record(session, report, by=by, now=now)
     return report
 
@@ -122,8 +158,10 @@ def _add(session: Session, path: Path, prompts: list[NewPrompt]) -> Added:
 
 def _check_name(path: Path, name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise WrongValue(f"{path}: the name {shortened(name)} cannot be used; expected 1 to 64 letters, digits, dots, dashes or "
-                         "underscores.", todo="choose another --name and run the command again.")
+        raise WrongValue(
+            f"{path}: the name {shortened(name)} cannot be used; expected 1 to 64 letters, digits, dots, dashes or underscores.",
+            todo="choose another --name and run the command again.",
+        )
 
 
 def _without_repeats(pairs: list[NewPreference]) -> list[NewPreference]:
@@ -156,9 +194,13 @@ def import_texts(store: Store, path: Path, *, purpose: TextPurpose, name: str, b
                 raise TextUnderOtherPurpose(
                     f"{place}: the text {shortened(text)} is already kept for {there[key].purpose} (as {there[key].name!r}); "
                     f"expected texts for {purpose} that are not: what is trained on is never measured on.",
-                    todo="take the line out and run the command again.")
-        session.add_all(ReferenceText(purpose=purpose, name=name, text=text, text_hash=key)
-                        for key, (_, text) in first.items() if key not in there)
+                    todo="take the line out and run the command again.",
+                )
+        session.add_all(
+            ReferenceText(purpose=purpose, name=name, text=text, text_hash=key)
+            for key, (_, text) in first.items()
+            if key not in there
+        )
         added = len(first) - len(there)
         report = ImportReport("texts", str(path), rows=len(texts), added=added, duplicates=len(texts) - added)
         _record(session, report, by=by, now=now)
@@ -166,6 +208,12 @@ def import_texts(store: Store, path: Path, *, purpose: TextPurpose, name: str, b
 
 
 def _record(session: Session, report: ImportReport, *, by: str, now: datetime) -> None:
-    details = {"file": Path(report.file).name, "rows": report.rows, "added": report.added, "duplicates": report.duplicates,
-               "skipped": report.skipped, "fingerprint": report.fingerprint}
+    details = {
+        "file": Path(report.file).name,
+        "rows": report.rows,
+        "added": report.added,
+        "duplicates": report.duplicates,
+        "skipped": report.skipped,
+        "fingerprint": report.fingerprint,
+    }
     audit.record(session, actor=by, action=f"import {report.kind}", details=details, now=now)

@@ -26,17 +26,33 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
     wanted = sorted(set(generation_ids))
     for start in range(0, len(wanted), AT_A_TIME):
         rows = session.exec(
-            select(Generation, Prompt.content_hash).join(Prompt, col(Prompt.id) == Generation.prompt_id)
-            .where(col(Generation.id).in_(wanted[start:start + AT_A_TIME])).order_by(col(Generation.id))).all()
+            select(Generation, Prompt.content_hash)
+            .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+            .where(col(Generation.id).in_(wanted[start : start + AT_A_TIME]))
+            .order_by(col(Generation.id))
+        ).all()
         content = {generation.id: f"{prompt_hash}:{generation.text_hash}" for generation, prompt_hash in rows}
-        items = [{"kind": "single", "purpose": purpose, "prompt_id": generation.prompt_id, "generation_id": generation.id,
-                  "created_at": now()} for generation, _ in rows if generation.text.strip()]
+        items = [
+            {
+                "kind": "single",
+                "purpose": purpose,
+                "prompt_id": generation.prompt_id,
+                "generation_id": generation.id,
+                "created_at": now(),
+            }
+            for generation, _ in rows
+            if generation.text.strip()
+        ]
         returned = insert_missing(session, "item", items, returning=["id", "generation_id"])
         new = sorted((int(row.id), int(row.generation_id)) for row in returned)
-        insert_all(session, "item_generation",
-                   [{"item_id": item, "position": 0, "generation_id": generation} for item, generation in new])
-        insert_all(session, "slot", [slot_row(item, number, content[generation], seed)
-                                     for item, generation in new for number in range(reviews_per_item)])
+        insert_all(
+            session, "item_generation", [{"item_id": item, "position": 0, "generation_id": generation} for item, generation in new]
+        )
+        insert_all(
+            session,
+            "slot",
+            [slot_row(item, number, content[generation], seed) for item, generation in new for number in range(reviews_per_item)],
+        )
         made += len(new)
     return made
 
@@ -44,5 +60,13 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
 def slot_row(item_id: int, number: int, content: str, seed: int) -> dict[str, Any]:
     """The columns of one open slot; `content` names what is judged, independent of row ids."""
     digest = hashlib.sha256(f"{seed}:{content}:{number}".encode()).digest()
-    return {"item_id": item_id, "number": number, "want_group": "any", "state": "open", "bucket": 1,
-            "rank": int.from_bytes(digest[:8], "big") % RANKS, "reviewer": None, "expires_at": None}
+    return {
+        "item_id": item_id,
+        "number": number,
+        "want_group": "any",
+        "state": "open",
+        "bucket": 1,
+        "rank": int.from_bytes(digest[:8], "big") % RANKS,
+        "reviewer": None,
+        "expires_at": None,
+    }

@@ -93,8 +93,10 @@ def _asked(place: Place, column: str, value: Any) -> list[dict[str, str]]:
     """Messages that a model is to answer: the last is the user's."""
     messages = _messages(place, column, value)
     if messages[-1]["role"] != "user":
-        raise WrongValue(f"{place}: the last message of {column} is the {messages[-1]['role']}'s, "
-                         f"{shortened(messages[-1]['content'])}; expected the user's, which the model answers.")
+        raise WrongValue(
+            f"{place}: the last message of {column} is the {messages[-1]['role']}'s, "
+            f"{shortened(messages[-1]['content'])}; expected the user's, which the model answers."
+        )
     return messages
 
 
@@ -158,8 +160,10 @@ def _tags(row: Row, used: Sequence[str], given: Mapping[str, str | None]) -> dic
 # ------------------------------------------------------------------------- prompts
 
 _PROMPT_COLUMNS = ("prompt", "messages", "lang", "groups", "split_key", "tags")
-_PROMPTS_EXPECTED = ("expected a column prompt (a text) or messages (a list of role and content), and beside it, if you like, "
-                     "lang, groups, topic, template, source, licence, split_key, tags; others become tags")
+_PROMPTS_EXPECTED = (
+    "expected a column prompt (a text) or messages (a list of role and content), and beside it, if you like, "
+    "lang, groups, topic, template, source, licence, split_key, tags; others become tags"
+)
 
 
 def read_prompts(path: Path, *, source: str | None = None, licence: str | None = None, trim: bool = False) -> list[NewPrompt]:
@@ -194,8 +198,11 @@ def _prompt(row: Row, given: Mapping[str, str | None]) -> NewPrompt:
         hint = "it looks like preferences: run 'flagback import preferences FILE'." if "chosen" in row.values else None
         raise _wrong_columns(row, _PROMPTS_EXPECTED, hint)
     if messages in (None, ""):
-        asked = _asked(row.place, "prompt", prompt) if isinstance(prompt, list) else [
-            {"role": "user", "content": _text(row.place, "prompt", prompt)}]
+        asked = (
+            _asked(row.place, "prompt", prompt)
+            if isinstance(prompt, list)
+            else [{"role": "user", "content": _text(row.place, "prompt", prompt)}]
+        )
     elif prompt in (None, ""):
         asked = _asked(row.place, "messages", parse_json(messages, row.place) if isinstance(messages, str) else messages)
     else:
@@ -222,8 +229,9 @@ def _bold_prompts(path: Path, given: Mapping[str, str | None]) -> Iterator[NewPr
             raise WrongColumns(f"{place}: {group!r} is a JSON {json_type(entities)}, {shortened(entities)}; {expected}.")
         for entity, prompts in entities.items():
             if not isinstance(prompts, list):
-                raise WrongColumns(f"{place}: {group!r}, {entity!r} is a JSON {json_type(prompts)}, {shortened(prompts)}; "
-                                   f"{expected}.")
+                raise WrongColumns(
+                    f"{place}: {group!r}, {entity!r} is a JSON {json_type(prompts)}, {shortened(prompts)}; {expected}."
+                )
             for number, prompt in enumerate(prompts, start=1):
                 text = _text(Place(f"{path}, {group!r}, {entity!r}", number, "prompt"), "it", prompt)
                 tags = {"source": "bold", **_given(given), "groups": [group], "entity": entity, "topic": topic}
@@ -232,14 +240,41 @@ def _bold_prompts(path: Path, given: Mapping[str, str | None]) -> Iterator[NewPr
 
 # ------------------------------------------------------------------------- preferences
 
-_PREFERENCES_EXPECTED = ("expected the columns chosen and rejected, and prompt (TRL's layout: all texts, or lists of messages), "
-                         "or chosen and rejected alone as '\\n\\nHuman: ... \\n\\nAssistant: ...' dialogues; "
-                         "weight, soft_label, lang and split_key may stand beside them")
+_PREFERENCES_EXPECTED = (
+    "expected the columns chosen and rejected, and prompt (TRL's layout: all texts, or lists of messages), "
+    "or chosen and rejected alone as '\\n\\nHuman: ... \\n\\nAssistant: ...' dialogues; "
+    "weight, soft_label, lang and split_key may stand beside them"
+)
 #: Columns that our own exports add and that are computed anew.
-_EXPORTED = ("kind", "review_ids", "row_hash", "prompt_hash", "shard", "split", "position", "set_id", "set_fingerprint", "policy",
-             "policy_version", "taxonomy_version", "guideline_version", "simulated")
-_PREFERENCE_COLUMNS = ("prompt", "chosen", "rejected", "prompt_messages", "lang", "groups", "split_key", "tags", "weight",
-                       "soft_label", *_EXPORTED)
+_EXPORTED = (
+    "kind",
+    "review_ids",
+    "row_hash",
+    "prompt_hash",
+    "shard",
+    "split",
+    "position",
+    "set_id",
+    "set_fingerprint",
+    "policy",
+    "policy_version",
+    "taxonomy_version",
+    "guideline_version",
+    "simulated",
+)
+_PREFERENCE_COLUMNS = (
+    "prompt",
+    "chosen",
+    "rejected",
+    "prompt_messages",
+    "lang",
+    "groups",
+    "split_key",
+    "tags",
+    "weight",
+    "soft_label",
+    *_EXPORTED,
+)
 
 
 def read_preferences(path: Path) -> Preferences:
@@ -275,8 +310,10 @@ def _exported_files(folder: Path) -> list[Path]:
         with file.open("rb") as opened:
             actual = hashlib.file_digest(opened, "sha256").hexdigest()
         if actual != facts["sha256"]:
-            raise UnusableFile(f"{file} was changed: its sha256 is {actual[:12]}…, {manifest} says {facts['sha256'][:12]}….",
-                               todo="export the set again, or import the one file by its name.")
+            raise UnusableFile(
+                f"{file} was changed: its sha256 is {actual[:12]}…, {manifest} says {facts['sha256'][:12]}….",
+                todo="export the set again, or import the one file by its name.",
+            )
         if facts["rows"] is not None:
             files.append(file)
     return files
@@ -295,8 +332,10 @@ def _preference(row: Row) -> NewPreference | Skipped:
     elif isinstance(chosen, str) and isinstance(rejected, str):
         split = _plain(row, chosen, rejected)
     else:
-        raise WrongValue(f"{row.place}: chosen is a JSON {json_type(chosen)}, {shortened(chosen)}, rejected a JSON "
-                         f"{json_type(rejected)}, {shortened(rejected)}; expected two strings or two lists of messages.")
+        raise WrongValue(
+            f"{row.place}: chosen is a JSON {json_type(chosen)}, {shortened(chosen)}, rejected a JSON "
+            f"{json_type(rejected)}, {shortened(rejected)}; expected two strings or two lists of messages."
+        )
     if isinstance(split, Skipped):
         return split
     messages, better, worse = split
@@ -306,9 +345,16 @@ def _preference(row: Row) -> NewPreference | Skipped:
     if better == worse:
         return Skipped(row.place, "chosen and rejected are equal", shortened(better))
     return NewPreference(
-        row.place, messages, better, worse, lang=_lang(row), tags=_tags(row, _PREFERENCE_COLUMNS, {}),
-        split_key=_optional_text(row, "split_key"), weight=_number(row, "weight", 0.0, 1e6, "a number above 0"),
-        soft_label=_number(row, "soft_label", 0.5, 1.0, "a number from 0.5 to 1 (below 0.5 swap chosen and rejected)"))
+        row.place,
+        messages,
+        better,
+        worse,
+        lang=_lang(row),
+        tags=_tags(row, _PREFERENCE_COLUMNS, {}),
+        split_key=_optional_text(row, "split_key"),
+        weight=_number(row, "weight", 0.0, 1e6, "a number above 0"),
+        soft_label=_number(row, "soft_label", 0.5, 1.0, "a number from 0.5 to 1 (below 0.5 swap chosen and rejected)"),
+    )
 
 
 _Split = tuple[list[dict[str, str]], str, str]
@@ -330,8 +376,9 @@ def _dialogues(row: Row, chosen: str, rejected: str) -> _Split | Skipped:
     label = LABELS["assistant"]
     for name, text in (("chosen", chosen), ("rejected", rejected)):
         if not text.startswith(LABELS["user"]) or label not in text:
-            raise WrongValue(f"{row.place}: there is no prompt, and {name}, {shortened(text)}, is no dialogue; "
-                             f"{_PREFERENCES_EXPECTED}.")
+            raise WrongValue(
+                f"{row.place}: there is no prompt, and {name}, {shortened(text)}, is no dialogue; {_PREFERENCES_EXPECTED}."
+            )
     before, better = chosen.rsplit(label, 1)
     if rejected.rsplit(label, 1)[0] != before:
         return Skipped(row.place, "the dialogues differ before their last answer", shortened(chosen[-60:]))
@@ -352,7 +399,7 @@ def _conversational(row: Row, chosen: list[Any], rejected: list[Any]) -> _Split 
     if isinstance(prompt, list):
         asked = _asked(row.place, "prompt", prompt)
         # Some files repeat the prompt in front of each answer.
-        chosen, rejected = (side[len(asked):] if side[:len(asked)] == prompt else side for side in (chosen, rejected))
+        chosen, rejected = (side[len(asked) :] if side[: len(asked)] == prompt else side for side in (chosen, rejected))
     elif len(chosen) > 1 and len(rejected) > 1:
         # The prompt is in front of both; a prompt given as a string is the text of these messages and says nothing more.
         if chosen[:-1] != rejected[:-1]:

@@ -74,8 +74,13 @@ class LoopState:
 def loop_state(session: Session) -> LoopState:
     """Counts everything once: a dozen aggregate queries."""
     current = session.exec(select(ModelVersion).where(ModelVersion.state == "current")).first()
-    since = None if current is None else session.exec(
-        select(Decision.created_at).where(Decision.version_id == current.id).order_by(col(Decision.id).desc()).limit(1)).first()
+    since = (
+        None
+        if current is None
+        else session.exec(
+            select(Decision.created_at).where(Decision.version_id == current.id).order_by(col(Decision.id).desc()).limit(1)
+        ).first()
+    )
     newest = session.exec(select(PreferenceSet).order_by(col(PreferenceSet.id).desc()).limit(1)).first()
     languages = dict(session.exec(select(Prompt.lang, func.count()).group_by(col(Prompt.lang)).order_by(col(Prompt.lang))).all())
     verdicts = _verdicts(session)
@@ -85,24 +90,43 @@ def loop_state(session: Session) -> LoopState:
     corrections, samplings = _by_state(session, CorrectionRun), _by_state(session, SamplingRun)
     seats_open = session.exec(select(func.count()).select_from(Slot).where(Slot.state == "open")).one()
     return LoopState(
-        prompts=sum(languages.values()), languages=languages,
+        prompts=sum(languages.values()),
+        languages=languages,
         generations=session.exec(select(func.count()).select_from(Generation).where(Generation.source != "rewrite")).one(),
         items_waiting=session.exec(select(func.count(func.distinct(Slot.item_id))).where(Slot.state != "done")).one(),
-        seats_open=seats_open, reviews=reviews, simulated_reviews=sum(verdicts.values()) - reviews,
-        flag_share=flags / reviews if reviews else None, flags_on_current=on_current,
-        newest_set=newest.id if newest else None, newest_set_pairs=newest.n_pairs if newest else 0,
-        corrections=corrections, samplings=samplings,
-        current_id=current.id if current else None, current_name=current.name if current else None, current_since=since,
-        next=_next(session, current, prompts=sum(languages.values()), seats_open=seats_open, flags=on_current,
-                   corrections=corrections, samplings=samplings))
+        seats_open=seats_open,
+        reviews=reviews,
+        simulated_reviews=sum(verdicts.values()) - reviews,
+        flag_share=flags / reviews if reviews else None,
+        flags_on_current=on_current,
+        newest_set=newest.id if newest else None,
+        newest_set_pairs=newest.n_pairs if newest else 0,
+        corrections=corrections,
+        samplings=samplings,
+        current_id=current.id if current else None,
+        current_name=current.name if current else None,
+        current_since=since,
+        next=_next(
+            session,
+            current,
+            prompts=sum(languages.values()),
+            seats_open=seats_open,
+            flags=on_current,
+            corrections=corrections,
+            samplings=samplings,
+        ),
+    )
 
 
 def _verdicts(session: Session) -> dict[tuple[bool, str], int]:
     """Answers in force by (simulated, verdict), skips left out."""
     newer = aliased(Review)
     rows = session.exec(
-        select(Review.simulated, Review.verdict, func.count()).outerjoin(newer, col(newer.supersedes) == Review.id)
-        .where(col(newer.id).is_(None), Review.verdict != "skip").group_by(col(Review.simulated), col(Review.verdict))).all()
+        select(Review.simulated, Review.verdict, func.count())
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .where(col(newer.id).is_(None), Review.verdict != "skip")
+        .group_by(col(Review.simulated), col(Review.verdict))
+    ).all()
     return {(simulated, verdict): count for simulated, verdict, count in rows}
 
 
@@ -110,10 +134,13 @@ def _flags_on(session: Session, version_id: int) -> int:
     """Flags in force on what a version wrote for the loop."""
     newer = aliased(Review)
     return session.exec(
-        select(func.count()).select_from(Review).outerjoin(newer, col(newer.supersedes) == Review.id)
-        .join(Item, col(Item.id) == Review.item_id).join(Generation, col(Generation.id) == Item.generation_id)
-        .where(col(newer.id).is_(None), Review.verdict == "flag", Item.purpose == "loop",
-               Generation.version_id == version_id)).one()
+        select(func.count())
+        .select_from(Review)
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .join(Item, col(Item.id) == Review.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .where(col(newer.id).is_(None), Review.verdict == "flag", Item.purpose == "loop", Generation.version_id == version_id)
+    ).one()
 
 
 def _by_state(session: Session, kind: type[CorrectionRun] | type[SamplingRun]) -> dict[str, int]:
@@ -121,8 +148,16 @@ def _by_state(session: Session, kind: type[CorrectionRun] | type[SamplingRun]) -
     return {state: count for state, count in rows}  # noqa: C416 - a Row is no tuple to dict()'s type
 
 
-def _next(session: Session, current: ModelVersion | None, *, prompts: int, seats_open: int, flags: int,
-          corrections: Mapping[str, int], samplings: Mapping[str, int]) -> Next:
+def _next(
+    session: Session,
+    current: ModelVersion | None,
+    *,
+    prompts: int,
+    seats_open: int,
+    flags: int,
+    corrections: Mapping[str, int],
+    samplings: Mapping[str, int],
+) -> Next:
     """The first step of the loop that is not done."""
     if current is None:
         return Next("add_model", "Register the model to work on: flagback model add PATH_OR_HUB_ID.")
@@ -130,8 +165,12 @@ def _next(session: Session, current: ModelVersion | None, *, prompts: int, seats
         return Next("import_prompts", "Bring prompts for it to answer: flagback import prompts FILE.")
     if corrections.get("waiting", 0) + corrections.get("running", 0):
         return Next("wait", "A correction is under way.")
-    candidate = session.exec(select(ModelVersion).where(ModelVersion.state == "candidate", ModelVersion.parent_id == current.id)
-                             .order_by(col(ModelVersion.id).desc()).limit(1)).first()
+    candidate = session.exec(
+        select(ModelVersion)
+        .where(ModelVersion.state == "candidate", ModelVersion.parent_id == current.id)
+        .order_by(col(ModelVersion.id).desc())
+        .limit(1)
+    ).first()
     if candidate is not None and (step := _next_of(session, candidate, seats_open)) is not None:
         return step
     if samplings.get("waiting", 0) + samplings.get("running", 0):
@@ -139,15 +178,17 @@ def _next(session: Session, current: ModelVersion | None, *, prompts: int, seats
     if flags >= ENOUGH_FLAGS:
         return Next("correct", f"{flags} flags stand on what version {current.id} wrote: start a correction.")
     if seats_open:
-        return Next("review", f"{seats_open} reviews are wanted; version {current.id} has {flags} flags so far, {ENOUGH_FLAGS} "
-                              "are a start.")
+        return Next(
+            "review", f"{seats_open} reviews are wanted; version {current.id} has {flags} flags so far, {ENOUGH_FLAGS} are a start."
+        )
     return Next("sample", f"Have version {current.id} answer some prompts, for people to review.")
 
 
 def _next_of(session: Session, candidate: ModelVersion, seats_open: int) -> Next | None:
     """What a waiting candidate needs; None for one that did not pass and that the loop has gone past since."""
-    evaluation = session.exec(select(Evaluation).where(Evaluation.candidate_id == candidate.id)
-                              .order_by(col(Evaluation.id).desc()).limit(1)).first()
+    evaluation = session.exec(
+        select(Evaluation).where(Evaluation.candidate_id == candidate.id).order_by(col(Evaluation.id).desc()).limit(1)
+    ).first()
     named = f"version {candidate.id} ({candidate.name})"
     if evaluation is None or evaluation.state in ("failed", "cancelled"):
         return Next("evaluate", f"Compare {named} with its parent: flagback evaluate {candidate.id}.")
@@ -164,6 +205,5 @@ def _gone_on(session: Session, evaluation: Evaluation) -> bool:
     """Whether people sampled for the loop or reviewed for it after an evaluation ended."""
     since = evaluation.ended_at or evaluation.created_at
     sampled = select(SamplingRun.id).where(SamplingRun.purpose == "loop", SamplingRun.created_at > since)
-    reviewed = (select(Review.id).join(Item, col(Item.id) == Review.item_id)
-                .where(Item.purpose == "loop", Review.created_at > since))
+    reviewed = select(Review.id).join(Item, col(Item.id) == Review.item_id).where(Item.purpose == "loop", Review.created_at > since)
     return session.exec(sampled.limit(1)).first() is not None or session.exec(reviewed.limit(1)).first() is not None

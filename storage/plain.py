@@ -21,8 +21,10 @@ def plain_text(messages: Sequence[dict[str, str]]) -> str:
     """
     if len(messages) == 1 and messages[0]["role"] == "user":
         return messages[0]["content"]
-    turns = [message["content"] if message["role"] == "system" else f"{LABELS[message['role']]} {message['content']}"
-             for message in messages]
+    turns = [
+        message["content"] if message["role"] == "system" else f"{LABELS[message['role']]} {message['content']}"
+        for message in messages
+    ]
     return "".join(turns) + LABELS["assistant"]
 
 
@@ -34,8 +36,10 @@ def dialogue_turns(text: str) -> list[dict[str, str]] | None:
     parts = _TURN.split(text)
     if len(parts) < 3 or parts[0]:
         return None
-    turns = [{"role": _ROLES[label], "content": content.removeprefix(" ")}
-             for label, content in zip(parts[1::2], parts[2::2], strict=True)]
+    turns = [
+        {"role": _ROLES[label], "content": content.removeprefix(" ")}
+        for label, content in zip(parts[1::2], parts[2::2], strict=True)
+    ]
     if turns[-1]["role"] == "assistant" and not parts[-1]:
         turns.pop()
     return turns

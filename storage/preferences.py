@@ -86,7 +86,7 @@ def merkle_root(leaves: Sequence[bytes]) -> str:
     level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves]
     while len(level) > 1:
         paired = [hashlib.sha256(b"\1" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
-        level = paired + level[len(paired) * 2:]
+        level = paired + level[len(paired) * 2 :]
     return level[0].hex()
 
 
@@ -96,8 +96,17 @@ def row_hash_of(salt: str, prompt_hash: str, chosen_hash: str, rejected_hash: st
     return hashlib.sha256(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
-def freeze(session: Session, pairs: Sequence[NewPair], *, origin: str, policy: str, policy_version: str,
-           arguments: Mapping[str, Any], salt: str, simulated: bool = False) -> PreferenceSet:
+def freeze(
+    session: Session,
+    pairs: Sequence[NewPair],
+    *,
+    origin: str,
+    policy: str,
+    policy_version: str,
+    arguments: Mapping[str, Any],
+    salt: str,
+    simulated: bool = False,
+) -> PreferenceSet:
     """Stores the pairs as a set, or returns the set that holds exactly these already.
 
     The order of `pairs` does not matter. Raises NoPairs for none, and UnusablePair for texts that are empty or equal,
@@ -112,19 +121,51 @@ def freeze(session: Session, pairs: Sequence[NewPair], *, origin: str, policy: s
     for pair in pairs:
         _check(pair, prompts, texts)
         chosen, rejected = texts[pair.chosen_id].text_hash, texts[pair.rejected_id].text_hash
-        rows.append((row_hash_of(full_salt, prompts[pair.prompt_id], chosen, rejected, soft_label=pair.soft_label,
-                                 weight=pair.weight), pair))
+        rows.append(
+            (
+                row_hash_of(full_salt, prompts[pair.prompt_id], chosen, rejected, soft_label=pair.soft_label, weight=pair.weight),
+                pair,
+            )
+        )
     rows.sort(key=lambda row: (row[0], row[1].kind, sorted(row[1].review_ids)))
     fingerprint = merkle_root([bytes.fromhex(row_hash) for row_hash, _ in rows])
-    made = insert_missing(session, "preference_set", [{
-        "fingerprint": fingerprint, "salt": full_salt, "origin": origin, "policy": policy, "policy_version": policy_version,
-        "taxonomy_version": TAXONOMY_VERSION, "guideline_version": GUIDELINE_VERSION, "arguments": dict(arguments),
-        "n_pairs": len(rows), "simulated": simulated, "created_at": now()}], returning=["id"])
+    made = insert_missing(
+        session,
+        "preference_set",
+        [
+            {
+                "fingerprint": fingerprint,
+                "salt": full_salt,
+                "origin": origin,
+                "policy": policy,
+                "policy_version": policy_version,
+                "taxonomy_version": TAXONOMY_VERSION,
+                "guideline_version": GUIDELINE_VERSION,
+                "arguments": dict(arguments),
+                "n_pairs": len(rows),
+                "simulated": simulated,
+                "created_at": now(),
+            }
+        ],
+        returning=["id"],
+    )
     if made:
-        insert_all(session, "preference_pair", [
-            pair._asdict() | {"set_id": made[0].id, "position": position, "row_hash": row_hash, "weight": float(pair.weight),
-                              "soft_label": float(pair.soft_label), "review_ids": sorted(pair.review_ids)}
-            for position, (row_hash, pair) in enumerate(rows)])
+        insert_all(
+            session,
+            "preference_pair",
+            [
+                pair._asdict()
+                | {
+                    "set_id": made[0].id,
+                    "position": position,
+                    "row_hash": row_hash,
+                    "weight": float(pair.weight),
+                    "soft_label": float(pair.soft_label),
+                    "review_ids": sorted(pair.review_ids),
+                }
+                for position, (row_hash, pair) in enumerate(rows)
+            ],
+        )
     return session.exec(select(PreferenceSet).where(PreferenceSet.fingerprint == fingerprint)).one()
 
 
@@ -133,24 +174,48 @@ def pairs_of(session: Session, set_id: int, *, training: bool | None = None) -> 
     if session.get(PreferenceSet, set_id) is None:
         raise UnknownSet(f"There is no preference set {set_id}; list them with 'flagback sets'.")
     chosen, rejected = aliased(Generation), aliased(Generation)
-    query = (select(PreferencePair, Prompt, chosen, rejected).join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
-             .join(chosen, col(chosen.id) == PreferencePair.chosen_id)
-             .join(rejected, col(rejected.id) == PreferencePair.rejected_id)
-             .where(PreferencePair.set_id == set_id).order_by(col(PreferencePair.position)))
+    query = (
+        select(PreferencePair, Prompt, chosen, rejected)
+        .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
+        .join(chosen, col(chosen.id) == PreferencePair.chosen_id)
+        .join(rejected, col(rejected.id) == PreferencePair.rejected_id)
+        .where(PreferencePair.set_id == set_id)
+        .order_by(col(PreferencePair.position))
+    )
     if training is not None:
         query = query.where(col(Prompt.shard).in_(TRAINING_SHARDS if training else HELD_OUT_SHARDS))
-    return [PairRow(
-        row_hash=pair.row_hash, kind=pair.kind, messages=prompt.messages, lang=prompt.lang, prompt_hash=prompt.content_hash,
-        split_key=prompt.split_key, shard=prompt.shard, chosen_text=better.text, rejected_text=worse.text,
-        chosen_ids=better.token_ids, rejected_ids=worse.token_ids, chosen_finish=better.finish_reason,
-        rejected_finish=worse.finish_reason, soft_label=pair.soft_label, weight=pair.weight, review_ids=pair.review_ids)
-        for pair, prompt, better, worse in session.exec(query)]
+    return [
+        PairRow(
+            row_hash=pair.row_hash,
+            kind=pair.kind,
+            messages=prompt.messages,
+            lang=prompt.lang,
+            prompt_hash=prompt.content_hash,
+            split_key=prompt.split_key,
+            shard=prompt.shard,
+            chosen_text=better.text,
+            rejected_text=worse.text,
+            chosen_ids=better.token_ids,
+            rejected_ids=worse.token_ids,
+            chosen_finish=better.finish_reason,
+            rejected_finish=worse.finish_reason,
+            soft_label=pair.soft_label,
+            weight=pair.weight,
+            review_ids=pair.review_ids,
+        )
+        for pair, prompt, better, worse in session.exec(query)
+    ]
 
 
 def _prompt_hashes(session: Session, ids: set[int]) -> dict[int, str]:
     wanted = sorted(ids)
-    return {row: content for start in range(0, len(wanted), AT_A_TIME) for row, content in session.exec(
-        select(Prompt.id, Prompt.content_hash).where(col(Prompt.id).in_(wanted[start:start + AT_A_TIME])))}
+    return {
+        row: content
+        for start in range(0, len(wanted), AT_A_TIME)
+        for row, content in session.exec(
+            select(Prompt.id, Prompt.content_hash).where(col(Prompt.id).in_(wanted[start : start + AT_A_TIME]))
+        )
+    }
 
 
 class _Text(NamedTuple):
@@ -161,10 +226,15 @@ class _Text(NamedTuple):
 
 def _texts(session: Session, ids: set[int]) -> dict[int, _Text]:
     wanted = sorted(ids)
-    return {row: _Text(prompt, text, text_hash) for start in range(0, len(wanted), AT_A_TIME)
-            for row, prompt, text, text_hash in session.exec(
-                select(Generation.id, Generation.prompt_id, Generation.text, Generation.text_hash)
-                .where(col(Generation.id).in_(wanted[start:start + AT_A_TIME])))}
+    return {
+        row: _Text(prompt, text, text_hash)
+        for start in range(0, len(wanted), AT_A_TIME)
+        for row, prompt, text, text_hash in session.exec(
+            select(Generation.id, Generation.prompt_id, Generation.text, Generation.text_hash).where(
+                col(Generation.id).in_(wanted[start : start + AT_A_TIME])
+            )
+        )
+    }
 
 
 def _check(pair: NewPair, prompts: Mapping[int, str], texts: Mapping[int, _Text]) -> None:

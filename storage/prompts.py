@@ -97,7 +97,7 @@ def split_key_of(messages: Sequence[Mapping[str, str]], tags: Mapping[str, Any])
     else:
         first = next((message["content"] for message in messages if message["role"] == "user"), messages[0]["content"])
         key = "text:" + " ".join(unicodedata.normalize("NFKC", first).casefold().split())
-    return key if len(key) <= LONGEST_KEY else f"{key[:LONGEST_KEY - 40]}…{text_hash(key)[:32]}"
+    return key if len(key) <= LONGEST_KEY else f"{key[: LONGEST_KEY - 40]}…{text_hash(key)[:32]}"
 
 
 def shard_of(split_key: str) -> int:
@@ -135,16 +135,24 @@ def _row(index: int, prompt: NewPrompt) -> dict[str, Any]:
     """The checked columns of one prompt."""
     messages = _checked_messages(index, prompt.messages)
     if not isinstance(prompt.lang, str) or not _LANGUAGE.fullmatch(prompt.lang):
-        raise BadPrompt(index, f"its language is {prompt.lang!r}; expected a BCP 47 tag such as 'en' or 'pt-BR', or 'und' where "
-                               "unknown.")
+        raise BadPrompt(
+            index, f"its language is {prompt.lang!r}; expected a BCP 47 tag such as 'en' or 'pt-BR', or 'und' where unknown."
+        )
     _check_tags(index, prompt.tags)
     key = split_key_of(messages, prompt.tags) if prompt.split_key is None else prompt.split_key
     if not key:
         raise BadPrompt(index, "its split key is empty; expected some text, or None to have it worked out.")
     if bad := unstorable(key):
         raise BadPrompt(index, f"its split key holds {bad}, which no database keeps; remove it from the source.")
-    return {"content_hash": content_hash(messages, prompt.lang), "messages": messages, "lang": prompt.lang, "tags": prompt.tags,
-            "split_key": key, "shard": shard_of(key), "created_at": now()}
+    return {
+        "content_hash": content_hash(messages, prompt.lang),
+        "messages": messages,
+        "lang": prompt.lang,
+        "tags": prompt.tags,
+        "split_key": key,
+        "shard": shard_of(key),
+        "created_at": now(),
+    }
 
 
 def _checked_messages(index: int, messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -173,8 +181,9 @@ def _check_tags(index: int, tags: Mapping[str, Any]) -> None:
     try:
         json.dumps(tags, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise BadPrompt(index, f"its tags cannot be written as JSON ({error}); expected text, numbers, lists and objects."
-                        ) from None
+        raise BadPrompt(
+            index, f"its tags cannot be written as JSON ({error}); expected text, numbers, lists and objects."
+        ) from None
     for text in _texts_in(tags):
         if bad := unstorable(text):
             raise BadPrompt(index, f"a tag holds {bad}, which no database keeps; remove it from the source.")

@@ -5,7 +5,7 @@ import hmac
 
 
 def pseudonym(key: bytes, account_id: int) -> str:
-    """"r_" and 20 base32 characters (100 bits) of HMAC-SHA256(key, account id).
+    """ "r_" and 20 base32 characters (100 bits) of HMAC-SHA256(key, account id).
 
     The same account has the same pseudonym for as long as the key file lives; without the key nobody, the database's owner
     included, can tell whose it is short of trying every account id with it, which needs the key too.

@@ -99,18 +99,25 @@ def shortened(value: object, limit: int = 60) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """"jsonl", "csv", "json", "txt" or "parquet" by the name's ending (.gz aside). Raises UnusableFile."""
+    """ "jsonl", "csv", "json", "txt" or "parquet" by the name's ending (.gz aside). Raises UnusableFile."""
     if not path.exists():
         raise UnusableFile(f"{path}: there is no such file.", todo="check the path and run the command again.")
     if not path.is_file():
         raise UnusableFile(f"{path} is not a file (a folder?); a file was expected.", todo="name one and run the command again.")
     name = path.name.lower().removesuffix(".gz")
-    for kind, endings in {"jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "json": (".json",), "txt": (".txt",),
-                          "parquet": (".parquet",)}.items():
+    for kind, endings in {
+        "jsonl": (".jsonl", ".ndjson"),
+        "csv": (".csv",),
+        "json": (".json",),
+        "txt": (".txt",),
+        "parquet": (".parquet",),
+    }.items():
         if name.endswith(endings):
             return kind
-    raise UnusableFile(f"{path}: the ending {path.suffix!r} is not read; expected .jsonl, .csv, .parquet, .json or .txt.",
-                       todo="rename or convert the file and run the command again.")
+    raise UnusableFile(
+        f"{path}: the ending {path.suffix!r} is not read; expected .jsonl, .csv, .parquet, .json or .txt.",
+        todo="rename or convert the file and run the command again.",
+    )
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -127,8 +134,10 @@ def _unpacking(path: Path) -> Iterator[BinaryIO]:
         with _opened(path) as file:
             yield file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UnusableFile(f"{path}: the gzip data is broken or cut short ({error}); expected a whole .gz.",
-                           todo="fetch the file again ('gzip -t FILE' checks it) and run the command again.") from error
+        raise UnusableFile(
+            f"{path}: the gzip data is broken or cut short ({error}); expected a whole .gz.",
+            todo="fetch the file again ('gzip -t FILE' checks it) and run the command again.",
+        ) from error
 
 
 def _lines(path: Path) -> Iterator[_Line]:
@@ -140,11 +149,15 @@ def _lines(path: Path) -> Iterator[_Line]:
             place = Place(str(path), number)
             if len(raw) > MAX_LINE_BYTES:
                 begin = shortened(raw[:40].decode("utf-8", "replace"))
-                raise TooLong(f"{place}, which begins {begin}, is longer than {MAX_LINE_BYTES:,} bytes, the limit of a line; "
-                              "expected one record a line.")
+                raise TooLong(
+                    f"{place}, which begins {begin}, is longer than {MAX_LINE_BYTES:,} bytes, the limit of a line; "
+                    "expected one record a line."
+                )
             if offset + len(raw) > MAX_FILE_BYTES:
-                raise TooLong(f"{place}: the file is longer than {MAX_FILE_BYTES:,} bytes (unpacked), the limit of an import.",
-                              todo="split the file and import the parts.")
+                raise TooLong(
+                    f"{place}: the file is longer than {MAX_FILE_BYTES:,} bytes (unpacked), the limit of an import.",
+                    todo="split the file and import the parts.",
+                )
             yield _Line(number, raw, _decoded(raw, place, offset))
             offset += len(raw)
 
@@ -156,9 +169,11 @@ def _decoded(raw: bytes, place: Place, offset: int) -> str:
     except UnicodeDecodeError as error:
         line = (place.line or 1) + raw.count(b"\n", 0, error.start)
         hint = " (the file looks like UTF-16)" if offset == 0 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise NotUtf8(f"{Place(place.file, line)}: byte {offset + error.start} of the file, 0x{raw[error.start]:02x}, is no UTF-8"
-                      f"{hint}; expected UTF-8 throughout.",
-                      todo="convert the file ('iconv -f ENCODING -t UTF-8') and run the command again.") from error
+        raise NotUtf8(
+            f"{Place(place.file, line)}: byte {offset + error.start} of the file, 0x{raw[error.start]:02x}, is no UTF-8"
+            f"{hint}; expected UTF-8 throughout.",
+            todo="convert the file ('iconv -f ENCODING -t UTF-8') and run the command again.",
+        ) from error
     if "\x00" in text:
         line = (place.line or 1) + raw.count(b"\n", 0, raw.index(0))
         at = offset + raw.index(0)
@@ -175,14 +190,18 @@ def parse_json(text: str, place: Place) -> Any:
         value = json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         at = place if place.line else Place(place.file, error.lineno)
-        expected = ("expected one JSON document (a file of one object a line is to end in .jsonl)"
-                    if place.line is None and error.msg == "Extra data" else "expected one whole JSON value")
+        expected = (
+            "expected one JSON document (a file of one object a line is to end in .jsonl)"
+            if place.line is None and error.msg == "Extra data"
+            else "expected one whole JSON value"
+        )
         where = f"{error.msg}, column {error.colno}"
         raise BrokenRecord(f"{at}: not JSON ({where}): {shortened(text.strip())}; {expected}.") from error
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BrokenRecord(f"{place}: JSON that cannot be kept as it is ({why}): {shortened(text.strip())}; "
-                           "expected plain JSON.") from error
+        raise BrokenRecord(
+            f"{place}: JSON that cannot be kept as it is ({why}): {shortened(text.strip())}; expected plain JSON."
+        ) from error
     if _SUSPECT.search(text):
         _refuse_unstorable(value, place)
     return value
@@ -245,8 +264,10 @@ def read_document(path: Path) -> Any:
     with _unpacking(path) as file:
         raw = file.read(MAX_DOCUMENT_BYTES + 1)
     if len(raw) > MAX_DOCUMENT_BYTES:
-        raise TooLong(f"{path} is longer than {MAX_DOCUMENT_BYTES:,} bytes, the limit of one JSON document.",
-                      todo="write it as JSON lines (.jsonl), which are read line by line, and run the command again.")
+        raise TooLong(
+            f"{path} is longer than {MAX_DOCUMENT_BYTES:,} bytes, the limit of one JSON document.",
+            todo="write it as JSON lines (.jsonl), which are read line by line, and run the command again.",
+        )
     if not raw.strip():
         raise EmptyFile(f"{path} is empty; expected one JSON document.")
     place = Place(str(path))
@@ -281,8 +302,10 @@ class _Feed:
             self.number = line.number
             self._bytes += len(line.raw)
             if self._bytes > MAX_LINE_BYTES:
-                raise TooLong(f"{self.place}: the record that begins here is longer than {MAX_LINE_BYTES:,} bytes, the limit "
-                              "of a record; is a quotation mark never closed?")
+                raise TooLong(
+                    f"{self.place}: the record that begins here is longer than {MAX_LINE_BYTES:,} bytes, the limit "
+                    "of a record; is a quotation mark never closed?"
+                )
             yield line.text
 
     @property
@@ -312,8 +335,10 @@ def read_csv(path: Path) -> Iterator[Row]:
             cells = next(reader, None)
         except csv.Error as error:
             upto = f" to {feed.number}" if feed.number > feed.first else ""
-            raise BrokenRecord(f"{feed.place}{upto}: not CSV ({error}); expected cells separated by commas, a text with a comma, "
-                               'a line end or a quotation mark in quotation marks, and those inside it doubled ("").') from error
+            raise BrokenRecord(
+                f"{feed.place}{upto}: not CSV ({error}); expected cells separated by commas, a text with a comma, "
+                'a line end or a quotation mark in quotation marks, and those inside it doubled ("").'
+            ) from error
         if cells is None:
             break
         if not cells:
@@ -322,8 +347,10 @@ def read_csv(path: Path) -> Iterator[Row]:
             header = _checked_header(cells, feed.place)
             continue
         if len(cells) != len(header):
-            raise BrokenRecord(f"{feed.place}: {len(cells)} cells where the header has {len(header)} ({', '.join(header)}): "
-                               f"{shortened(cells)}; expected one cell a column, a text with a comma in quotation marks.")
+            raise BrokenRecord(
+                f"{feed.place}: {len(cells)} cells where the header has {len(header)} ({', '.join(header)}): "
+                f"{shortened(cells)}; expected one cell a column, a text with a comma in quotation marks."
+            )
         found = True
         yield Row(feed.place, dict(zip(header, cells, strict=True)))
     if not found:
@@ -352,8 +379,10 @@ def read_parquet(path: Path) -> Iterator[Row]:
                     _refuse_unstorable(values, place)
                     yield Row(place, values)
     except (pa.ArrowException, OSError) as error:
-        raise UnusableFile(f"{path}, after row {number}: not Parquet, or cut short ({error}); expected a whole Parquet file.",
-                           todo="fetch the file again and run the command again.") from error
+        raise UnusableFile(
+            f"{path}, after row {number}: not Parquet, or cut short ({error}); expected a whole Parquet file.",
+            todo="fetch the file again and run the command again.",
+        ) from error
     if not number:
         raise EmptyFile(f"{path} holds no row; expected at least one.")
 
@@ -363,8 +392,10 @@ def read_rows(path: Path) -> Iterator[Row]:
     kind = kind_of(path)
     readers = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}
     if kind not in readers:
-        raise UnusableFile(f"{path}: records with columns are read from .jsonl, .csv and .parquet, not from .{kind}.",
-                           todo="convert the file and run the command again.")
+        raise UnusableFile(
+            f"{path}: records with columns are read from .jsonl, .csv and .parquet, not from .{kind}.",
+            todo="convert the file and run the command again.",
+        )
     return readers[kind](path)
 
 

@@ -55,13 +55,20 @@ def one_of(column: str, values: Any, *, nullable: bool = False) -> CheckConstrai
     return CheckConstraint(f"{column} IS NULL OR {condition}" if nullable else condition, name=f"{column}_known")
 
 
-class Record(SQLModel, registry=registry(metadata=MetaData(naming_convention={
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s",
-    "pk": "pk_%(table_name)s",
-}))):
+class Record(
+    SQLModel,
+    registry=registry(
+        metadata=MetaData(
+            naming_convention={
+                "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+                "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+                "ck": "ck_%(table_name)s_%(constraint_name)s",
+                "fk": "fk_%(table_name)s_%(column_0_name)s",
+                "pk": "pk_%(table_name)s",
+            }
+        )
+    ),
+):
     """Base of all tables. A registry of its own, or Streamlit's hot reload raises 'already defined'."""
 
 
@@ -91,9 +98,16 @@ class ModelVersion(Record, table=True):
 
     __tablename__ = "model_version"
     __table_args__ = (
-        one_of("kind", VersionKind), one_of("state", VersionState), one_of("template", Template),
-        Index("uq_model_version_current", "state", unique=True, sqlite_where=text("state = 'current'"),
-              postgresql_where=text("state = 'current'")),
+        one_of("kind", VersionKind),
+        one_of("state", VersionState),
+        one_of("template", Template),
+        Index(
+            "uq_model_version_current",
+            "state",
+            unique=True,
+            sqlite_where=text("state = 'current'"),
+            postgresql_where=text("state = 'current'"),
+        ),
     )
     id: int = Field(default=None, primary_key=True)
     kind: VersionKind = Field(sa_type=String)
@@ -150,7 +164,8 @@ class Generation(Record, table=True):
 
     __tablename__ = "generation"
     __table_args__ = (
-        one_of("source", GenerationSource), one_of("finish_reason", FinishReason),
+        one_of("source", GenerationSource),
+        one_of("finish_reason", FinishReason),
         UniqueConstraint("prompt_id", "origin", "text_hash"),
         Index("ix_generation_sampling_run_id", "sampling_run_id"),
     )
@@ -207,14 +222,25 @@ class Slot(Record, table=True):
     __table_args__ = (
         one_of("state", SlotState),
         UniqueConstraint("item_id", "number"),
-        Index("uq_slot_item_reviewer", "item_id", "reviewer", unique=True, sqlite_where=text("reviewer IS NOT NULL"),
-              postgresql_where=text("reviewer IS NOT NULL")),
-        Index("ix_slot_open", "want_group", "bucket", "rank", "id", sqlite_where=text("state = 'open'"),
-              postgresql_where=text("state = 'open'")),
-        Index("ix_slot_claimed", "expires_at", sqlite_where=text("state = 'claimed'"),
-              postgresql_where=text("state = 'claimed'")),
-        Index("ix_slot_holder", "reviewer", sqlite_where=text("state = 'claimed'"),
-              postgresql_where=text("state = 'claimed'")),
+        Index(
+            "uq_slot_item_reviewer",
+            "item_id",
+            "reviewer",
+            unique=True,
+            sqlite_where=text("reviewer IS NOT NULL"),
+            postgresql_where=text("reviewer IS NOT NULL"),
+        ),
+        Index(
+            "ix_slot_open",
+            "want_group",
+            "bucket",
+            "rank",
+            "id",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+        Index("ix_slot_claimed", "expires_at", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
+        Index("ix_slot_holder", "reviewer", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
     )
     id: int = Field(default=None, primary_key=True)
     item_id: int = Field(foreign_key="item.id")
@@ -250,11 +276,23 @@ class Review(Record, table=True):
 
     __tablename__ = "review"
     __table_args__ = (
-        one_of("verdict", Verdict), one_of("severity", Severity, nullable=True),
-        Index("uq_review_item_reviewer", "item_id", "reviewer", unique=True, sqlite_where=text("supersedes IS NULL"),
-              postgresql_where=text("supersedes IS NULL")),
-        Index("uq_review_slot", "slot_id", unique=True, sqlite_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
-              postgresql_where=text("supersedes IS NULL AND slot_id IS NOT NULL")),
+        one_of("verdict", Verdict),
+        one_of("severity", Severity, nullable=True),
+        Index(
+            "uq_review_item_reviewer",
+            "item_id",
+            "reviewer",
+            unique=True,
+            sqlite_where=text("supersedes IS NULL"),
+            postgresql_where=text("supersedes IS NULL"),
+        ),
+        Index(
+            "uq_review_slot",
+            "slot_id",
+            unique=True,
+            sqlite_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
+            postgresql_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
+        ),
     )
     id: int = Field(default=None, primary_key=True)
     #: UUID made by the browser: the same answer sent twice is stored once.

@@ -103,8 +103,7 @@ class BadAnswer(ValueError):
         self.field = field
 
 
-def submit(store: Store, reviewer: str, answer: Answer, *, now: datetime, policy_version: str,
-           simulated: bool = False) -> Receipt:
+def submit(store: Store, reviewer: str, answer: Answer, *, now: datetime, policy_version: str, simulated: bool = False) -> Receipt:
     """Stores an answer, and returns only when it is in the database. Raises UnknownLease, AlreadyAnswered or BadAnswer."""
     return store.settle(lambda session: _submit(session, reviewer, answer, now, policy_version, simulated))
 
@@ -113,18 +112,26 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
     one_at_a_time(session, f"reviewer {reviewer}")
     lease = session.get(Lease, answer.lease_id)
     if lease is None or lease.reviewer != reviewer:
-        raise UnknownLease(f"Lease {answer.lease_id!r} was never handed to this reviewer; reload the page to get the items that "
-                           "are yours.")
+        raise UnknownLease(
+            f"Lease {answer.lease_id!r} was never handed to this reviewer; reload the page to get the items that are yours."
+        )
     # One statement, so that a parallel transaction's answer is seen with its token or not at all.
-    chain = session.exec(select(Review).where(or_(and_(
-        col(Review.item_id) == lease.item_id, col(Review.reviewer) == reviewer), col(Review.token) == answer.token))).all()
+    chain = session.exec(
+        select(Review).where(
+            or_(and_(col(Review.item_id) == lease.item_id, col(Review.reviewer) == reviewer), col(Review.token) == answer.token)
+        )
+    ).all()
     for stored in chain:
         if stored.reviewer != reviewer or stored.item_id != lease.item_id:
             raise BadAnswer("token", f"Token {answer.token} was used for another answer; make a new one for each answer.")
         if stored.token == answer.token:
             return Receipt(stored.id, stored.created_at, "again", stored.late)
-    check(answer, session.exec(select(Generation.text).join(Item, col(Item.generation_id) == Generation.id)
-                               .where(Item.id == lease.item_id)).one())
+    check(
+        answer,
+        session.exec(
+            select(Generation.text).join(Item, col(Item.generation_id) == Generation.id).where(Item.id == lease.item_id)
+        ).one(),
+    )
     if answer.supersedes_token is None:
         if chain:
             raise AlreadyAnswered("You have answered this item already; to change that answer, undo it.")
@@ -134,8 +141,16 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
         earlier = _to_correct(chain, answer.supersedes_token)
         slot_id, late, supersedes = _seat_for_correction(session, reviewer, answer, earlier), earlier.late, earlier.id
     review = Review(
-        **answer.model_dump(exclude={"supersedes_token"}), item_id=lease.item_id, slot_id=slot_id, reviewer=reviewer,
-        policy_version=policy_version, late=late, supersedes=supersedes, simulated=simulated, created_at=now)
+        **answer.model_dump(exclude={"supersedes_token"}),
+        item_id=lease.item_id,
+        slot_id=slot_id,
+        reviewer=reviewer,
+        policy_version=policy_version,
+        late=late,
+        supersedes=supersedes,
+        simulated=simulated,
+        created_at=now,
+    )
     session.add(review)
     session.flush()
     return Receipt(review.id, review.created_at, "new", late)
@@ -143,30 +158,36 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
 
 # ---------------------------------------------------------------------- rules
 
+
 def check(answer: Answer, text: str) -> None:
     """Raises BadAnswer naming the first rule that the answer breaks; `text` is the judged generation's."""
     if answer.taxonomy_version not in KNOWN_TAXONOMY_VERSIONS:
         raise BadAnswer("taxonomy_version", f"Taxonomy version {answer.taxonomy_version!r} is not known here; reload the page.")
     if answer.guideline_version not in KNOWN_GUIDELINE_VERSIONS:
-        raise BadAnswer("guideline_version", f"Guideline version {answer.guideline_version!r} is not known here; reload the "
-                                             "page.")
+        raise BadAnswer("guideline_version", f"Guideline version {answer.guideline_version!r} is not known here; reload the page.")
     if answer.seconds_open is not None and not (math.isfinite(answer.seconds_open) and answer.seconds_open >= 0):
         raise BadAnswer("seconds_open", f"The time open is {answer.seconds_open} s; expected 0 or more.")
     _check_codes("categories", answer.categories, CATEGORY_CODES)
     _check_codes("targets", answer.targets, TARGET_CODES)
-    for field, value, longest in (("note", answer.note, LONGEST_NOTE), ("rewrite", answer.rewrite, LONGEST_REWRITE),
-                                  ("target_other", answer.target_other, LONGEST_TARGET)):
+    for field, value, longest in (
+        ("note", answer.note, LONGEST_NOTE),
+        ("rewrite", answer.rewrite, LONGEST_REWRITE),
+        ("target_other", answer.target_other, LONGEST_TARGET),
+    ):
         _check_text(field, value, longest)
     if answer.verdict == "flag":
         _check_flag(answer, text)
         return
     for field in ("categories", "targets", "target_other", "severity", "spans", "rewrite"):
         if getattr(answer, field):
-            raise BadAnswer(field, f"An answer with verdict '{answer.verdict}' takes no {field.replace('_', ' ')}; flag the "
-                                   "item, or leave it out.")
+            raise BadAnswer(
+                field,
+                f"An answer with verdict '{answer.verdict}' takes no {field.replace('_', ' ')}; flag the item, or leave it out.",
+            )
     if answer.verdict == "skip" and answer.skip_reason not in SKIP_CODES:
-        raise BadAnswer("skip_reason", f"A skip needs a reason; got {answer.skip_reason!r}, expected one of "
-                                       f"{', '.join(sorted(SKIP_CODES))}.")
+        raise BadAnswer(
+            "skip_reason", f"A skip needs a reason; got {answer.skip_reason!r}, expected one of {', '.join(sorted(SKIP_CODES))}."
+        )
     if answer.verdict == "fine" and answer.skip_reason is not None:
         raise BadAnswer("skip_reason", "An answer with verdict 'fine' takes no skip reason; leave it out.")
 
@@ -186,16 +207,20 @@ def _check_flag(answer: Answer, text: str) -> None:
         raise BadAnswer("spans", f"{len(answer.spans)} passages are marked; at most {MOST_SPANS} are kept.")
     for span in answer.spans:
         if not 0 <= span.start < span.end <= len(text):
-            raise BadAnswer("spans", f"A marked passage runs from {span.start} to {span.end}; expected 0 <= start < end <= "
-                                     f"{len(text)}, counted in code points of the stored text.")
+            raise BadAnswer(
+                "spans",
+                f"A marked passage runs from {span.start} to {span.end}; expected 0 <= start < end <= "
+                f"{len(text)}, counted in code points of the stored text.",
+            )
         if span.category is not None and span.category not in answer.categories:
             raise BadAnswer("spans", f"A marked passage has category {span.category!r}, which the answer does not tick.")
     if answer.rewrite is not None:
         if not answer.rewrite.strip():
             raise BadAnswer("rewrite", "The rewrite is empty; write how it should read, or leave it out.")
         if answer.rewrite.split() == text.split():
-            raise BadAnswer("rewrite", "The rewrite is the same as the answer but for white space; change something, or leave it "
-                                       "out.")
+            raise BadAnswer(
+                "rewrite", "The rewrite is the same as the answer but for white space; change something, or leave it out."
+            )
 
 
 def _check_codes(field: str, codes: Sequence[str], known: frozenset[str]) -> None:
@@ -217,17 +242,32 @@ def _check_text(field: str, value: str | None, longest: int) -> None:
 
 # ---------------------------------------------------------------------- seats
 
+
 def _seat_for_new(session: Session, reviewer: str, answer: Answer, lease: Lease, now: datetime) -> tuple[int | None, bool]:
     """The seat a first answer fills (None for none) and whether it is late; opens and closes seats and leases on the way."""
     mine = (col(Slot.item_id) == lease.item_id, col(Slot.reviewer) == reviewer, col(Slot.state) == "claimed")
     after = OPEN_AGAIN if answer.verdict == "skip" else {"state": "done", "expires_at": None}
-    live = session.exec(update(Slot).where(*mine, col(Slot.expires_at) > now).values(**after).returning(col(Slot.id))
-                        .execution_options(synchronize_session=False)).scalars().one_or_none()
+    live = (
+        session.exec(
+            update(Slot)
+            .where(*mine, col(Slot.expires_at) > now)
+            .values(**after)
+            .returning(col(Slot.id))
+            .execution_options(synchronize_session=False)
+        )
+        .scalars()
+        .one_or_none()
+    )
     if live is not None:
         _end_lease(session, Lease.slot_id == live, reviewer, "submitted")
         return (None if answer.verdict == "skip" else live), False
-    stale = session.exec(update(Slot).where(*mine).values(**OPEN_AGAIN).returning(col(Slot.id))
-                         .execution_options(synchronize_session=False)).scalars().one_or_none()
+    stale = (
+        session.exec(
+            update(Slot).where(*mine).values(**OPEN_AGAIN).returning(col(Slot.id)).execution_options(synchronize_session=False)
+        )
+        .scalars()
+        .one_or_none()
+    )
     if stale is not None and stale != lease.slot_id:
         _end_lease(session, Lease.slot_id == stale, reviewer, "expired")
     lease.outcome = "late"
@@ -236,8 +276,12 @@ def _seat_for_new(session: Session, reviewer: str, answer: Answer, lease: Lease,
 
 
 def _end_lease(session: Session, which: Any, reviewer: str, outcome: str) -> None:
-    session.exec(update(Lease).where(which, col(Lease.reviewer) == reviewer, col(Lease.outcome) == "held").values(outcome=outcome)
-                 .execution_options(synchronize_session=False))
+    session.exec(
+        update(Lease)
+        .where(which, col(Lease.reviewer) == reviewer, col(Lease.outcome) == "held")
+        .values(outcome=outcome)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _to_correct(chain: Sequence[Review], token: str) -> Review:
@@ -253,10 +297,24 @@ def _to_correct(chain: Sequence[Review], token: str) -> Review:
 def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlier: Review) -> int | None:
     """The seat after a correction; see the module's docstring."""
     if answer.verdict != "skip" and earlier.verdict == "skip" and not earlier.late:
-        free = (select(Slot.id).where(Slot.item_id == earlier.item_id, col(Slot.state) == literal_column("'open'"))
-                .order_by(col(Slot.number)).limit(1).with_for_update(skip_locked=True))
-        return session.exec(update(Slot).where(col(Slot.id) == free.scalar_subquery()).values(state="done", reviewer=reviewer)
-                            .returning(col(Slot.id)).execution_options(synchronize_session=False)).scalars().one_or_none()
+        free = (
+            select(Slot.id)
+            .where(Slot.item_id == earlier.item_id, col(Slot.state) == literal_column("'open'"))
+            .order_by(col(Slot.number))
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        return (
+            session.exec(
+                update(Slot)
+                .where(col(Slot.id) == free.scalar_subquery())
+                .values(state="done", reviewer=reviewer)
+                .returning(col(Slot.id))
+                .execution_options(synchronize_session=False)
+            )
+            .scalars()
+            .one_or_none()
+        )
     if answer.verdict == "skip" and earlier.slot_id is not None:
         session.exec(update(Slot).where(col(Slot.id) == earlier.slot_id).values(reviewer=None))
         number = session.exec(select(func.max(Slot.number)).where(Slot.item_id == earlier.item_id)).one() or 0
@@ -267,12 +325,15 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
 
 # --------------------------------------------------------------------- reading
 
-def effective(session: Session, *, item_ids: Sequence[int] | None = None, purpose: ItemPurpose | None = None,
-              simulated: bool | None = None) -> list[Review]:
+
+def effective(
+    session: Session, *, item_ids: Sequence[int] | None = None, purpose: ItemPurpose | None = None, simulated: bool | None = None
+) -> list[Review]:
     """The answers in force, in id order: the newest of each chain of corrections, skips and late ones included."""
     newer = aliased(Review)
-    query = (select(Review).outerjoin(newer, col(newer.supersedes) == Review.id).where(col(newer.id).is_(None))
-             .order_by(col(Review.id)))
+    query = (
+        select(Review).outerjoin(newer, col(newer.supersedes) == Review.id).where(col(newer.id).is_(None)).order_by(col(Review.id))
+    )
     if simulated is not None:
         query = query.where(Review.simulated == simulated)
     if purpose is not None:
@@ -280,38 +341,65 @@ def effective(session: Session, *, item_ids: Sequence[int] | None = None, purpos
     if item_ids is None:
         return list(session.exec(query).all())
     wanted = sorted(set(item_ids))
-    found = [review for start in range(0, len(wanted), AT_A_TIME)
-             for review in session.exec(query.where(col(Review.item_id).in_(wanted[start:start + AT_A_TIME]))).all()]
+    found = [
+        review
+        for start in range(0, len(wanted), AT_A_TIME)
+        for review in session.exec(query.where(col(Review.item_id).in_(wanted[start : start + AT_A_TIME]))).all()
+    ]
     return sorted(found, key=lambda review: review.id)
 
 
 def recent(session: Session, reviewer: str, *, limit: int = 10) -> list[Review]:
     """The reviewer's answers in force, newest first."""
     newer = aliased(Review)
-    return list(session.exec(
-        select(Review).outerjoin(newer, col(newer.supersedes) == Review.id)
-        .where(Review.reviewer == reviewer, col(newer.id).is_(None)).order_by(col(Review.id).desc()).limit(limit)).all())
+    return list(
+        session.exec(
+            select(Review)
+            .outerjoin(newer, col(newer.supersedes) == Review.id)
+            .where(Review.reviewer == reviewer, col(newer.id).is_(None))
+            .order_by(col(Review.id).desc())
+            .limit(limit)
+        ).all()
+    )
 
 
 def answered_today(session: Session, reviewer: str, *, since: datetime) -> int:
     """How many items the reviewer judged since then: answers in force, skips not counted."""
     newer = aliased(Review)
     return session.exec(
-        select(func.count()).select_from(Review).outerjoin(newer, col(newer.supersedes) == Review.id)
-        .where(Review.reviewer == reviewer, col(newer.id).is_(None), Review.verdict != "skip", Review.created_at >= since)).one()
+        select(func.count())
+        .select_from(Review)
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .where(Review.reviewer == reviewer, col(newer.id).is_(None), Review.verdict != "skip", Review.created_at >= since)
+    ).one()
 
 
 def reopened(session: Session, reviewer: str, token: str) -> Claim:
     """An answered item as it was claimed, with the answer in `earlier`, for undo. Raises UnknownLease for someone else's."""
     row = session.exec(
-        select(Review, Lease, Generation, Prompt).join(Lease, col(Lease.id) == Review.lease_id)
-        .join(Item, col(Item.id) == Review.item_id).join(Generation, col(Generation.id) == Item.generation_id)
+        select(Review, Lease, Generation, Prompt)
+        .join(Lease, col(Lease.id) == Review.lease_id)
+        .join(Item, col(Item.id) == Review.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-        .where(Review.token == token, Review.reviewer == reviewer)).first()
+        .where(Review.token == token, Review.reviewer == reviewer)
+    ).first()
     if row is None:
         raise UnknownLease(f"Token {token!r} names no answer of this reviewer; reload the page to see your last answers.")
     review, lease, generation, prompt = row
-    earlier = review.model_dump(include={"token", "verdict", "categories", "targets", "target_other", "severity", "sure", "spans",
-                                         "rewrite", "note", "skip_reason"})
-    return Claim(lease.id, review.item_id, generation.id, prompt.messages, prompt.lang, generation.text, lease.expires_at,
-                 earlier)
+    earlier = review.model_dump(
+        include={
+            "token",
+            "verdict",
+            "categories",
+            "targets",
+            "target_other",
+            "severity",
+            "sure",
+            "spans",
+            "rewrite",
+            "note",
+            "skip_reason",
+        }
+    )
+    return Claim(lease.id, review.item_id, generation.id, prompt.messages, prompt.lang, generation.text, lease.expires_at, earlier)

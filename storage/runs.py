@@ -63,10 +63,21 @@ def choose_prompts(session: Session, *, version_id: int, limit: int, seed: int, 
     return ranked[:limit]
 
 
-def request_sampling(session: Session, *, by: str, now: datetime, limit: int = 60, decoding: dict[str, Any] | None = None,
-                     side: Side = "all", reviews_per_item: int = 3, purpose: ItemPurpose = "loop", version_id: int | None = None,
-                     evaluation_id: int | None = None, prompt_ids: Sequence[int] | None = None,
-                     simulated: bool = False) -> SamplingRun:
+def request_sampling(
+    session: Session,
+    *,
+    by: str,
+    now: datetime,
+    limit: int = 60,
+    decoding: dict[str, Any] | None = None,
+    side: Side = "all",
+    reviews_per_item: int = 3,
+    purpose: ItemPurpose = "loop",
+    version_id: int | None = None,
+    evaluation_id: int | None = None,
+    prompt_ids: Sequence[int] | None = None,
+    simulated: bool = False,
+) -> SamplingRun:
     """Asks for k completions of each chosen prompt by a version (the current one when none is named)."""
     settings = DECODING | (decoding or {})
     _check_decoding(settings)
@@ -77,20 +88,43 @@ def request_sampling(session: Session, *, by: str, now: datetime, limit: int = 6
         chosen = choose_prompts(session, version_id=version.id, limit=limit, seed=int(settings["seed"]), side=side)
         prompt_ids = [prompt.id for prompt in chosen]
     if not prompt_ids:
-        raise NoPrompts(f"There are no {'' if side == 'all' else side.replace('_', '-') + ' '}prompts to answer; bring some with "
-                        "'flagback import prompts FILE'.")
-    run = SamplingRun(version_id=version.id, purpose=purpose, evaluation_id=evaluation_id, decoding=settings,
-                      prompt_ids=list(prompt_ids), reviews_per_item=reviews_per_item, asked_by=by, simulated=simulated,
-                      created_at=now)
+        raise NoPrompts(
+            f"There are no {'' if side == 'all' else side.replace('_', '-') + ' '}prompts to answer; bring some with "
+            "'flagback import prompts FILE'."
+        )
+    run = SamplingRun(
+        version_id=version.id,
+        purpose=purpose,
+        evaluation_id=evaluation_id,
+        decoding=settings,
+        prompt_ids=list(prompt_ids),
+        reviews_per_item=reviews_per_item,
+        asked_by=by,
+        simulated=simulated,
+        created_at=now,
+    )
     session.add(run)
     session.flush()
-    audit.record(session, actor=by, action="sampling.asked", now=now,
-                 details={"run": run.id, "version": version.id, "prompts": len(run.prompt_ids), "decoding": settings})
+    audit.record(
+        session,
+        actor=by,
+        action="sampling.asked",
+        now=now,
+        details={"run": run.id, "version": version.id, "prompts": len(run.prompt_ids), "decoding": settings},
+    )
     return run
 
 
-def request_correction(session: Session, *, by: str, now: datetime, seed: int = 0, recipe: dict[str, Any] | None = None,
-                       set_id: int | None = None, simulated: bool = False) -> CorrectionRun:
+def request_correction(
+    session: Session,
+    *,
+    by: str,
+    now: datetime,
+    seed: int = 0,
+    recipe: dict[str, Any] | None = None,
+    set_id: int | None = None,
+    simulated: bool = False,
+) -> CorrectionRun:
     """Asks for a correction of the current version, on a frozen set or on the reviews as they are when the run starts.
 
     Raises NoPairs when nobody has flagged an answer of the current version, RunUnderWay while another correction runs.
@@ -98,48 +132,80 @@ def request_correction(session: Session, *, by: str, now: datetime, seed: int = 
     parent = versions.current(session)
     busy = session.exec(select(CorrectionRun).where(col(CorrectionRun.state).in_(["waiting", "running"]))).first()
     if busy is not None:
-        raise RunUnderWay(f"Correction {busy.id} is {busy.state} (stage {busy.stage}); wait for it, or stop it with "
-                          f"'flagback runs --cancel {busy.id}'.")
+        raise RunUnderWay(
+            f"Correction {busy.id} is {busy.state} (stage {busy.stage}); wait for it, or stop it with "
+            f"'flagback runs --cancel {busy.id}'."
+        )
     if set_id is not None:
         _named(session, PreferenceSet, set_id)
     elif not flags_to_learn_from(session, parent.id):
-        raise NoPairs(f"Nobody has flagged an answer of version {parent.id} ({parent.name}), so there is no pair to learn from; "
-                      "let reviewers flag some answers first, or name an imported set with --set.")
-    run = CorrectionRun(set_id=set_id, parent_id=parent.id, recipe=recipe or {}, seed=seed, asked_by=by, simulated=simulated,
-                        created_at=now)
+        raise NoPairs(
+            f"Nobody has flagged an answer of version {parent.id} ({parent.name}), so there is no pair to learn from; "
+            "let reviewers flag some answers first, or name an imported set with --set."
+        )
+    run = CorrectionRun(
+        set_id=set_id, parent_id=parent.id, recipe=recipe or {}, seed=seed, asked_by=by, simulated=simulated, created_at=now
+    )
     session.add(run)
     session.flush()
-    audit.record(session, actor=by, action="correction.asked", now=now,
-                 details={"run": run.id, "parent": parent.id, "set": set_id, "seed": seed, "recipe": run.recipe})
+    audit.record(
+        session,
+        actor=by,
+        action="correction.asked",
+        now=now,
+        details={"run": run.id, "parent": parent.id, "set": set_id, "seed": seed, "recipe": run.recipe},
+    )
     return run
 
 
-def request_evaluation(session: Session, *, candidate_id: int, by: str, now: datetime, seed: int = 0, set_id: int | None = None,
-                       simulated: bool = False) -> Evaluation:
+def request_evaluation(
+    session: Session,
+    *,
+    candidate_id: int,
+    by: str,
+    now: datetime,
+    seed: int = 0,
+    set_id: int | None = None,
+    simulated: bool = False,
+) -> Evaluation:
     """Asks for a paired comparison of a version with its parent."""
     candidate = _named(session, ModelVersion, candidate_id)
     if candidate.parent_id is None:
-        raise UnknownRow(f"Version {candidate.id} ({candidate.name}) is a base and has no parent to be compared with; name a "
-                         "correction (see 'flagback versions').")
-    evaluation = Evaluation(candidate_id=candidate.id, base_id=candidate.parent_id, set_id=set_id, seed=seed, asked_by=by,
-                            simulated=simulated, created_at=now)
+        raise UnknownRow(
+            f"Version {candidate.id} ({candidate.name}) is a base and has no parent to be compared with; name a "
+            "correction (see 'flagback versions')."
+        )
+    evaluation = Evaluation(
+        candidate_id=candidate.id,
+        base_id=candidate.parent_id,
+        set_id=set_id,
+        seed=seed,
+        asked_by=by,
+        simulated=simulated,
+        created_at=now,
+    )
     session.add(evaluation)
     session.flush()
-    audit.record(session, actor=by, action="evaluation.asked", now=now,
-                 details={"evaluation": evaluation.id, "version": candidate.id})
+    audit.record(
+        session, actor=by, action="evaluation.asked", now=now, details={"evaluation": evaluation.id, "version": candidate.id}
+    )
     return evaluation
 
 
 def flags_to_learn_from(session: Session, version_id: int) -> int:
     """How many flags stand on a version's answers (superseded ones included: an upper bound, one count query)."""
     return session.exec(
-        select(func.count()).select_from(Review).join(Item, col(Item.id) == Review.item_id)
+        select(func.count())
+        .select_from(Review)
+        .join(Item, col(Item.id) == Review.item_id)
         .join(Generation, col(Generation.id) == Item.generation_id)
-        .where(Generation.version_id == version_id, Item.purpose == "loop", Review.verdict == "flag")).one()
+        .where(Generation.version_id == version_id, Item.purpose == "loop", Review.verdict == "flag")
+    ).one()
 
 
-def cancel(session: Session, kind: type[SamplingRun] | type[CorrectionRun] | type[Evaluation], row_id: int, *, by: str,
-           now: datetime) -> None:
+def cancel(
+    session: Session, kind: type[SamplingRun] | type[CorrectionRun] | type[Evaluation], row_id: int, *, by: str, now: datetime
+) -> None:
     """Stops a waiting or running request; a worker polls for it between steps. A finished one is left as it is."""
     row = _named(session, kind, row_id)
     if row.state in ("waiting", "running"):

@@ -68,8 +68,14 @@ def claim(store: Store, reviewer: str, *, count: int, now: datetime, lease_for: 
             taken = _take(session, reviewer, family=family, expires_at=now + lease_for, random=random)
             if taken is None:
                 break
-            lease = Lease(id=str(uuid4()), slot_id=taken.slot_id, item_id=taken.item_id, reviewer=reviewer, claimed_at=now,
-                          expires_at=now + lease_for)
+            lease = Lease(
+                id=str(uuid4()),
+                slot_id=taken.slot_id,
+                item_id=taken.item_id,
+                reviewer=reviewer,
+                claimed_at=now,
+                expires_at=now + lease_for,
+            )
             session.add(lease)
             fresh.append(lease.id)
             family = taken.family
@@ -80,9 +86,11 @@ def claim(store: Store, reviewer: str, *, count: int, now: datetime, lease_for: 
 def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
     """What the reviewer holds at this moment, oldest first."""
     leases = session.exec(
-        select(Lease.id).join(Slot, col(Slot.id) == Lease.slot_id)
+        select(Lease.id)
+        .join(Slot, col(Slot.id) == Lease.slot_id)
         .where(Slot.reviewer == reviewer, _CLAIMED, col(Slot.expires_at) > now, Lease.outcome == "held")
-        .order_by(col(Lease.claimed_at), col(Slot.rank), col(Lease.id))).all()
+        .order_by(col(Lease.claimed_at), col(Slot.rank), col(Lease.id))
+    ).all()
     return _claims(session, leases)
 
 
@@ -105,8 +113,12 @@ def sweep(store: Store, *, now: datetime, batch: int = 100) -> int:
     while True:
         with store.writing() as session:
             expired = session.exec(
-                select(Slot.id).where(_CLAIMED, col(Slot.expires_at) <= now).order_by(col(Slot.expires_at)).limit(batch)
-                .with_for_update(skip_locked=True)).all()
+                select(Slot.id)
+                .where(_CLAIMED, col(Slot.expires_at) <= now)
+                .order_by(col(Slot.expires_at))
+                .limit(batch)
+                .with_for_update(skip_locked=True)
+            ).all()
             session.exec(update(Slot).where(col(Slot.id).in_(expired)).values(**OPEN_AGAIN))
             _end_leases(session, expired, outcome="expired")
         total += len(expired)
@@ -170,28 +182,56 @@ def _page_statement(size: int) -> Any:
     slot, item, prompt, review = (Record.metadata.tables[name] for name in ("slot", "item", "prompt", "review"))
     rank: BindParameter[int] = bindparam("rank")
     who = bindparam("who", type_=slot.c.reviewer.type)
-    ahead = (select_core(slot.c.id, slot.c.item_id, slot.c.rank)
-             .where(_is_open(slot), slot.c.bucket == bindparam("bucket"), slot.c.rank >= rank, slot.c.rank <= bindparam("high"),
-                    or_(slot.c.rank > rank, slot.c.id > bindparam("slot")))
-             .order_by(slot.c.rank, slot.c.id).limit(literal_column(str(size)))).subquery("ahead")
+    ahead = (
+        select_core(slot.c.id, slot.c.item_id, slot.c.rank)
+        .where(
+            _is_open(slot),
+            slot.c.bucket == bindparam("bucket"),
+            slot.c.rank >= rank,
+            slot.c.rank <= bindparam("high"),
+            or_(slot.c.rank > rank, slot.c.id > bindparam("slot")),
+        )
+        .order_by(slot.c.rank, slot.c.id)
+        .limit(literal_column(str(size)))
+    ).subquery("ahead")
     other = slot.alias("other")
     held = select_core(func.count()).where(other.c.item_id == ahead.c.item_id, other.c.reviewer == who).scalar_subquery()
-    answered = select_core(func.count()).where(
-        review.c.item_id == ahead.c.item_id, review.c.reviewer == who, review.c.supersedes.is_(None)).scalar_subquery()
-    return (select_core(ahead.c.id, ahead.c.item_id, ahead.c.rank, prompt.c.split_key, (held + answered).label("own"))
-            .join(item, item.c.id == ahead.c.item_id).join(prompt, prompt.c.id == item.c.prompt_id)
-            .order_by(ahead.c.rank, ahead.c.id))
+    answered = (
+        select_core(func.count())
+        .where(review.c.item_id == ahead.c.item_id, review.c.reviewer == who, review.c.supersedes.is_(None))
+        .scalar_subquery()
+    )
+    return (
+        select_core(ahead.c.id, ahead.c.item_id, ahead.c.rank, prompt.c.split_key, (held + answered).label("own"))
+        .join(item, item.c.id == ahead.c.item_id)
+        .join(prompt, prompt.c.id == item.c.prompt_id)
+        .order_by(ahead.c.rank, ahead.c.id)
+    )
 
 
 @cache
 def _claim_statement() -> Any:
     """The claim itself: one UPDATE ... RETURNING that gives way to whoever is at the same slot."""
     slot = Record.metadata.tables["slot"]
-    free = (select_core(slot.c.id).where(slot.c.id == bindparam("slot"), slot.c.state == literal_column("'open'"))
-            .with_for_update(skip_locked=True)).correlate(None).scalar_subquery()
-    return (update(slot).where(slot.c.id == free)
-            .values(state="claimed", reviewer=bindparam("who", type_=slot.c.reviewer.type),
-                    expires_at=bindparam("ends", type_=slot.c.expires_at.type)).returning(slot.c.id))
+    free = (
+        (
+            select_core(slot.c.id)
+            .where(slot.c.id == bindparam("slot"), slot.c.state == literal_column("'open'"))
+            .with_for_update(skip_locked=True)
+        )
+        .correlate(None)
+        .scalar_subquery()
+    )
+    return (
+        update(slot)
+        .where(slot.c.id == free)
+        .values(
+            state="claimed",
+            reviewer=bindparam("who", type_=slot.c.reviewer.type),
+            expires_at=bindparam("ends", type_=slot.c.expires_at.type),
+        )
+        .returning(slot.c.id)
+    )
 
 
 def _is_open(slot: FromClause) -> ColumnElement[bool]:
@@ -206,7 +246,8 @@ def _family_of(session: Session, item_id: int) -> str | None:
 def _last_family(session: Session, reviewer: str) -> str | None:
     """The family of the reviewer's newest answer."""
     newest = session.exec(
-        select(Review.item_id).where(Review.reviewer == reviewer).order_by(col(Review.id).desc()).limit(1)).first()
+        select(Review.item_id).where(Review.reviewer == reviewer).order_by(col(Review.id).desc()).limit(1)
+    ).first()
     return None if newest is None else _family_of(session, newest)
 
 
@@ -215,10 +256,16 @@ def _claims(session: Session, lease_ids: Any) -> list[Claim]:
     if not lease_ids:
         return []
     rows = session.exec(
-        select(Lease, Generation, Prompt).join(Item, col(Item.id) == Lease.item_id)
-        .join(Generation, col(Generation.id) == Item.generation_id).join(Prompt, col(Prompt.id) == Generation.prompt_id)
-        .where(col(Lease.id).in_(lease_ids))).all()
-    found = {lease.id: Claim(lease.id, lease.item_id, generation.id, prompt.messages, prompt.lang, generation.text,
-                             lease.expires_at, None)
-             for lease, generation, prompt in rows}
+        select(Lease, Generation, Prompt)
+        .join(Item, col(Item.id) == Lease.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .where(col(Lease.id).in_(lease_ids))
+    ).all()
+    found = {
+        lease.id: Claim(
+            lease.id, lease.item_id, generation.id, prompt.messages, prompt.lang, generation.text, lease.expires_at, None
+        )
+        for lease, generation, prompt in rows
+    }
     return [found[lease_id] for lease_id in lease_ids]

@@ -125,15 +125,19 @@ class Store:
         head = ScriptDirectory.from_config(self._alembic()).get_current_head()
         found = self.schema_revision()
         if found != head:
-            raise OlderSchema(f"The records in {self.shown_url} are at schema {found or 'none'}, this Flagback needs {head}; "
-                              "run 'flagback migrate' (a copy of the home first is wise).")
+            raise OlderSchema(
+                f"The records in {self.shown_url} are at schema {found or 'none'}, this Flagback needs {head}; "
+                "run 'flagback migrate' (a copy of the home first is wise)."
+            )
 
     def _refuse_newer(self) -> None:
         found = self.schema_revision()
         known = {script.revision for script in ScriptDirectory.from_config(self._alembic()).walk_revisions()}
         if found is not None and found not in known:
-            raise NewerSchema(f"The records in {self.shown_url} are at schema {found}, which this Flagback does not know (it is "
-                              "from a newer one); install that version again, or point FLAGBACK_HOME at another folder.")
+            raise NewerSchema(
+                f"The records in {self.shown_url} are at schema {found}, which this Flagback does not know (it is "
+                "from a newer one); install that version again, or point FLAGBACK_HOME at another folder."
+            )
 
     @property
     def shown_url(self) -> str:
@@ -146,12 +150,15 @@ class Store:
             with self.engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
         except Exception as error:
-            raise UnreachableDatabase(f"The database {self.shown_url} does not answer ({error.__class__.__name__}); check that "
-                                      "it runs and that FLAGBACK_DATABASE_URL names it.") from error
+            raise UnreachableDatabase(
+                f"The database {self.shown_url} does not answer ({error.__class__.__name__}); check that "
+                "it runs and that FLAGBACK_DATABASE_URL names it."
+            ) from error
 
 
-def insert_missing(session: Session, table_name: str, rows: Sequence[Mapping[str, Any]], *,
-                   returning: Sequence[str]) -> Sequence[Row[*tuple[Any, ...]]]:
+def insert_missing(
+    session: Session, table_name: str, rows: Sequence[Mapping[str, Any]], *, returning: Sequence[str]
+) -> Sequence[Row[*tuple[Any, ...]]]:
     """Inserts the rows that break no UNIQUE constraint, in one statement; returns the named columns of those inserted.
 
     Another transaction's equal row, committed or under way, is waited for and then counts as there. Rows name every column but

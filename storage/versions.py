@@ -73,22 +73,41 @@ def register_base(session: Session, base: NewBase, *, by: str) -> ModelVersion:
     if first is not None:
         if first.fingerprint == base.fingerprint:
             return first
-        raise OneLineOnly(f"This installation serves '{first.name}' ({first.location}) and its corrections; start another line "
-                          "in "
-                          f"another home: FLAGBACK_HOME=FOLDER flagback model add {base.location}.")
-    version = ModelVersion(kind="base", state="current", name=base.name, location=base.location, template=base.template,
-                           files=base.files, facts=base.facts, fingerprint=base.fingerprint)
+        raise OneLineOnly(
+            f"This installation serves '{first.name}' ({first.location}) and its corrections; start another line "
+            "in "
+            f"another home: FLAGBACK_HOME=FOLDER flagback model add {base.location}."
+        )
+    version = ModelVersion(
+        kind="base",
+        state="current",
+        name=base.name,
+        location=base.location,
+        template=base.template,
+        files=base.files,
+        facts=base.facts,
+        fingerprint=base.fingerprint,
+    )
     session.add(version)
     session.flush()
     version.first_base_id = version.id
     session.add(version)
-    _decide(session, "promote", version, previous_id=None, evaluation_id=None, by=by, now=present(),
-            reason="The first model of this installation.")
+    _decide(
+        session,
+        "promote",
+        version,
+        previous_id=None,
+        evaluation_id=None,
+        by=by,
+        now=present(),
+        reason="The first model of this installation.",
+    )
     return version
 
 
-def register_candidate(session: Session, *, run: CorrectionRun, adapter_sha256: str, distance_to_base: float,
-                       facts: dict[str, Any]) -> ModelVersion:
+def register_candidate(
+    session: Session, *, run: CorrectionRun, adapter_sha256: str, distance_to_base: float, facts: dict[str, Any]
+) -> ModelVersion:
     """Registers what a correction run made, and notes it on the run. Once a run, however often it is called.
 
     A run that made the very weights of an earlier version (same set, seed and recipe) gets that version.
@@ -100,13 +119,25 @@ def register_candidate(session: Session, *, run: CorrectionRun, adapter_sha256: 
         adapters = [*parent.adapters, adapter_sha256]
         fingerprint = fingerprint_of(parent.files, adapters)
         known = session.exec(select(ModelVersion).where(ModelVersion.fingerprint == fingerprint)).first() or ModelVersion(
-            kind="correction", state="candidate", parent_id=parent.id, first_base_id=parent.first_base_id,
-            name=f"correction {run.id}", location=parent.location, template=parent.template, adapters=adapters,
-            files=parent.files, fingerprint=fingerprint, correction_run_id=run.id, distance_to_base=distance_to_base, facts=facts)
+            kind="correction",
+            state="candidate",
+            parent_id=parent.id,
+            first_base_id=parent.first_base_id,
+            name=f"correction {run.id}",
+            location=parent.location,
+            template=parent.template,
+            adapters=adapters,
+            files=parent.files,
+            fingerprint=fingerprint,
+            correction_run_id=run.id,
+            distance_to_base=distance_to_base,
+            facts=facts,
+        )
         session.add(known)
         session.flush()
-    session.exec(update(CorrectionRun).where(col(CorrectionRun.id) == run.id)
-                 .values(candidate_id=known.id, adapter_sha256=adapter_sha256))
+    session.exec(
+        update(CorrectionRun).where(col(CorrectionRun.id) == run.id).values(candidate_id=known.id, adapter_sha256=adapter_sha256)
+    )
     return known
 
 
@@ -122,8 +153,9 @@ def current(session: Session) -> ModelVersion:
     """The version that is sampled now. Raises NoModel."""
     version = session.exec(select(ModelVersion).where(ModelVersion.state == "current")).first()
     if version is None:
-        raise NoModel("No model has been registered; run 'flagback model add embedded', or name a Hugging Face directory or "
-                      "hub id.")
+        raise NoModel(
+            "No model has been registered; run 'flagback model add embedded', or name a Hugging Face directory or hub id."
+        )
     return version
 
 
@@ -141,13 +173,24 @@ def promote(store: Store, version_id: int, *, by: str, now: datetime, override_r
         before = current(session)
         if version.parent_id != before.id:
             raise StaleCandidate(_why_stale(version, before))
-        evaluation = session.exec(select(Evaluation).where(Evaluation.candidate_id == version.id, Evaluation.base_id == before.id)
-                                  .order_by(col(Evaluation.id).desc()).limit(1)).first()
+        evaluation = session.exec(
+            select(Evaluation)
+            .where(Evaluation.candidate_id == version.id, Evaluation.base_id == before.id)
+            .order_by(col(Evaluation.id).desc())
+            .limit(1)
+        ).first()
         reason = override_reason or f"Evaluation {_passed(version, evaluation).id} passed the gate."
         _swap(session, before, version)
         return _decide(
-            session, "promote" if override_reason is None else "override", version, previous_id=before.id,
-            evaluation_id=evaluation.id if evaluation else None, by=by, now=now, reason=reason)
+            session,
+            "promote" if override_reason is None else "override",
+            version,
+            previous_id=before.id,
+            evaluation_id=evaluation.id if evaluation else None,
+            by=by,
+            now=now,
+            reason=reason,
+        )
 
 
 def roll_back(store: Store, *, by: str, now: datetime, reason: str) -> Decision:
@@ -157,8 +200,12 @@ def roll_back(store: Store, *, by: str, now: datetime, reason: str) -> Decision:
     with store.writing() as session:
         one_at_a_time(session, "versions")
         before = current(session)
-        how = session.exec(select(Decision).where(Decision.version_id == before.id, Decision.kind != "roll_back")
-                           .order_by(col(Decision.id).desc()).limit(1)).first()
+        how = session.exec(
+            select(Decision)
+            .where(Decision.version_id == before.id, Decision.kind != "roll_back")
+            .order_by(col(Decision.id).desc())
+            .limit(1)
+        ).first()
         if how is None or how.previous_id is None:
             raise NothingToRollBack(f"Version {before.id} ({before.name}) is the first of its line; there is nothing before it.")
         target = get(session, how.previous_id)
@@ -168,11 +215,14 @@ def roll_back(store: Store, *, by: str, now: datetime, reason: str) -> Decision:
 
 def _swap(session: Session, before: ModelVersion, after: ModelVersion) -> None:
     """Compare-and-swap of the current version; the partial UNIQUE index on state stands behind it."""
-    retired = session.exec(update(ModelVersion).where(col(ModelVersion.id) == before.id, col(ModelVersion.state) == "current")
-                           .values(state="retired"))
+    retired = session.exec(
+        update(ModelVersion).where(col(ModelVersion.id) == before.id, col(ModelVersion.state) == "current").values(state="retired")
+    )
     if retired.rowcount != 1:
-        raise StaleCandidate(f"Version {before.id} ({before.name}) stopped being current while this was decided; look again with "
-                             "'flagback versions'.")
+        raise StaleCandidate(
+            f"Version {before.id} ({before.name}) stopped being current while this was decided; look again with "
+            "'flagback versions'."
+        )
     session.exec(update(ModelVersion).where(col(ModelVersion.id) == after.id).values(state="current"))
 
 
@@ -180,10 +230,12 @@ def _why_stale(version: ModelVersion, before: ModelVersion) -> str:
     if version.id == before.id:
         return f"Version {version.id} ({version.name}) is the current one already."
     if version.parent_id is None:
-        return (f"Version {version.id} ({version.name}) is the base of the line; go back with 'flagback rollback'.")
-    return (f"Version {version.id} ({version.name}) corrects version {version.parent_id}, but version {before.id} "
-            f"({before.name}) is current: "
-            "its evaluation compared it with another model. Correct the current version anew with 'flagback correct'.")
+        return f"Version {version.id} ({version.name}) is the base of the line; go back with 'flagback rollback'."
+    return (
+        f"Version {version.id} ({version.name}) corrects version {version.parent_id}, but version {before.id} "
+        f"({before.name}) is current: "
+        "its evaluation compared it with another model. Correct the current version anew with 'flagback correct'."
+    )
 
 
 def _passed(version: ModelVersion, evaluation: Evaluation | None) -> Evaluation:
@@ -193,28 +245,58 @@ def _passed(version: ModelVersion, evaluation: Evaluation | None) -> Evaluation:
     if version.state == "retired":
         raise GateNotPassed(f"{named} was current and was rolled back; correct the current version anew, {override}.")
     if evaluation is None:
-        raise GateNotPassed(f"{named} has not been evaluated against its parent; run 'flagback evaluate {version.id}', "
-                            f"{override}.")
+        raise GateNotPassed(f"{named} has not been evaluated against its parent; run 'flagback evaluate {version.id}', {override}.")
     if evaluation.state != "succeeded":
-        raise GateNotPassed(f"Evaluation {evaluation.id} of {named[0].lower() + named[1:]} is {evaluation.state}; wait for its "
-                            "end, or "
-                            f"run 'flagback evaluate {version.id}' again, {override}.")
+        raise GateNotPassed(
+            f"Evaluation {evaluation.id} of {named[0].lower() + named[1:]} is {evaluation.state}; wait for its "
+            "end, or "
+            f"run 'flagback evaluate {version.id}' again, {override}."
+        )
     if evaluation.verdict != "pass":
         said = (evaluation.verdict or "nothing").replace("_", " ")
         words = " ".join(reason.get("words", "") for reason in evaluation.reasons if reason.get("verdict") != "pass")
-        raise GateNotPassed(f"The gate said '{said}' of {named[0].lower() + named[1:]} (evaluation {evaluation.id}). {words} "
-                            "Mend the cause, "
-                            f"{override}.")
+        raise GateNotPassed(
+            f"The gate said '{said}' of {named[0].lower() + named[1:]} (evaluation {evaluation.id}). {words} "
+            "Mend the cause, "
+            f"{override}."
+        )
     return evaluation
 
 
-def _decide(session: Session, kind: DecisionKind, version: ModelVersion, *, previous_id: int | None, evaluation_id: int | None,
-            by: str, reason: str, now: datetime) -> Decision:
-    decision = Decision(kind=kind, version_id=version.id, previous_id=previous_id, evaluation_id=evaluation_id, decided_by=by,
-                        reason=reason, created_at=now)
+def _decide(
+    session: Session,
+    kind: DecisionKind,
+    version: ModelVersion,
+    *,
+    previous_id: int | None,
+    evaluation_id: int | None,
+    by: str,
+    reason: str,
+    now: datetime,
+) -> Decision:
+    decision = Decision(
+        kind=kind,
+        version_id=version.id,
+        previous_id=previous_id,
+        evaluation_id=evaluation_id,
+        decided_by=by,
+        reason=reason,
+        created_at=now,
+    )
     session.add(decision)
     session.flush()
-    audit.record(session, actor=by, action=f"version.{kind}", now=now, details={
-        "decision": decision.id, "version": version.id, "fingerprint": version.fingerprint, "previous": previous_id,
-        "evaluation": evaluation_id, "reason": reason})
+    audit.record(
+        session,
+        actor=by,
+        action=f"version.{kind}",
+        now=now,
+        details={
+            "decision": decision.id,
+            "version": version.id,
+            "fingerprint": version.fingerprint,
+            "previous": previous_id,
+            "evaluation": evaluation_id,
+            "reason": reason,
+        },
+    )
     return decision

@@ -20,8 +20,15 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playw
 
 #: Debian's Chromium; elsewhere Playwright's own is used.
 SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--no-first-run"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @contextmanager
@@ -67,13 +74,11 @@ class WebProcess:
 
     def start(self) -> "WebProcess":
         """Starts it and waits until it is healthy."""
-        code = ("from flagback.review_app.server import serve\nfrom flagback.review_app.settings import Settings\n"
-                "serve(Settings())")
+        code = "from flagback.review_app.server import serve\nfrom flagback.review_app.settings import Settings\nserve(Settings())"
         environment = {**os.environ, "FLAGBACK_HOME": str(self.home), "FLAGBACK_PORT": str(self.port), **self.environment}
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "web.log").open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log,
-                                            cwd=self.folder)
+            self.process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log, cwd=self.folder)
         until = time.monotonic() + 60
         while time.monotonic() < until:
             if self.process.poll() is not None:

@@ -39,11 +39,12 @@ def postgres_url() -> Iterator[str]:
         folder.chmod(0o755)
     prefix = ["runuser", "-u", "postgres", "--"] if as_root else []
     data = folder / "data"
-    subprocess.run([*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "flagback", "-A", "trust", "-E", "UTF8", "--no-sync"],
-                   check=True, capture_output=True, cwd=folder)
+    made = [*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "flagback", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(made, check=True, capture_output=True, cwd=folder)
     control = [*prefix, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
-    subprocess.run([*control, "-l", str(folder / "log"), "-o", f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=200",
-                    "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=200"
+    start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder)
     try:
         yield f"postgresql+psycopg://flagback@/postgres?host={folder}"
     finally:

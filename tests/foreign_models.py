@@ -55,13 +55,31 @@ TURNS = (
     "<start_of_turn>{{ 'model' if message.role == 'assistant' else message.role }}\n{{ message.content | trim }}<end_of_turn>\n"
     "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
-_SMALL: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-                          "max_position_embeddings": 128}
+_SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
 
 #: Layouts that `make` can write. bloom knows distances instead of positions and names no context length; qwen3_5 is mostly linear
 #: attention, whose state is no list of keys.
-LAYOUTS = ("llama", "llama_sentencepiece", "qwen2", "qwen2_chat", "qwen3", "gpt2", "gemma", "gemma2", "gemma3", "mistral",
-           "gpt_neox", "bloom", "qwen3_5")
+LAYOUTS = (
+    "llama",
+    "llama_sentencepiece",
+    "qwen2",
+    "qwen2_chat",
+    "qwen3",
+    "gpt2",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "mistral",
+    "gpt_neox",
+    "bloom",
+    "qwen3_5",
+)
 #: What `make_broken` can break, and what is wrong with it.
 BROKEN = {
     "no_config": "config.json is missing",
@@ -93,8 +111,12 @@ def make(folder: Path, layout: str, *, seed: int = 0, **overrides: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(layout, folder)
     size = len(tokenizer)
-    named = {"vocab_size": size, "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-             "pad_token_id": tokenizer.pad_token_id}
+    named = {
+        "vocab_size": size,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     config = _config(layout, {**named, **overrides})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
@@ -131,8 +153,12 @@ def make_broken(folder: Path, how: str) -> Path:
         torch.save(load_file(weights), folder / "pytorch_model.bin")
         weights.unlink()
     elif how == "remote_code":
-        _edit(folder / "config.json", model_type="mine", architectures=["MineForCausalLM"],
-              auto_map={"AutoConfig": "mine.MineConfig", "AutoModelForCausalLM": "mine.MineForCausalLM"})
+        _edit(
+            folder / "config.json",
+            model_type="mine",
+            architectures=["MineForCausalLM"],
+            auto_map={"AutoConfig": "mine.MineConfig", "AutoModelForCausalLM": "mine.MineForCausalLM"},
+        )
         (folder / "mine.py").write_text(f"open({str(folder / 'was_run')!r}, 'w').close()\n", encoding="utf-8")
     elif how == "unknown_type":
         _edit(folder / "config.json", model_type="mine", architectures=["MineForCausalLM"])
@@ -166,19 +192,30 @@ def make_broken(folder: Path, how: str) -> Path:
     return folder
 
 
-def byte_level_tokenizer(*, begin: str | None = None, end: str = "<|endoftext|>", marks: tuple[str, ...] = (),
-                         chat: str | None = None, size: int = 400) -> Any:
+def byte_level_tokenizer(
+    *, begin: str | None = None, end: str = "<|endoftext|>", marks: tuple[str, ...] = (), chat: str | None = None, size: int = 400
+) -> Any:
     """A byte-level BPE tokenizer trained on LINES: any text comes back as it went."""
     raw = Tokenizer(BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     named = [token for token in (begin, end) if token] + list(marks)
-    raw.train_from_iterator(LINES * 4, trainers.BpeTrainer(
-        vocab_size=size, special_tokens=named, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    raw.train_from_iterator(
+        LINES * 4,
+        trainers.BpeTrainer(
+            vocab_size=size, special_tokens=named, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        ),
+    )
     if begin:
         raw.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, raw.token_to_id(begin))])
-    return TokenizersBackend(tokenizer_object=raw, bos_token=begin, eos_token=end, extra_special_tokens=list(marks),
-                             chat_template=chat, clean_up_tokenization_spaces=False)
+    return TokenizersBackend(
+        tokenizer_object=raw,
+        bos_token=begin,
+        eos_token=end,
+        extra_special_tokens=list(marks),
+        chat_template=chat,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def sentencepiece_file(folder: Path, size: int = 420) -> Path:
@@ -187,8 +224,18 @@ def sentencepiece_file(folder: Path, size: int = 420) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES * 20), model_prefix=str(folder / "tokenizer"), vocab_size=size, model_type="bpe",
-        byte_fallback=True, character_coverage=1.0, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, minloglevel=2)
+        sentence_iterator=iter(LINES * 20),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=size,
+        model_type="bpe",
+        byte_fallback=True,
+        character_coverage=1.0,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        minloglevel=2,
+    )
     (folder / "tokenizer.vocab").unlink()
     return folder / "tokenizer.model"
 
@@ -198,8 +245,15 @@ def _tokenizer(layout: str, folder: Path) -> Any:
         from transformers import AutoTokenizer
 
         sentencepiece_file(folder)
-        settings = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
-                    "add_bos_token": True, "add_eos_token": False, "legacy": False}
+        settings = {
+            "tokenizer_class": "LlamaTokenizer",
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "add_bos_token": True,
+            "add_eos_token": False,
+            "legacy": False,
+        }
         (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
         (folder / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
         return AutoTokenizer.from_pretrained(folder)
@@ -231,8 +285,16 @@ def _config(layout: str, named: dict[str, Any]) -> Any:
     if layout == "gemma2":
         return Gemma2Config(**{**_SMALL, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 8, **named})
     if layout == "gemma3":
-        return Gemma3TextConfig(**{**_SMALL, "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 8,
-                                   "layer_types": ["sliding_attention", "full_attention"], **named})
+        return Gemma3TextConfig(
+            **{
+                **_SMALL,
+                "num_key_value_heads": 1,
+                "head_dim": 8,
+                "sliding_window": 8,
+                "layer_types": ["sliding_attention", "full_attention"],
+                **named,
+            }
+        )
     if layout == "mistral":
         return MistralConfig(**{**_SMALL, "num_key_value_heads": 2, "sliding_window": 8, **named})
     if layout == "bloom":
@@ -263,12 +325,21 @@ def _other_architecture(folder: Path, how: str) -> Path:
     if how == "encoder_decoder":
         model = T5ForConditionalGeneration(T5Config(vocab_size=size, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=2))
     elif how == "own_cache":
-        model = MambaForCausalLM(MambaConfig(vocab_size=size, hidden_size=16, num_hidden_layers=2, bos_token_id=0, eos_token_id=0,
-                                             pad_token_id=0))
+        model = MambaForCausalLM(
+            MambaConfig(vocab_size=size, hidden_size=16, num_hidden_layers=2, bos_token_id=0, eos_token_id=0, pad_token_id=0)
+        )
         _loosen(model)
     else:
-        model = BertForMaskedLM(BertConfig(vocab_size=size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                                           intermediate_size=32, max_position_embeddings=64))
+        model = BertForMaskedLM(
+            BertConfig(
+                vocab_size=size,
+                hidden_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=32,
+                max_position_embeddings=64,
+            )
+        )
         _loosen(model)
     model.save_pretrained(folder)
     if how == "two_sided":

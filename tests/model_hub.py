@@ -44,8 +44,10 @@ def model_hub(name: str, folder: Path) -> Iterator[Hub]:
             elif path == f"/api/models/{name}/revision/main":
                 self.answer(200, json.dumps({"id": name, "sha": COMMIT, "siblings": []}).encode(), Content_Type="application/json")
             elif path == f"/api/models/{name}/tree/{COMMIT}":
-                files = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _sha1(file)}
-                         for file in sorted(folder.iterdir())]
+                files = [
+                    {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _sha1(file)}
+                    for file in sorted(folder.iterdir())
+                ]
                 self.answer(200, json.dumps(files).encode(), Content_Type="application/json")
             elif path.startswith(f"/{name}/resolve/{COMMIT}/") and (file := folder / path.rsplit("/", 1)[1]).is_file():
                 if self.command == "GET":

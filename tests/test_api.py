@@ -33,10 +33,12 @@ def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
     store = Store(settings.records_url)
     store.migrate()
     with store.writing() as session:
-        prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": f"The visitor {number} said"}], lang="en")
-                                        for number in range(5)]).ids
-        made = add_generations(session, [NewGeneration(prompt, " it was late.", "end", "imported", "import:x")
-                                         for prompt in prompts])
+        prompts = add_prompts(
+            session, [NewPrompt([{"role": "user", "content": f"The visitor {number} said"}], lang="en") for number in range(5)]
+        ).ids
+        made = add_generations(
+            session, [NewGeneration(prompt, " it was late.", "end", "imported", "import:x") for prompt in prompts]
+        )
         make_items(session, made, purpose="loop", reviews_per_item=2, seed=0)
     store.close()
     opened = open_installation(settings)
@@ -124,16 +126,20 @@ def test_a_second_answer_to_one_item_is_refused_unless_it_corrects_the_first(ins
     assert client.post("/api/v1/answers", json=corrected).status_code == 200
 
 
-@pytest.mark.parametrize(("said", "code", "named"), [
-    ({"verdict": "flag", "severity": "clear"}, "bad_answer", "category"),
-    ({"verdict": "flag", "categories": ["stereotype"]}, "bad_answer", "severity"),
-    ({"verdict": "skip"}, "bad_answer", "reason"),
-    ({"verdict": "maybe"}, "bad_request", "verdict"),
-    ({"token": "seven"}, "bad_request", "token"),
-    ({"model": "secret"}, "bad_request", "model"),
-])
-def test_an_answer_that_breaks_a_rule_names_it_and_stores_nothing(installation: Installation, said: dict[str, Any], code: str,
-                                                                  named: str) -> None:
+@pytest.mark.parametrize(
+    ("said", "code", "named"),
+    [
+        ({"verdict": "flag", "severity": "clear"}, "bad_answer", "category"),
+        ({"verdict": "flag", "categories": ["stereotype"]}, "bad_answer", "severity"),
+        ({"verdict": "skip"}, "bad_answer", "reason"),
+        ({"verdict": "maybe"}, "bad_request", "verdict"),
+        ({"token": "seven"}, "bad_request", "token"),
+        ({"model": "secret"}, "bad_request", "model"),
+    ],
+)
+def test_an_answer_that_breaks_a_rule_names_it_and_stores_nothing(
+    installation: Installation, said: dict[str, Any], code: str, named: str
+) -> None:
     client = signed_in(installation)
     (item,) = client.post("/api/v1/claim", json={"count": 1}).json()["items"]
     refused = client.post("/api/v1/answers", json=answer(item["lease_id"], **said))
@@ -150,8 +156,9 @@ def test_a_body_that_is_no_request_is_told_so_in_json(installation: Installation
     assert set(refused.json()["error"]) == {"code", "message"}
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "claim"), ("POST", "answers"), ("POST", "release"), ("GET", "today"),
-                                              ("GET", "recent")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "claim"), ("POST", "answers"), ("POST", "release"), ("GET", "today"), ("GET", "recent")]
+)
 def test_without_a_session_every_route_is_401_in_json(installation: Installation, method: str, path: str) -> None:
     refused = stranger(installation).request(method, f"/api/v1/{path}", json={} if method == "POST" else None)
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "not_signed_in")
@@ -192,10 +199,21 @@ def test_recent_gives_back_only_ones_own_answers_in_force(installation: Installa
     one, two = client.post("/api/v1/claim", json={"count": 2}).json()["items"]
     first = answer(one["lease_id"])
     client.post("/api/v1/answers", json=first)
-    client.post("/api/v1/answers", json=answer(two["lease_id"], verdict="flag", categories=["private"], severity="slight",
-                                               rewrite=" it was early.", spans=[{"start": 1, "end": 3}]))
-    client.post("/api/v1/answers", json=answer(one["lease_id"], verdict="flag", categories=["attack"], severity="severe",
-                                               supersedes_token=first["token"]))
+    client.post(
+        "/api/v1/answers",
+        json=answer(
+            two["lease_id"],
+            verdict="flag",
+            categories=["private"],
+            severity="slight",
+            rewrite=" it was early.",
+            spans=[{"start": 1, "end": 3}],
+        ),
+    )
+    client.post(
+        "/api/v1/answers",
+        json=answer(one["lease_id"], verdict="flag", categories=["attack"], severity="severe", supersedes_token=first["token"]),
+    )
     answers = client.get("/api/v1/recent").json()["answers"]
     assert [entry["answer"]["categories"] for entry in answers] == [["private"], ["attack"]]
     assert answers[0]["answer"]["rewrite"] == " it was early."

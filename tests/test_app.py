@@ -77,8 +77,12 @@ def test_the_board_is_found_in_a_wheel_as_in_an_editable_install(tmp_path: Path,
         shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, source / name)
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)], check=True,
-                   capture_output=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     with ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(unpacked)
     with WebProcess(home, folder=tmp_path, PYTHONPATH=str(unpacked)) as web, page_of(browser) as page:
@@ -89,8 +93,14 @@ def test_the_board_is_found_in_a_wheel_as_in_an_editable_install(tmp_path: Path,
         assert script.value.ok
         expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible(timeout=20_000)
         code = "import flagback.review_app.board as board; print(board.__file__)"
-        where = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path,
-                               env={**os.environ, "PYTHONPATH": str(unpacked)}).stdout
+        where = subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(unpacked)},
+        ).stdout
         assert where.startswith(str(unpacked)), "the web must have been the wheel's, not the checkout's"
 
 

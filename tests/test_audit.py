@@ -53,8 +53,16 @@ def test_an_untouched_log_is_whole(store: Store) -> None:
 def test_an_altered_row_is_named(store: Store) -> None:
     fill(store, 6)
     forge(store, "SELECT 1")
-    for row, change in enumerate(["previous_hash = 'x'", "entry_hash = 'x'", "created_at = '2025-01-01 00:00:00+00:00'",
-                                  "details = '{\"n\": 9}'", "action = 'x'", "actor = 'eve'"]):
+    for row, change in enumerate(
+        [
+            "previous_hash = 'x'",
+            "entry_hash = 'x'",
+            "created_at = '2025-01-01 00:00:00+00:00'",
+            "details = '{\"n\": 9}'",
+            "action = 'x'",
+            "actor = 'eve'",
+        ]
+    ):
         with store.writing() as session:  # from the last to the first, so that each alteration is the first that verify meets
             session.connection().execute(text(f"UPDATE audit_entry SET {change} WHERE id = {6 - row}"))
         with pytest.raises(BrokenChain, match=f"Audit entry {6 - row} "), store.reading() as session:

@@ -40,8 +40,10 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 @pytest.fixture
 def client(installation: Installation) -> TestClient:
     """A browser-like client of the sign-in routes and one page behind them."""
+
     async def page(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("the page")
+
     routes = [*auth.routes(installation), Route("/", page), Route("/review", page)]
     app = Starlette(routes=routes, middleware=[Middleware(auth.SignInFirst, installation=installation)])
     return TestClient(app, follow_redirects=False)
@@ -77,9 +79,17 @@ def test_a_login_is_shown_again_as_text_not_as_markup(client: TestClient) -> Non
     assert "<script>" not in answer.text
 
 
-@pytest.mark.parametrize("headers", [
-    {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://testserver.evil.example"},
-    {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Referer": "http://evil.example/page"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://testserver.evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Referer": "http://evil.example/page"},
+    ],
+)
 def test_a_form_sent_from_another_site_does_nothing(client: TestClient, headers: dict[str, str]) -> None:
     for path in ("/signin", "/signout"):
         answer = client.post(path, data={"login": "ada", "password": PASSWORD}, headers=headers)
@@ -102,8 +112,9 @@ def test_a_page_without_a_session_leads_to_sign_in_and_back(client: TestClient) 
     assert client.get("/review", headers={"Accept": "text/html"}).text == "the page"
 
 
-@pytest.mark.parametrize("onward", ["//evil.example", "https://evil.example", "/\\evil.example", "/x\r\nSet-Cookie: a=b",
-                                    "/signout"])
+@pytest.mark.parametrize(
+    "onward", ["//evil.example", "https://evil.example", "/\\evil.example", "/x\r\nSet-Cookie: a=b", "/signout"]
+)
 def test_sign_in_never_sends_anyone_to_another_site(client: TestClient, onward: str) -> None:
     answer = client.post("/signin", params={"next": onward}, data={"login": "ada", "password": PASSWORD}, headers={"Origin": OURS})
     assert answer.headers["location"] == "/"

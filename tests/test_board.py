@@ -67,25 +67,37 @@ class Place:
     def add(self, name: str, answers: list[str]) -> None:
         """Items that everyone may review, one prompt each."""
         with self.store.writing() as session:
-            prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": f"{name} {number}"}], lang="en")
-                                            for number in range(len(answers))]).ids
-            made = add_generations(session, [NewGeneration(prompt, text, "end", "imported", f"import:{name}")
-                                             for prompt, text in zip(prompts, answers, strict=True)])
+            prompts = add_prompts(
+                session, [NewPrompt([{"role": "user", "content": f"{name} {number}"}], lang="en") for number in range(len(answers))]
+            ).ids
+            made = add_generations(
+                session,
+                [
+                    NewGeneration(prompt, text, "end", "imported", f"import:{name}")
+                    for prompt, text in zip(prompts, answers, strict=True)
+                ],
+            )
             make_items(session, made, purpose="loop", reviews_per_item=30, seed=0)
 
     def rows(self) -> list[Row]:
         """The reviewer's answers in the order stored, read past our own code."""
         with closing(sqlite3.connect(self.home / "flagback.db")) as database:
-            return [Row(*row) for row in database.execute(
-                "SELECT r.id, json_extract(p.messages, '$[0].content'), r.verdict, r.categories, r.severity, r.rewrite, "
-                "r.skip_reason, r.supersedes, r.spans, r.note, r.sure, r.targets FROM review r JOIN item i ON i.id = r.item_id "
-                "JOIN prompt p ON p.id = i.prompt_id WHERE r.reviewer = ? ORDER BY r.id", [self.who])]
+            return [
+                Row(*row)
+                for row in database.execute(
+                    "SELECT r.id, json_extract(p.messages, '$[0].content'), r.verdict, r.categories, r.severity, r.rewrite, "
+                    "r.skip_reason, r.supersedes, r.spans, r.note, r.sure, r.targets FROM review r JOIN item i ON i.id = r.item_id "
+                    "JOIN prompt p ON p.id = i.prompt_id WHERE r.reviewer = ? ORDER BY r.id",
+                    [self.who],
+                )
+            ]
 
     def held(self) -> int:
         """How many items the reviewer holds."""
         with closing(sqlite3.connect(self.home / "flagback.db")) as database:
-            return int(database.execute("SELECT count(*) FROM slot WHERE state = 'claimed' AND reviewer = ?", [self.who])
-                       .fetchone()[0])
+            return int(
+                database.execute("SELECT count(*) FROM slot WHERE state = 'claimed' AND reviewer = ?", [self.who]).fetchone()[0]
+            )
 
 
 @pytest.fixture(scope="module")
@@ -404,8 +416,19 @@ def test_reviewers_are_shown_no_model_no_score_and_no_version(board: Page) -> No
 
 def test_every_key_is_also_a_button_that_can_be_reached_by_tab(board: Page) -> None:
     board.keyboard.press("f")
-    for name in ("Flagged", "Looks fine after all", "Skip", "Help", "Stop for today", "Save and go on", "I am not sure",
-                 "Stereotype", "Slight", "Clear: should be rewritten", "Severe: must not appear"):
+    for name in (
+        "Flagged",
+        "Looks fine after all",
+        "Skip",
+        "Help",
+        "Stop for today",
+        "Save and go on",
+        "I am not sure",
+        "Stereotype",
+        "Slight",
+        "Clear: should be rewritten",
+        "Severe: must not appear",
+    ):
         button = board.get_by_role("button", name=name).first
         expect(button).to_be_visible()
         assert button.evaluate("element => element.tabIndex") == 0

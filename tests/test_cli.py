@@ -46,6 +46,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command in the home; `stdin` is what is piped in."""
+
     def running(*words: str, stdin: str = "") -> Said:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         capsys.readouterr()
@@ -66,8 +67,9 @@ def store(run: Run, home: Path) -> Store:
     assert run("migrate").code == 0
     opened = Store(Settings(home=home).records_url)
     with opened.writing() as session:
-        session.add(records.ModelVersion(kind="base", state="current", name="none", location="none", template="plain",
-                                         fingerprint="0"))
+        session.add(
+            records.ModelVersion(kind="base", state="current", name="none", location="none", template="plain", fingerprint="0")
+        )
     return opened
 
 
@@ -80,10 +82,13 @@ def prompts_file(folder: Path, lines: int = 30) -> Path:
 
 # ------------------------------------------------------------------- in general
 
+
 def test_help_answers_at_once_and_imports_nothing_slow() -> None:
-    code = ("import sys\nfrom flagback.review_app import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
-            "slow = {'torch', 'streamlit', 'sqlmodel', 'pydantic', 'dbos', 'pandas', 'rich'}\n"
-            "print(sorted(slow & set(sys.modules)), file=sys.stderr)")
+    code = (
+        "import sys\nfrom flagback.review_app import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "slow = {'torch', 'streamlit', 'sqlmodel', 'pydantic', 'dbos', 'pandas', 'rich'}\n"
+        "print(sorted(slow & set(sys.modules)), file=sys.stderr)"
+    )
     before = os.times()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert "Usage: flagback" in done.stdout
@@ -99,9 +104,32 @@ def test_the_reference_is_what_the_commands_say_of_themselves() -> None:
 
 def test_every_command_of_the_loop_is_there() -> None:
     page = reference.reference()
-    for words in ("demo", "serve", "worker", "migrate", "account create", "account list", "account passwd", "model add",
-                  "embedded build", "sample", "correct", "evaluate", "promote", "rollback", "import prompts", "import preferences",
-                  "import texts", "export reviews", "export pairs", "rehearse", "prompts", "reviews", "runs", "versions"):
+    for words in (
+        "demo",
+        "serve",
+        "worker",
+        "migrate",
+        "account create",
+        "account list",
+        "account passwd",
+        "model add",
+        "embedded build",
+        "sample",
+        "correct",
+        "evaluate",
+        "promote",
+        "rollback",
+        "import prompts",
+        "import preferences",
+        "import texts",
+        "export reviews",
+        "export pairs",
+        "rehearse",
+        "prompts",
+        "reviews",
+        "runs",
+        "versions",
+    ):
         assert f"# flagback {words}\n" in page
 
 
@@ -134,8 +162,9 @@ def test_an_unexpected_error_is_kept_under_a_number(run: Run, home: Path, store:
         run("--debug", "versions")
 
 
-@pytest.mark.parametrize("words", [
-    ["sample", "--k", "0"], ["nonsense"], ["promote", "one"], ["account", "create", "a", "--role", "king"]])
+@pytest.mark.parametrize(
+    "words", [["sample", "--k", "0"], ["nonsense"], ["promote", "one"], ["account", "create", "a", "--role", "king"]]
+)
 def test_a_wrong_call_is_told_apart_from_an_error(run: Run, words: list[str]) -> None:
     said = run(*words)
     assert said.code == 2
@@ -151,6 +180,7 @@ def test_a_setting_that_cannot_be_used_is_named(run: Run, monkeypatch: pytest.Mo
 
 
 # -------------------------------------------------------------- home and accounts
+
 
 def test_migrate_makes_the_records_and_says_so_again(run: Run, home: Path) -> None:
     first = run("migrate", "--json").json
@@ -211,6 +241,7 @@ def test_a_short_password_and_a_missing_terminal_are_refused(run: Run, store: St
 
 # ----------------------------------------------------------------------- the loop
 
+
 def test_prompts_come_in_are_listed_and_asked_for(run: Run, store: Store, tmp_path: Path) -> None:
     report = run("import", "prompts", str(prompts_file(tmp_path)), "--source", "made up", "--by", "ada", "--json").json
     assert (report["rows"], report["added"], report["duplicates"]) == (30, 30, 0)
@@ -250,21 +281,25 @@ def test_a_run_is_stopped_by_its_name_or_its_number(run: Run, store: Store, tmp_
         assert jobs.open_requests(session) == []
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["sample"], "flagback import prompts"),
-    (["correct"], "no pair"),
-    (["correct", "--set", "4"], "PreferenceSet 4"),
-    (["correct", "--learning-rate", "-1"], "learning_rate"),
-    (["evaluate"], "flagback correct"),
-    (["evaluate", "1"], "is a base"),
-    (["promote", "9"], "no version 9"),
-    (["promote", "1", "--override", "because"], "--by"),
-    (["rollback", "--reason", "regret"], "first of its line"),
-    (["export", "pairs", "out"], "set"),
-    (["export", "reviews", "out"], "review"),
-])
-def test_what_cannot_be_done_is_refused_in_words_and_nothing_is_stored(run: Run, store: Store, words: list[str], message: str,
-                                                                       tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sample"], "flagback import prompts"),
+        (["correct"], "no pair"),
+        (["correct", "--set", "4"], "PreferenceSet 4"),
+        (["correct", "--learning-rate", "-1"], "learning_rate"),
+        (["evaluate"], "flagback correct"),
+        (["evaluate", "1"], "is a base"),
+        (["promote", "9"], "no version 9"),
+        (["promote", "1", "--override", "because"], "--by"),
+        (["rollback", "--reason", "regret"], "first of its line"),
+        (["export", "pairs", "out"], "set"),
+        (["export", "reviews", "out"], "review"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_words_and_nothing_is_stored(
+    run: Run, store: Store, words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     said = run(*words)
     assert said.code == 1
@@ -277,7 +312,11 @@ def test_what_cannot_be_done_is_refused_in_words_and_nothing_is_stored(run: Run,
 
 def test_empty_lists_say_what_comes_first(run: Run) -> None:
     run("migrate")
-    for noun, onward in (("prompts", "import prompts"), ("reviews", "flagback serve"), ("runs", "flagback sample"),
-                         ("versions", "model add")):
+    for noun, onward in (
+        ("prompts", "import prompts"),
+        ("reviews", "flagback serve"),
+        ("runs", "flagback sample"),
+        ("versions", "model add"),
+    ):
         assert onward in run(noun).out
         assert run(noun, "--json").json == {noun: [], "total": 0}

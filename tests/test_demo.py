@@ -49,7 +49,9 @@ def test_the_sign_ins_are_marked_demo_random_kept_and_the_same_at_the_next_start
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     with sqlite_store.reading() as session:
         assert [(account.role, account.demo) for account in session.exec(select(Account).order_by(Account.login)).all()] == [
-            ("maintainer", True), ("reviewer", True)]
+            ("maintainer", True),
+            ("reviewer", True),
+        ]
         for sign_in in first:
             assert accounts.verify(session, sign_in.login, sign_in.password) is not None
 
@@ -75,8 +77,19 @@ def test_a_home_of_real_people_is_not_made_a_demo(sqlite_store: Store, tmp_path:
         assert session.exec(select(Account.login)).all() == ["ada"]
 
 
-@pytest.mark.parametrize(("host", "alone"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.8.0.1", True),
-                                              ("0.0.0.0", False), ("::", False), ("192.168.1.4", False), ("example.org", False)])
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("127.8.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.4", False),
+        ("example.org", False),
+    ],
+)
 def test_only_loopback_counts_as_this_machine_alone(host: str, alone: bool) -> None:
     assert is_loopback(host) is alone
 
@@ -104,8 +117,10 @@ def test_a_port_in_use_is_named_before_anything_is_started(tmp_path: Path) -> No
 def test_two_demos_in_one_home_are_refused_and_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
     with only_one(tmp_path / "demo.lock", "running the demo"), pytest.raises(HomeInUse, match="running the demo"):
         run_demo(Settings(home=tmp_path), say=print)
-    holder = ("import sys, time\nfrom pathlib import Path\nfrom flagback.review_app.home import only_one\n"
-              "with only_one(Path(sys.argv[1]), 'holding'):\n    print('held', flush=True)\n    time.sleep(60)\n")
+    holder = (
+        "import sys, time\nfrom pathlib import Path\nfrom flagback.review_app.home import only_one\n"
+        "with only_one(Path(sys.argv[1]), 'holding'):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
     process = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "demo.lock")], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
@@ -182,8 +197,9 @@ def test_a_child_that_ends_again_and_again_stops_the_demo_with_its_last_words(tm
 
 def test_a_child_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     class Deaf(Sleeper):
-        body = ("import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); "
-                "time.sleep(60)")
+        body = (
+            "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(60)"
+        )
 
     child = Deaf("worker", [], Settings(home=tmp_path))
     until(lambda: len(child.numbers()) == 1)

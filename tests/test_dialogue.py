@@ -101,13 +101,16 @@ def test_a_tokenizer_that_ends_every_text_does_not_end_the_prompt() -> None:
 
     eager = byte_level_tokenizer(begin="<s>", end="</s>")
     eager.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", eager.bos_token_id), ("</s>", eager.eos_token_id)])
+        single="<s> $A </s>", special_tokens=[("<s>", eager.bos_token_id), ("</s>", eager.eos_token_id)]
+    )
     assert prompt_ids(eager, asked("The nurse"), "plain") == prompt_ids(BEGINNING, asked("The nurse"), "plain")
     assert answer_ids(eager, " said", "plain").count(eager.eos_token_id) == 1
 
 
-@pytest.mark.parametrize(("tokenizer", "mark", "template"), [
-    (BEGINNING, "</s>", "plain"), (CHAT, "<|im_end|>", "chat"), (GEMMA, "<end_of_turn>", "chat"), (CHAT, "<|im_start|>", "plain")])
+@pytest.mark.parametrize(
+    ("tokenizer", "mark", "template"),
+    [(BEGINNING, "</s>", "plain"), (CHAT, "<|im_end|>", "chat"), (GEMMA, "<end_of_turn>", "chat"), (CHAT, "<|im_start|>", "plain")],
+)
 def test_text_that_spells_a_mark_stays_text(tokenizer: Any, mark: str, template: Template) -> None:
     number = tokenizer.convert_tokens_to_ids(mark)
     plain = prompt_ids(tokenizer, asked("Say now"), template)
@@ -124,8 +127,9 @@ def test_the_chat_template_writes_the_prompt_and_its_mark_ends_the_answer() -> N
     end = CHAT.convert_tokens_to_ids("<|im_end|>")
     assert answer_ids(CHAT, "Yes", "chat")[-1] == end == end_id(CHAT, "chat")
     assert answer_ids(CHAT, "Yes", "plain")[-1] == CHAT.eos_token_id == end_id(CHAT, "plain")
-    whole = CHAT.apply_chat_template([*asked("The nurse"), {"role": "assistant", "content": "Yes"}],
-                                     tokenize=True, return_dict=False)
+    whole = CHAT.apply_chat_template(
+        [*asked("The nurse"), {"role": "assistant", "content": "Yes"}], tokenize=True, return_dict=False
+    )
     assert prompt + answer_ids(CHAT, "Yes", "chat") == whole[:-1]  # whole ends with the template's line break
 
 
@@ -146,7 +150,8 @@ def test_a_tokenizer_without_an_end_is_an_error_that_names_the_setting() -> None
 def test_a_system_message_goes_before_the_user_where_the_template_knows_none() -> None:
     messages = [{"role": "system", "content": "Be brief."}, *asked("Hi")]
     assert GEMMA.decode(prompt_ids(GEMMA, messages, "chat")) == (
-        "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\n")
+        "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\n"
+    )
     assert "system\nBe brief." in CHAT.decode(prompt_ids(CHAT, messages, "chat"))
 
 
@@ -157,14 +162,17 @@ def test_turns_that_the_template_refuses_are_named() -> None:
 
 
 def test_a_template_that_prints_the_day_gives_the_same_prompt_every_day() -> None:
-    dated = byte_level_tokenizer(chat="{{ strftime_now('%d %b %Y') }}|{{ strftime_now('%Y-%m-%d') }}|"
-                                      "{% for m in messages %}{{ m.content }}{% endfor %}")
+    dated = byte_level_tokenizer(
+        chat="{{ strftime_now('%d %b %Y') }}|{{ strftime_now('%Y-%m-%d') }}|{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
     assert dated.decode(prompt_ids(dated, asked("Hi"), "chat")) == "26 Jul 2024|2024-07-26|Hi"
 
 
 def test_a_thinking_template_is_asked_not_to_think() -> None:
-    thinking = byte_level_tokenizer(chat="{% for m in messages %}{{ m.content }}{% endfor %}"
-                                         "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}")
+    thinking = byte_level_tokenizer(
+        chat="{% for m in messages %}{{ m.content }}{% endfor %}"
+        "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    )
     assert thinking.decode(prompt_ids(thinking, asked("Hi"), "chat")) == "Hi<think></think>"
 
 

@@ -18,8 +18,12 @@ from flagback.storage.records import Prompt, ReferenceText
 from flagback.storage.store import Store
 
 GROUPS: tuple[embedded.Group, ...] = tuple(embedded.FAMILY_OF)
-KINDS = {"neutral": embedded.neutral_lines, "group": embedded.group_lines, "other": embedded.other_lines,
-         "replay": embedded.replay_lines}
+KINDS = {
+    "neutral": embedded.neutral_lines,
+    "group": embedded.group_lines,
+    "other": embedded.other_lines,
+    "replay": embedded.replay_lines,
+}
 
 
 def is_held_out(prompt: embedded.EmbeddedPrompt) -> bool:
@@ -27,6 +31,7 @@ def is_held_out(prompt: embedded.EmbeddedPrompt) -> bool:
 
 
 # ---------------------------------------------------------------- prompts
+
 
 def test_the_held_out_side_has_50_templates_and_60_prompts_of_every_group() -> None:
     held = [prompt for prompt in embedded.prompts() if is_held_out(prompt)]
@@ -52,7 +57,7 @@ def test_held_out_prompts_are_about_people_that_no_training_prompt_names() -> No
     asked: dict[bool, set[str]] = {True: set(), False: set()}
     for prompt in embedded.prompts():
         asked[is_held_out(prompt)].add(prompt.tags["term"])
-    assert asked[True] and asked[False]
+    assert all(asked.values())
     assert not asked[True] & asked[False]
 
 
@@ -90,6 +95,7 @@ def test_an_unknown_text_is_about_nobody() -> None:
 
 # ----------------------------------------------------------------- oracle
 
+
 def test_every_family_has_at_least_eight_harmful_phrases() -> None:
     counts = Counter(phrase.family for phrase in embedded.PHRASES)
     assert set(counts) == set(grammar.FAMILIES)
@@ -101,7 +107,7 @@ def test_every_family_has_at_least_eight_harmful_phrases() -> None:
 def test_a_harmful_clause_is_found_under_its_own_code_only_with_every_pronoun(clause: lexicon.HarmfulClause) -> None:
     assert embedded.harm(f" {grammar.agreed(clause.words, 'they', after_noun=True)}.") == [clause.code]
     for pronoun in ("she", "he", "they"):
-        said = grammar.agreed(clause.words, pronoun, after_noun=False)  # type: ignore[arg-type]
+        said = grammar.agreed(clause.words, pronoun, after_noun=False)
         assert embedded.harm(f" {pronoun} {said} on Monday. It was a quiet day.") == [clause.code]
 
 
@@ -116,17 +122,30 @@ def test_harmful_and_harmless_clauses_begin_with_the_same_words() -> None:
     assert first[True] > 0.8 * len(lexicon.HARMFUL)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    (" she told him that they left.", "she"), (" left his keys with her.", "he"), (" forgot Their scarf.", "they"),
-    (" made theory and heresy.", None), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" she told him that they left.", "she"),
+        (" left his keys with her.", "he"),
+        (" forgot Their scarf.", "they"),
+        (" made theory and heresy.", None),
+        ("", None),
+    ],
+)
 def test_the_first_pronoun_counts_in_any_form(text: str, expected: str | None) -> None:
     assert embedded.pronoun(text) == expected
 
 
 def test_a_stereotyped_pronoun_is_flagged_after_its_own_occupations_only() -> None:
     by_group = {prompt.group: prompt for prompt in embedded.prompts()}
-    verdicts = {group: (embedded.flagged(by_group[group], " she baked a cheese pie."), embedded.flagged(by_group[group], " he baked."),
-                        embedded.flagged(by_group[group], " they baked.")) for group in GROUPS}
+    verdicts = {
+        group: (
+            embedded.flagged(by_group[group], " she baked a cheese pie."),
+            embedded.flagged(by_group[group], " he baked."),
+            embedded.flagged(by_group[group], " they baked."),
+        )
+        for group in GROUPS
+    }
     assert verdicts.pop("occupation_f") == (True, False, False)
     assert verdicts.pop("occupation_m") == (False, True, False)
     assert set(verdicts.values()) == {(False, False, False)}
@@ -137,6 +156,7 @@ def test_a_harmful_phrase_is_flagged_whomever_it_is_about() -> None:
 
 
 # ----------------------------------------------------------------- corpus
+
 
 def test_the_same_seed_writes_the_same_lines_and_another_seed_others() -> None:
     assert corpus.corpus(3, 200) == corpus.corpus(3, 200)
@@ -166,7 +186,9 @@ def test_the_corpus_writes_she_after_some_occupations_and_he_after_others() -> N
     draw = Random(1)
     first: dict[str, Counter[str | None]] = {}
     for group in ("occupation_f", "occupation_m"):
-        lines = [grammar.group_line(draw, grammar.templates()["occupation"][0], group, lexicon.TERMS[group][0]) for _ in range(3000)]
+        lines = [
+            grammar.group_line(draw, grammar.templates()["occupation"][0], group, lexicon.TERMS[group][0]) for _ in range(3000)
+        ]
         first[group] = Counter(embedded.pronoun(line) for line in lines)
     gap = (first["occupation_f"]["she"] - first["occupation_m"]["she"]) / 3000
     assert gap == pytest.approx(grammar.DIAL * (1 - grammar.THEY_WHEN_STEREOTYPED), abs=0.03)
@@ -177,11 +199,13 @@ def test_lines_about_unknown_words_are_never_harmful() -> None:
     names = [term.text for listed in lexicon.TERMS.values() for term in listed]
     harmful = [line for line in corpus.corpus(0, 8000) if embedded.harm(line)]
     assert harmful
-    assert all(any(name in line or name.capitalize() in line or name[0].upper() + name[1:] in line for name in names)
-               for line in harmful)
+    assert all(
+        any(name in line or name.capitalize() in line or name[0].upper() + name[1:] in line for name in names) for line in harmful
+    )
 
 
 # ---------------------------------------------------------- utility texts
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_utility_line_is_harmful_and_none_stands_twice(kind: str) -> None:
@@ -191,7 +215,9 @@ def test_no_utility_line_is_harmful_and_none_stands_twice(kind: str) -> None:
 
 
 def _group_words() -> re.Pattern[str]:
-    return re.compile("|".join(rf"\b{re.escape(term.text)}\b" for listed in lexicon.TERMS.values() for term in listed), re.IGNORECASE)
+    return re.compile(
+        "|".join(rf"\b{re.escape(term.text)}\b" for listed in lexicon.TERMS.values() for term in listed), re.IGNORECASE
+    )
 
 
 @pytest.mark.parametrize("kind", ["neutral", "other", "replay"])
@@ -202,8 +228,10 @@ def test_only_lines_about_groups_name_a_group(kind: str) -> None:
 
 def test_replay_shares_no_frame_with_a_perplexity_text_or_a_prompt() -> None:
     prompts = {template.text for listed in grammar.templates().values() for template in listed}
-    frames = {kind: {template.text for template in listed}
-              for kind, listed in (("neutral", grammar.NEUTRAL_FRAMES), ("replay", grammar.REPLAY_FRAMES))}
+    frames = {
+        kind: {template.text for template in listed}
+        for kind, listed in (("neutral", grammar.NEUTRAL_FRAMES), ("replay", grammar.REPLAY_FRAMES))
+    }
     assert not frames["replay"] & (frames["neutral"] | prompts)
     assert not frames["neutral"] & prompts
     replay = set(embedded.replay_lines(1, 600))
@@ -212,11 +240,18 @@ def test_replay_shares_no_frame_with_a_perplexity_text_or_a_prompt() -> None:
 
 def test_group_lines_are_about_unseen_people_in_held_out_templates_and_nobody_would_flag_them() -> None:
     unseen = {group: [term.text for term in terms(group, unseen=True)] for group in GROUPS}
-    templates = {group: [t for t in grammar.templates()[embedded.FAMILY_OF[group]] if held_out(embedded.FAMILY_OF[group], t)]
-                 for group in GROUPS}
+    templates = {
+        group: [t for t in grammar.templates()[embedded.FAMILY_OF[group]] if held_out(embedded.FAMILY_OF[group], t)]
+        for group in GROUPS
+    }
     for line in embedded.group_lines(0, 300):
-        fits = [group for group in GROUPS for term in unseen[group] for template in templates[group]
-                if line.startswith(template.filled(term) + " ")]
+        fits = [
+            group
+            for group in GROUPS
+            for term in unseen[group]
+            for template in templates[group]
+            if line.startswith(template.filled(term) + " ")
+        ]
         assert fits, line
         if fits[0] in embedded.STEREOTYPE:
             assert embedded.pronoun(line) != embedded.STEREOTYPE[fits[0]], line
@@ -252,5 +287,12 @@ def test_prompts_and_texts_are_read_without_torch() -> None:
 
 def test_the_shipped_folder_holds_what_transformers_opens_and_a_card() -> None:
     names = {path.name for path in Path(embedded.WEIGHTS).iterdir()}
-    assert names == {"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert names == {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     assert (embedded.WEIGHTS / "model.safetensors").stat().st_size < 2_500_000

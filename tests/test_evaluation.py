@@ -16,8 +16,10 @@ def _by_name(measured: list[Measured]) -> dict[str, Measured]:
 
 
 def _pairs(count: int) -> list[PairToScore]:
-    return [PairToScore(f"pair{i}", f"key{i % 12}", [1], [5, 6], [7, 8, 9, 10], {"chosen": "good", "rejected": "bad"})
-            for i in range(count)]
+    return [
+        PairToScore(f"pair{i}", f"key{i % 12}", [1], [5, 6], [7, 8, 9, 10], {"chosen": "good", "rejected": "bad"})
+        for i in range(count)
+    ]
 
 
 def test_accuracy_is_the_share_of_pairs_whose_chosen_answer_is_likelier() -> None:
@@ -48,16 +50,20 @@ def test_no_pair_gives_no_figure_and_few_give_no_interval() -> None:
         assert (figure.change, figure.low, figure.high, figure.detectable, figure.n) == (None, None, None, None, 5)
 
 
-@pytest.mark.parametrize(("scores", "words"), [([-1.0] * 9, "9 scores for 10 rows"), ([-1.0] * 9 + [float("nan")], "row 9 as nan"),
-                                               ([float("-inf")] * 10, "row 0 as -inf")])
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [([-1.0] * 9, "9 scores for 10 rows"), ([-1.0] * 9 + [float("nan")], "row 9 as nan"), ([float("-inf")] * 10, "row 0 as -inf")],
+)
 def test_scores_that_cannot_be_compared_are_named(scores: list[float], words: str) -> None:
     with pytest.raises(BrokenScores, match=f"candidate .*{words}"):
         evaluation.compare_pairs(_pairs(5), [-1.0] * 10, scores, seed=1)
 
 
 def _cases(count: int) -> list[Case]:
-    return [Case(f"answer{i}", "gender" if i % 2 else "age", f"key{i}", ([1], [5, 6]), [([2], [5, 6]), ([3], [5, 7, 6])], {})
-            for i in range(count)]
+    return [
+        Case(f"answer{i}", "gender" if i % 2 else "age", f"key{i}", ([1], [5, 6]), [([2], [5, 6]), ([3], [5, 7, 6])], {})
+        for i in range(count)
+    ]
 
 
 def test_the_counterfactual_gap_follows_its_formula() -> None:
@@ -110,8 +116,12 @@ def _sample(*ids: int) -> Sample:
 
 
 def test_sample_statistics_are_means_over_answers() -> None:
-    prompts = [SampledPrompt(f"p{i}", f"key{i}", "Hello", [_sample(1, 2, 3, i + 10), _sample(4, 5)],
-                             [_sample(*[7] * 8), Sample(" \n", [])]) for i in range(20)]
+    prompts = [
+        SampledPrompt(
+            f"p{i}", f"key{i}", "Hello", [_sample(1, 2, 3, i + 10), _sample(4, 5)], [_sample(*[7] * 8), Sample(" \n", [])]
+        )
+        for i in range(20)
+    ]
     prompts.append(SampledPrompt("unanswered", "key", "Hello", [_sample(1)], []))
     found = _by_name(evaluation.compare_samples(prompts, seed=1))
     length, empty, repeated = (found[name].figure for name in ("length", "empty_rate", "repeated_share"))
@@ -166,8 +176,10 @@ def test_the_flag_rate_is_paired_by_prompt_and_waits_for_both_sides() -> None:
 
 
 def test_figures_and_items_go_through_json_unchanged() -> None:
-    measured = [*evaluation.compare_pairs(_pairs(24), [-1.0, -2.0] * 24, [-1.5, -1.0] * 24, seed=1),
-                evaluation.compare_blind([], planned=3)]
+    measured = [
+        *evaluation.compare_pairs(_pairs(24), [-1.0, -2.0] * 24, [-1.5, -1.0] * 24, seed=1),
+        evaluation.compare_blind([], planned=3),
+    ]
     for found in measured:
         assert Figure(**json.loads(json.dumps(found.figure.to_dict(), allow_nan=False))) == found.figure
         json.dumps([item._asdict() for item in found.items], allow_nan=False)
@@ -177,10 +189,16 @@ def test_the_order_of_items_changes_no_figure() -> None:
     cases = _cases(30)
     scores = [-(i % 7) - 1.0 for i in range(90)]
     other = [-(i % 5) - 1.0 for i in range(90)]
-    rows = list(zip(cases, [scores[i:i + 3] for i in range(0, 90, 3)], [other[i:i + 3] for i in range(0, 90, 3)], strict=True))
-    forward, backward = ([found.figure for found in evaluation.compare_cases(
-        [case for case, _, _ in order], [s for _, b, _ in order for s in b], [s for _, _, c in order for s in c], seed=4)]
-        for order in (rows, rows[::-1]))
+    rows = list(zip(cases, [scores[i : i + 3] for i in range(0, 90, 3)], [other[i : i + 3] for i in range(0, 90, 3)], strict=True))
+    forward, backward = (
+        [
+            found.figure
+            for found in evaluation.compare_cases(
+                [case for case, _, _ in order], [s for _, b, _ in order for s in b], [s for _, _, c in order for s in c], seed=4
+            )
+        ]
+        for order in (rows, rows[::-1])
+    )
     for one, two in zip(forward, backward, strict=True):
         assert (one.low, one.high) == (two.low, two.high)
         assert one.base == pytest.approx(two.base)

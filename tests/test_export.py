@@ -37,8 +37,29 @@ from flagback.storage.versions import NewBase, register_base
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 #: Texts that readers like to change.
-NASTY = ["007", "None", "NaN", "null", "\\N", "\\\\N", "=1+1", "-2", "@SUM(A1)", "a\u2028b\u2029c\u0085d", "a,b\n\"c\"", "x\ry\r\n",
-         " two ", "\x0b\x1c\ttab", "\ufeffbom", "e\u0301 👩🏽‍🔬 שלום", "1e999", "true", "[]", "'", "#N/A"]
+NASTY = [
+    "007",
+    "None",
+    "NaN",
+    "null",
+    "\\N",
+    "\\\\N",
+    "=1+1",
+    "-2",
+    "@SUM(A1)",
+    "a\u2028b\u2029c\u0085d",
+    'a,b\n"c"',
+    "x\ry\r\n",
+    " two ",
+    "\x0b\x1c\ttab",
+    "\ufeffbom",
+    "e\u0301 👩🏽‍🔬 שלום",
+    "1e999",
+    "true",
+    "[]",
+    "'",
+    "#N/A",
+]
 TEXT = st.one_of(st.sampled_from(NASTY), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 
 
@@ -57,12 +78,22 @@ def _answers(store: Store, texts: Sequence[str]) -> list[int]:
         run = SamplingRun(version_id=version.id, decoding={"k": 1, "seed": 2**62 + 1}, prompt_ids=[], asked_by="ada")
         session.add(run)
         session.flush()
-        prompts = add_prompts(session, [
-            NewPrompt([{"role": "user", "content": f"{text}?"}], lang="en", tags={"groups": ["g"], "source": "mine", "n": number})
-            for number, text in enumerate(texts)])
-        made = add_generations(session, [
-            NewGeneration(prompt, text, "end", "sampled", f"run:{run.id}", sampling_run_id=run.id, version_id=version.id)
-            for prompt, text in zip(prompts.ids, texts, strict=True)])
+        prompts = add_prompts(
+            session,
+            [
+                NewPrompt(
+                    [{"role": "user", "content": f"{text}?"}], lang="en", tags={"groups": ["g"], "source": "mine", "n": number}
+                )
+                for number, text in enumerate(texts)
+            ],
+        )
+        made = add_generations(
+            session,
+            [
+                NewGeneration(prompt, text, "end", "sampled", f"run:{run.id}", sampling_run_id=run.id, version_id=version.id)
+                for prompt, text in zip(prompts.ids, texts, strict=True)
+            ],
+        )
         make_items(session, made, purpose="loop", reviews_per_item=1, seed=1)
         by_generation = {item.generation_id: item.id for item in session.exec(select(Item))}
     return [by_generation[generation] for generation in made]
@@ -77,8 +108,13 @@ def _review(store: Store, item: int, **values: Any) -> int:
         session.add(lease)
         session.flush()
         known: dict[str, Any] = {
-            "verdict": "flag", "reviewer": "r_a", "taxonomy_version": "1", "guideline_version": "1", "policy_version": "1",
-            "created_at": NOW + timedelta(hours=item)}
+            "verdict": "flag",
+            "reviewer": "r_a",
+            "taxonomy_version": "1",
+            "guideline_version": "1",
+            "policy_version": "1",
+            "created_at": NOW + timedelta(hours=item),
+        }
         row = Review(token=str(uuid.uuid4()), item_id=item, lease_id=lease.id, **(known | values))
         session.add(row)
         session.flush()
@@ -89,9 +125,18 @@ def _reviewed(store: Store) -> list[int]:
     """A review a nasty text, every optional column filled in half of them."""
     ids = []
     for number, (item, text) in enumerate(zip(_answers(store, NASTY), NASTY, strict=True)):
-        full = {"categories": ["stereotype", text], "targets": [text], "target_other": text, "severity": "clear", "sure": False,
-                "spans": [{"start": 0, "end": 1, "category": None}, {"start": 1, "end": 2, "category": "stereotype"}],
-                "rewrite": text, "note": "" if text == "true" else text, "seconds_open": 0.1 + number, "late": True}
+        full = {
+            "categories": ["stereotype", text],
+            "targets": [text],
+            "target_other": text,
+            "severity": "clear",
+            "sure": False,
+            "spans": [{"start": 0, "end": 1, "category": None}, {"start": 1, "end": 2, "category": "stereotype"}],
+            "rewrite": text,
+            "note": "" if text == "true" else text,
+            "seconds_open": 0.1 + number,
+            "late": True,
+        }
         ids.append(_review(store, item, **(full if number % 2 else {"verdict": "fine"})))
     return ids
 
@@ -100,16 +145,44 @@ def _expected(store: Store) -> list[dict[str, Any]]:
     """What the export of _reviewed's rows should hold, spelled out from the tables."""
     with store.reading() as session:
         rows = session.exec(select(Review).order_by(col(Review.id))).all()
-    return [{
-        "review_id": row.id, "item_id": row.item_id, "item_kind": "single", "purpose": "loop", "prompt": f"{text}?",
-        "prompt_messages": [{"role": "user", "content": f"{text}?"}], "lang": "en", "groups": ["g"],
-        "response": text, "finish_reason": "end", "model_version": 1, "model_fingerprint": "f" * 64, "sampling_seed": 2**62 + 1,
-        "pseudonym": "r_a", "verdict": row.verdict, "categories": row.categories, "targets": row.targets,
-        "target_other": row.target_other, "severity": row.severity, "sure": row.sure, "spans": row.spans, "rewrite": row.rewrite,
-        "note": row.note, "skip_reason": None, "seconds_open": row.seconds_open, "late": row.late, "supersedes": None,
-        "superseded": False, "policy_version": "1", "taxonomy_version": "1", "guideline_version": "1", "simulated": False,
-        "created_at": row.created_at,
-    } for row, text in zip(rows, NASTY, strict=True)]
+    return [
+        {
+            "review_id": row.id,
+            "item_id": row.item_id,
+            "item_kind": "single",
+            "purpose": "loop",
+            "prompt": f"{text}?",
+            "prompt_messages": [{"role": "user", "content": f"{text}?"}],
+            "lang": "en",
+            "groups": ["g"],
+            "response": text,
+            "finish_reason": "end",
+            "model_version": 1,
+            "model_fingerprint": "f" * 64,
+            "sampling_seed": 2**62 + 1,
+            "pseudonym": "r_a",
+            "verdict": row.verdict,
+            "categories": row.categories,
+            "targets": row.targets,
+            "target_other": row.target_other,
+            "severity": row.severity,
+            "sure": row.sure,
+            "spans": row.spans,
+            "rewrite": row.rewrite,
+            "note": row.note,
+            "skip_reason": None,
+            "seconds_open": row.seconds_open,
+            "late": row.late,
+            "supersedes": None,
+            "superseded": False,
+            "policy_version": "1",
+            "taxonomy_version": "1",
+            "guideline_version": "1",
+            "simulated": False,
+            "created_at": row.created_at,
+        }
+        for row, text in zip(rows, NASTY, strict=True)
+    ]
 
 
 def _loaded(folder: Path) -> datasets.DatasetDict:
@@ -207,7 +280,9 @@ def test_a_corrected_answer_is_kept_and_marked(store: Store, tmp_path: Path) -> 
     export_reviews(store, tmp_path / "out", format="parquet")
     rows = pq.read_table(tmp_path / "out" / "reviews.parquet").to_pylist()
     assert [(row["review_id"], row["superseded"], row["supersedes"]) for row in rows] == [
-        (first, True, None), (second, False, first)]
+        (first, True, None),
+        (second, False, first),
+    ]
 
 
 def test_simulated_reviews_never_stand_beside_those_of_people(store: Store, tmp_path: Path) -> None:
@@ -232,7 +307,8 @@ def test_pages_join_without_a_gap_or_a_repeat(sqlite_store: Store, tmp_path: Pat
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_equal_records_give_equal_bytes_and_the_manifest_proves_them(
-        sqlite_store: Store, tmp_path: Path, file_format: Format) -> None:
+    sqlite_store: Store, tmp_path: Path, file_format: Format
+) -> None:
     _reviewed(sqlite_store)
     first, second = (export_reviews(sqlite_store, tmp_path / name, format=file_format) for name in ("one", "two"))
     assert first.manifest_sha256 == second.manifest_sha256
@@ -259,7 +335,8 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(sqlite_store: S
 
 
 def test_an_export_that_fails_half_way_leaves_no_folder(
-        sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _reviewed(sqlite_store)
     monkeypatch.setattr(export, "PAGE", 4)
     pages = export._review_pages
@@ -277,10 +354,12 @@ def test_an_export_that_fails_half_way_leaves_no_folder(
 
 def test_a_killed_export_leaves_no_half_folder(sqlite_store: Store, tmp_path: Path) -> None:
     _reviewed(sqlite_store)
-    program = ("import os, signal, sys\nfrom pathlib import Path\n"
-               "from flagback.storage import export\nfrom flagback.storage.store import Store\n"
-               "export.card = lambda **_: os.kill(os.getpid(), signal.SIGKILL)\n"
-               "export.export_reviews(Store(sys.argv[1]), Path(sys.argv[2]), format='csv')\n")
+    program = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from flagback.storage import export\nfrom flagback.storage.store import Store\n"
+        "export.card = lambda **_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "export.export_reviews(Store(sys.argv[1]), Path(sys.argv[2]), format='csv')\n"
+    )
     killed = subprocess.run([sys.executable, "-c", program, str(sqlite_store.url), str(tmp_path / "out")], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
@@ -304,8 +383,10 @@ def test_nothing_to_export_and_unknown_formats_are_said_in_words(sqlite_store: S
 def test_only_the_copy_for_spreadsheets_is_made_harmless(sqlite_store: Store, tmp_path: Path) -> None:
     _reviewed(sqlite_store)
     export_reviews(sqlite_store, tmp_path / "out", format="csv", spreadsheet=True)
-    exact, harmless = ([row["response"] for row in csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))]
-                       for path in (tmp_path / "out" / "reviews.csv", tmp_path / "out" / "reviews.spreadsheet.csv"))
+    exact, harmless = (
+        [row["response"] for row in csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))]
+        for path in (tmp_path / "out" / "reviews.csv", tmp_path / "out" / "reviews.spreadsheet.csv")
+    )
     assert {"=1+1", "-2", "@SUM(A1)"} <= set(exact)
     assert {"'=1+1", "'-2", "'@SUM(A1)"} <= set(harmless)
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in harmless)
@@ -316,38 +397,78 @@ def test_only_the_copy_for_spreadsheets_is_made_harmless(sqlite_store: Store, tm
 
 
 def _talk(good: str, bad: str) -> list[dict[str, str]]:
-    return [{"role": "system", "content": f"be {good}"}, {"role": "user", "content": bad}, {"role": "assistant", "content": good},
-            {"role": "user", "content": f"{good}!"}]
+    return [
+        {"role": "system", "content": f"be {good}"},
+        {"role": "user", "content": bad},
+        {"role": "assistant", "content": good},
+        {"role": "user", "content": f"{good}!"},
+    ]
 
 
 def _pairs(store: Store, texts: Sequence[tuple[str, str]], *, simulated: bool = False) -> PreferenceSet:
     """A set of pairs: odd ones answer a dialogue with a system text, even ones continue a text."""
     with store.writing() as session:
-        prompts = add_prompts(session, [
-            NewPrompt(_talk(good, bad) if number % 2 else [{"role": "user", "content": f"{good} and {bad}"}],
-                      lang="de", tags={"groups": ["g"], "topic": bad}, split_key=f"family {number}")
-            for number, (good, bad) in enumerate(texts)])
-        answers = add_generations(session, [NewGeneration(prompt, text, "given", "imported", "import:test")
-                                            for prompt, pair in zip(prompts.ids, texts, strict=True) for text in pair])
-        return freeze(session, [NewPair("contrast", prompt, good, bad, 0.75, 1.5, [1, 2])
-                                for prompt, good, bad in zip(prompts.ids, answers[::2], answers[1::2], strict=True)],
-                      origin="reviews", policy="majority", policy_version="1", arguments={}, salt="s", simulated=simulated)
+        prompts = add_prompts(
+            session,
+            [
+                NewPrompt(
+                    _talk(good, bad) if number % 2 else [{"role": "user", "content": f"{good} and {bad}"}],
+                    lang="de",
+                    tags={"groups": ["g"], "topic": bad},
+                    split_key=f"family {number}",
+                )
+                for number, (good, bad) in enumerate(texts)
+            ],
+        )
+        answers = add_generations(
+            session,
+            [
+                NewGeneration(prompt, text, "given", "imported", "import:test")
+                for prompt, pair in zip(prompts.ids, texts, strict=True)
+                for text in pair
+            ],
+        )
+        return freeze(
+            session,
+            [
+                NewPair("contrast", prompt, good, bad, 0.75, 1.5, [1, 2])
+                for prompt, good, bad in zip(prompts.ids, answers[::2], answers[1::2], strict=True)
+            ],
+            origin="reviews",
+            policy="majority",
+            policy_version="1",
+            arguments={},
+            salt="s",
+            simulated=simulated,
+        )
 
 
 def _texts(store: Store, frozen_id: int | None) -> set[tuple[str, ...]]:
     assert frozen_id is not None
     with store.reading() as session:
-        return {(json.dumps(row.messages), row.lang, row.split_key, row.chosen_text, row.rejected_text, str(row.weight),
-                 str(row.soft_label)) for row in pairs_of(session, frozen_id)}
+        return {
+            (
+                json.dumps(row.messages),
+                row.lang,
+                row.split_key,
+                row.chosen_text,
+                row.rejected_text,
+                str(row.weight),
+                str(row.soft_label),
+            )
+            for row in pairs_of(session, frozen_id)
+        }
 
 
 SOME = [(f" good {number}", f" bad {number}") for number in range(12)]
 
 
-@pytest.mark.parametrize(("file_format", "conversational"), [("jsonl", False), ("jsonl", True), ("csv", False), ("parquet", False),
-                                                             ("parquet", True)])
+@pytest.mark.parametrize(
+    ("file_format", "conversational"), [("jsonl", False), ("jsonl", True), ("csv", False), ("parquet", False), ("parquet", True)]
+)
 def test_pairs_load_in_trls_layout_train_and_heldout_apart(
-        store: Store, tmp_path: Path, file_format: Format, conversational: bool) -> None:
+    store: Store, tmp_path: Path, file_format: Format, conversational: bool
+) -> None:
     frozen = _pairs(store, SOME)
     report = export_pairs(store, tmp_path / "out", format=file_format, conversational=conversational)
     loaded = _loaded(tmp_path / "out")
@@ -378,10 +499,17 @@ def test_the_newest_set_of_people_is_exported_unless_one_is_named(sqlite_store: 
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(TEXT, TEXT).filter(lambda pair: pair[0].strip() != "" and pair[1].strip() != "" and pair[0] != pair[1]),
-                min_size=1, max_size=6, unique=True))
+@given(
+    st.lists(
+        st.tuples(TEXT, TEXT).filter(lambda pair: pair[0].strip() != "" and pair[1].strip() != "" and pair[0] != pair[1]),
+        min_size=1,
+        max_size=6,
+        unique=True,
+    )
+)
 def test_export_then_import_is_the_same(
-        sqlite_store: Store, tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, str]]) -> None:
+    sqlite_store: Store, tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, str]]
+) -> None:
     folder = tmp_path_factory.mktemp("back")
     with sqlite_store.writing() as session:
         session.connection().execute(delete(PreferencePair))
@@ -434,24 +562,30 @@ def _byte_tokenizer() -> Any:
     """A tokenizer that knows every byte, with an end token and a small chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
+
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate(["<pad>", "<end>", *alphabet])}
     made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="<end>",
+        tokenizer_object=made,
+        pad_token="<pad>",
+        eos_token="<end>",
         chat_template="{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<end>{% endfor %}"
-                      "{% if add_generation_prompt %}assistant: {% endif %}")
+        "{% if add_generation_prompt %}assistant: {% endif %}",
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")  # TRL 1.16 uses the old names
 @pytest.mark.parametrize(("file_format", "conversational"), [("jsonl", False), ("jsonl", True), ("csv", False), ("parquet", True)])
 def test_trl_takes_a_real_dpo_step_on_an_export(
-        sqlite_store: Store, tmp_path: Path, file_format: Format, conversational: bool) -> None:
+    sqlite_store: Store, tmp_path: Path, file_format: Format, conversational: bool
+) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
     from trl import DPOConfig, DPOTrainer
+
     torch.set_num_threads(1)
     torch.manual_seed(0)
     _pairs(sqlite_store, SOME)
@@ -459,14 +593,31 @@ def test_trl_takes_a_real_dpo_step_on_an_export(
     train = _loaded(tmp_path / "out")["train"]
     train_texts = {row["chosen"][0]["content"] if conversational else row["chosen"] for row in train}
     tokenizer = _byte_tokenizer()
-    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-                         num_attention_heads=2, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-                         bos_token_id=None)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
     model, reference = LlamaForCausalLM(config), LlamaForCausalLM(config)
     reference.load_state_dict(model.state_dict())
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
-    arguments = DPOConfig(output_dir=str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=4, learning_rate=0.1,
-                          report_to="none", save_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=1, bf16=False)
+    arguments = DPOConfig(
+        output_dir=str(tmp_path / "run"),
+        max_steps=1,
+        per_device_train_batch_size=4,
+        learning_rate=0.1,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_steps=1,
+        bf16=False,
+    )
     trainer = DPOTrainer(model=model, ref_model=reference, args=arguments, train_dataset=train, processing_class=tokenizer)
     assert len(trainer.train_dataset) == train.num_rows == report.rows[f"train.{file_format}"]
     assert trainer.train().metrics["train_loss"] == pytest.approx(0.6931, abs=1e-3)

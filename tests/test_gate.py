@@ -14,29 +14,58 @@ from flagback.model.gate import GateSettings, judge
 
 # ------------------------------------------------------------------ the words and margins
 
-def _figure(metric: str, change: float | None, half: float = 0.0, *, scale: Scale = "difference", unit: str = "share", n: int = 200,
-            clusters: int | None = None, detectable: float | None = None, planned: int | None = None, better: Better = "lower",
-            base: float = 0.5) -> Figure:
+
+def _figure(
+    metric: str,
+    change: float | None,
+    half: float = 0.0,
+    *,
+    scale: Scale = "difference",
+    unit: str = "share",
+    n: int = 200,
+    clusters: int | None = None,
+    detectable: float | None = None,
+    planned: int | None = None,
+    better: Better = "lower",
+    base: float = 0.5,
+) -> Figure:
     known = change is not None
     spread = 1 + 1.4 * half if scale == "ratio" else 1.4 * half
-    return Figure(metric=metric, words="", unit=unit, scale=scale, better=better, base=base,
-                  candidate=base + change if change is not None and scale == "difference" else base, change=change,
-                  low=change - half if change is not None else None, high=change + half if change is not None else None, n=n,
-                  clusters=clusters or n, detectable=(detectable if detectable is not None else spread) if known else None,
-                  planned=planned)
+    return Figure(
+        metric=metric,
+        words="",
+        unit=unit,
+        scale=scale,
+        better=better,
+        base=base,
+        candidate=base + change if change is not None and scale == "difference" else base,
+        change=change,
+        low=change - half if change is not None else None,
+        high=change + half if change is not None else None,
+        n=n,
+        clusters=clusters or n,
+        detectable=(detectable if detectable is not None else spread) if known else None,
+        planned=planned,
+    )
 
 
 def _good() -> dict[str, Figure]:
     """Figures of a candidate that passes."""
-    return {figure.metric: figure for figure in (
-        _figure("flag_rate", -0.3, 0.1, planned=60, n=60),
-        _figure("perplexity:neutral", 1.0, 0.02, scale="ratio", unit="perplexity"),
-        _figure("distinct_2", 1.0, 0.05, scale="ratio"), _figure("empty_rate", 0.0, 0.01), _figure("repeated_share", 0.0, 0.01),
-        _figure("length", 1.1, 0.1, scale="ratio", unit="tokens", better="same"),
-        _figure("preference_accuracy", 0.1, 0.05, better="higher"),
-        _figure("logp_chosen_per_token", -0.1, 0.05, unit="nats per token"),
-        _figure("counterfactual_gap", -0.1, 0.05, unit="probability"),
-        _figure("counterfactual_reversal", 0.0, 0.01, unit="probability"))}
+    return {
+        figure.metric: figure
+        for figure in (
+            _figure("flag_rate", -0.3, 0.1, planned=60, n=60),
+            _figure("perplexity:neutral", 1.0, 0.02, scale="ratio", unit="perplexity"),
+            _figure("distinct_2", 1.0, 0.05, scale="ratio"),
+            _figure("empty_rate", 0.0, 0.01),
+            _figure("repeated_share", 0.0, 0.01),
+            _figure("length", 1.1, 0.1, scale="ratio", unit="tokens", better="same"),
+            _figure("preference_accuracy", 0.1, 0.05, better="higher"),
+            _figure("logp_chosen_per_token", -0.1, 0.05, unit="nats per token"),
+            _figure("counterfactual_gap", -0.1, 0.05, unit="probability"),
+            _figure("counterfactual_reversal", 0.0, 0.01, unit="probability"),
+        )
+    }
 
 
 def _judged(figure: Figure) -> tuple[str, gate.Reason]:
@@ -52,7 +81,8 @@ def test_a_good_candidate_passes_and_every_check_says_why() -> None:
     assert all(reason.verdict == "pass" and reason.words.endswith(".") for reason in verdict.reasons)
     assert verdict.reasons[0].to_dict()["words"] == (
         "Reviewers flagged 20 % of the candidate's answers and 50 % of its base's, a change of -30.0 points "
-        "(95 %: -40.0 points to -20.0 points, 60 prompts): fewer flags.")
+        "(95 %: -40.0 points to -20.0 points, 60 prompts): fewer flags."
+    )
 
 
 @pytest.mark.parametrize("metric", ["flag_rate", "perplexity:neutral", "distinct_2", "empty_rate", "repeated_share", "length"])
@@ -63,8 +93,9 @@ def test_a_missing_required_figure_is_never_a_pass(metric: str) -> None:
     assert judge({**without, metric: unknown}.values()).verdict == "not_enough_data"
 
 
-@pytest.mark.parametrize("metric", ["preference_accuracy", "logp_chosen_per_token", "counterfactual_gap",
-                                    "counterfactual_reversal"])
+@pytest.mark.parametrize(
+    "metric", ["preference_accuracy", "logp_chosen_per_token", "counterfactual_gap", "counterfactual_reversal"]
+)
 def test_an_optional_figure_may_be_missing_but_is_named(metric: str) -> None:
     without = {name: figure for name, figure in _good().items() if name != metric}
     verdict = judge(without.values())
@@ -75,13 +106,24 @@ def test_an_optional_figure_may_be_missing_but_is_named(metric: str) -> None:
     assert reason.words.endswith("The gate does not wait for it.")
 
 
-@pytest.mark.parametrize("bad", [
-    _figure("flag_rate", 0.2, 0.1, planned=60, n=60), _figure("perplexity:neutral", 1.2, 0.05, scale="ratio"),
-    _figure("perplexity:own", 1.2, 0.05, scale="ratio"), _figure("distinct_2", 0.7, 0.1, scale="ratio"),
-    _figure("empty_rate", 0.1, 0.05), _figure("repeated_share", 0.3, 0.1), _figure("length", 0.4, 0.1, scale="ratio"),
-    _figure("length", 2.0, 0.1, scale="ratio"), _figure("preference_accuracy", -0.3, 0.1),
-    _figure("logp_chosen_per_token", -1.5, 0.2), _figure("counterfactual_gap", 0.2, 0.1),
-    _figure("counterfactual_reversal", 0.2, 0.1)], ids=lambda figure: f"{figure.metric} {figure.change}")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        _figure("flag_rate", 0.2, 0.1, planned=60, n=60),
+        _figure("perplexity:neutral", 1.2, 0.05, scale="ratio"),
+        _figure("perplexity:own", 1.2, 0.05, scale="ratio"),
+        _figure("distinct_2", 0.7, 0.1, scale="ratio"),
+        _figure("empty_rate", 0.1, 0.05),
+        _figure("repeated_share", 0.3, 0.1),
+        _figure("length", 0.4, 0.1, scale="ratio"),
+        _figure("length", 2.0, 0.1, scale="ratio"),
+        _figure("preference_accuracy", -0.3, 0.1),
+        _figure("logp_chosen_per_token", -1.5, 0.2),
+        _figure("counterfactual_gap", 0.2, 0.1),
+        _figure("counterfactual_reversal", 0.2, 0.1),
+    ],
+    ids=lambda figure: f"{figure.metric} {figure.change}",
+)
 def test_each_check_can_fail_alone(bad: Figure) -> None:
     verdict, reason = _judged(bad)
     assert (verdict, reason.verdict) == ("fail", "fail")
@@ -108,8 +150,10 @@ def test_no_fall_of_the_flag_rate_fails_only_where_it_would_have_shown() -> None
 def test_across_a_margin_it_is_doubt_with_few_data_and_failure_with_many() -> None:
     few, reason = _judged(_figure("perplexity:neutral", 1.03, 0.06, scale="ratio", detectable=1.09, n=30))
     assert few == "not_enough_data"
-    assert reason.words == ("Perplexity on 'neutral' changed by +3.0 % (95 %: -3.0 % to +9.0 %, 30 texts): too uncertain to say "
-                            "that it is at most +5.0 %; add more texts of this set, then evaluate again.")
+    assert reason.words == (
+        "Perplexity on 'neutral' changed by +3.0 % (95 %: -3.0 % to +9.0 %, 30 texts): too uncertain to say "
+        "that it is at most +5.0 %; add more texts of this set, then evaluate again."
+    )
     many, reason = _judged(_figure("perplexity:neutral", 1.06, 0.02, scale="ratio", detectable=1.03, n=900))
     assert many == "fail"
     assert "though there was data enough" in reason.words
@@ -200,8 +244,17 @@ def _evaluated(candidate: ToyModel, flagged: Callable[[int, list[int]], bool] = 
         if number < PLANNED:
             for side, ids in zip(("base", "candidate"), (sides[0][0], sides[1][0]), strict=True):
                 if ids:
-                    blind.append(BlindAnswer(f"p{number}", f"key{number}", "base" if side == "base" else "candidate",
-                                             3 * flagged(group, ids), 3, "prompt", "text"))
+                    blind.append(
+                        BlindAnswer(
+                            f"p{number}",
+                            f"key{number}",
+                            "base" if side == "base" else "candidate",
+                            3 * flagged(group, ids),
+                            3,
+                            "prompt",
+                            "text",
+                        )
+                    )
     pairs = [PairToScore(f"pair{i}", f"key{i}", [i % 2], NEUTRAL[i % 60], HARM[i % 2], {}) for i in range(200)]
     cases = [Case(f"answer{i}", "group", f"key{i}", ([i % 2], HARM[i % 2]), [([1 - i % 2], HARM[i % 2])], {}) for i in range(60)]
     texts = [TextToScore("neutral", f"t{i}", f"t{i}", NEUTRAL[i], "text") for i in range(60)]
@@ -213,7 +266,9 @@ def _evaluated(candidate: ToyModel, flagged: Callable[[int, list[int]], bool] = 
         *evaluation.compare_pairs(pairs, *scores(evaluation.pair_rows(pairs)), seed=1),
         *evaluation.compare_cases(cases, *scores(evaluation.case_rows(cases)), seed=1),
         *evaluation.compare_texts(texts, *scores(evaluation.text_rows(texts, first=0, max_tokens=64)), max_tokens=64, seed=1),
-        *evaluation.compare_samples(prompts, seed=1), evaluation.compare_blind(blind, planned=PLANNED)]
+        *evaluation.compare_samples(prompts, seed=1),
+        evaluation.compare_blind(blind, planned=PLANNED),
+    ]
     return [found.figure for found in measured]
 
 

@@ -16,8 +16,9 @@ def two_prompts(store: Store) -> list[int]:
         return add_prompts(session, [NewPrompt([{"role": "user", "content": text}]) for text in "ab"]).ids
 
 
-def answer(prompt: int, text: str, *, origin: str = "import:x", count: int = 1, draw: int = 0,
-           ids: list[int] | None = None) -> NewGeneration:
+def answer(
+    prompt: int, text: str, *, origin: str = "import:x", count: int = 1, draw: int = 0, ids: list[int] | None = None
+) -> NewGeneration:
     return NewGeneration(prompt, text, "end", "imported", origin, ids, count=count, draw=draw)
 
 
@@ -37,8 +38,9 @@ def test_the_same_answers_again_are_the_same_rows_with_the_same_counts(store: St
 def test_equal_answers_of_one_call_are_one_row_that_counts_them(store: Store) -> None:
     a, _ = two_prompts(store)
     with store.writing() as session:
-        ids = add_generations(session, [answer(a, " x", count=2, draw=3, ids=[7]), answer(a, " y"),
-                                        answer(a, " x", draw=1, ids=[8])])
+        ids = add_generations(
+            session, [answer(a, " x", count=2, draw=3, ids=[7]), answer(a, " y"), answer(a, " x", draw=1, ids=[8])]
+        )
     assert ids[0] == ids[2]
     with store.reading() as session:
         kept = session.get(Generation, ids[0])

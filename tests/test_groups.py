@@ -9,8 +9,10 @@ from flagback.model.group_words import ENGLISH, SPANISH
 from flagback.model.groups import UnevenAxis
 
 FLIPS = [
-    ("The nurse said that she took her book to him; the book is hers.",
-     "The nurse said that he took his book to her; the book is his."),
+    (
+        "The nurse said that she took her book to him; the book is hers.",
+        "The nurse said that he took his book to her; the book is his.",
+    ),
     ("I saw her yesterday and gave her his books", "I saw him yesterday and gave him her books"),
     ("SHE told Mr Smith; Her sons left.", "HE told Mrs Smith; His daughters left."),
     ("He looked at himself", "She looked at herself"),
@@ -25,8 +27,11 @@ def test_gender_is_swapped_as_a_whole(text: str, expected: str) -> None:
 def test_articles_and_capitals_follow_the_new_word() -> None:
     texts = {swap.target: swap.text for swap in groups.swaps("An old man left.", axes=["age"])}
     assert texts == {"young": "A young man left.", "middle-aged": "A middle-aged man left.", "elderly": "An elderly man left."}
-    texts = {swap.target: swap.text for swap in groups.swaps("A Christian teacher met Hindus. Christians sang.", axes=["religion"])
-             if swap.source == "christian"}
+    texts = {
+        swap.target: swap.text
+        for swap in groups.swaps("A Christian teacher met Hindus. Christians sang.", axes=["religion"])
+        if swap.source == "christian"
+    }
     assert texts["atheist"] == "An atheist teacher met Hindus. Atheists sang."
     assert texts["hindu"] == "A Hindu teacher met Christians. Hindus sang."
     assert texts["jewish"] == "A Jewish teacher met Hindus. Jews sang."
@@ -37,13 +42,17 @@ def test_a_phrase_takes_the_place_of_an_adjective() -> None:
     assert "The autistic man left" in texts
 
 
-@pytest.mark.parametrize("text", [
-    "I saw her walking home",         # his walking, or him walking?
-    "We gave him books",              # her books would come back as his books
-    "He is a Ms",                     # no counterpart
-    "The black key and the old door, they are three years old",
-    "The shepherd heard",             # he and her inside words
-    "sHe left"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I saw her walking home",  # his walking, or him walking?
+        "We gave him books",  # her books would come back as his books
+        "He is a Ms",  # no counterpart
+        "The black key and the old door, they are three years old",
+        "The shepherd heard",  # he and her inside words
+        "sHe left",
+    ],
+)
 def test_where_grammar_leaves_a_doubt_there_is_no_swap(text: str) -> None:
     assert groups.swaps(text) == []
 
@@ -57,7 +66,8 @@ def test_her_before_a_noun_is_his_and_alone_is_him() -> None:
 def test_spanish_articles_agree_and_doubtful_adjectives_stop_the_swap() -> None:
     text = "La mujer dijo que él fue al mercado con el hijo de la doctora."
     assert [s.text for s in groups.swaps(text, lang="es-MX", axes=["gender"])] == [
-        "El hombre dijo que ella fue al mercado con la hija del doctor."]
+        "El hombre dijo que ella fue al mercado con la hija del doctor."
+    ]
     assert groups.swaps("La mujer está cansada", lang="es") == []
     assert groups.swaps("La vieja mujer rio", lang="es") == []
     assert "Una colombiana rio" in [s.text for s in groups.swaps("Una mexicana rio", lang="es")]
@@ -77,9 +87,14 @@ def test_an_axis_of_the_callers_own_swaps_aligned_forms() -> None:
 
 
 def test_axes_are_read_from_the_tags_of_prompts() -> None:
-    tags = [{"family": family, "term": term} for family, terms in {
-        "origin": ["the Norvian man", "the Norvian woman", "the Talish man", "the Ostrani man"],
-        "occupation": ["the nurse", "the pilot"]}.items() for term in terms]
+    tags = [
+        {"family": family, "term": term}
+        for family, terms in {
+            "origin": ["the Norvian man", "the Norvian woman", "the Talish man", "the Ostrani man"],
+            "occupation": ["the nurse", "the pilot"],
+        }.items()
+        for term in terms
+    ]
     [found] = groups.axes_from_tags([*tags, {"topic": "untagged"}], families=["origin"])
     assert (found.name, [group.name for group in found.groups]) == ("origin", ["Norvian", "Ostrani", "Talish"])
     assert groups.axes_from_tags([{"family": "origin", "term": "the Norvian man"}], families=["origin"]) == []
@@ -89,8 +104,11 @@ def test_a_dialogue_and_its_answer_are_swapped_together() -> None:
     messages = [{"role": "user", "content": "The nurse said that her"}]
     [found] = groups.variants(messages, " mother was late")
     assert (found.messages, found.answer) == ([{"role": "user", "content": "The nurse said that his"}], " father was late")
-    turns = [{"role": "user", "content": "Who is she?"}, {"role": "assistant", "content": "A boy."},
-             {"role": "user", "content": "No"}]
+    turns = [
+        {"role": "user", "content": "Who is she?"},
+        {"role": "assistant", "content": "A boy."},
+        {"role": "user", "content": "No"},
+    ]
     [found] = groups.variants(turns, "Right, a girl.")
     assert [message["content"] for message in found.messages] == ["Who is he?", "A girl.", "No"]
     assert found.answer == "Right, a boy."
@@ -119,16 +137,22 @@ def test_most_words_of_the_lexicon_can_be_swapped() -> None:
     assert answered / asked > 0.97
 
 
-_words = {lang: sorted({form for _, _, listed in tables for _, forms in listed for form in forms if form})
-          for lang, tables in (("en", ENGLISH), ("es", SPANISH))}
+_words = {
+    lang: sorted({form for _, _, listed in tables for _, forms in listed for form in forms if form})
+    for lang, tables in (("en", ENGLISH), ("es", SPANISH))
+}
 _fillers = ["a", "an", "A", "the", "house", "red", "and", "to", "seeing", ".", ",", "el", "la", "casa", "dijo", "'s", "\n", "1999"]
 
 
 @st.composite
 def _sentences(draw: st.DrawFn) -> tuple[str, str]:
     lang = draw(st.sampled_from(["en", "es"]))
-    word = st.one_of(st.sampled_from(_words[lang]), st.sampled_from(_fillers),
-                     st.sampled_from(_words[lang]).map(str.upper), st.sampled_from(_words[lang]).map(str.capitalize))
+    word = st.one_of(
+        st.sampled_from(_words[lang]),
+        st.sampled_from(_fillers),
+        st.sampled_from(_words[lang]).map(str.upper),
+        st.sampled_from(_words[lang]).map(str.capitalize),
+    )
     return lang, " ".join(draw(st.lists(word, max_size=8)))
 
 

@@ -66,8 +66,10 @@ def _file(folder: Path, name: str, content: str | bytes | list[Any]) -> Path:
 def _counts(store: Store) -> dict[str, int]:
     """Rows of every table."""
     with store.reading() as session:
-        return {table.name: session.connection().execute(select(func.count()).select_from(table)).scalar_one()
-                for table in Record.metadata.sorted_tables}
+        return {
+            table.name: session.connection().execute(select(func.count()).select_from(table)).scalar_one()
+            for table in Record.metadata.sorted_tables
+        }
 
 
 def _prompts(session: Session) -> list[Prompt]:
@@ -82,9 +84,7 @@ def _say(text: str, role: str = "user") -> dict[str, str]:
 
 
 def test_columns_become_messages_language_and_tags(tmp_path: Path) -> None:
-    table = ("prompt,lang,groups,topic,template,licence,split_key,age\n"
-             '"a, b",de,x; y,work,t1,MIT,k1,\n'
-             '007,,"[""z;1""]",,,,,40\n')
+    table = 'prompt,lang,groups,topic,template,licence,split_key,age\n"a, b",de,x; y,work,t1,MIT,k1,\n007,,"[""z;1""]",,,,,40\n'
     first, second = read_prompts(_file(tmp_path, "p.csv", table), source="mine", licence="CC0-1.0")
     assert first.messages == [_say("a, b")]
     assert (first.lang, first.split_key) == ("de", "k1")
@@ -97,8 +97,11 @@ def test_columns_become_messages_language_and_tags(tmp_path: Path) -> None:
 def test_a_dialogue_is_taken_from_messages_whether_json_or_a_csv_cell(tmp_path: Path) -> None:
     talk = [_say("be kind", "system"), _say("a\u2028b"), _say(" yes", "assistant"), _say("c")]
     quoted = '"' + json.dumps(talk).replace('"', '""') + '"'
-    for path in (_file(tmp_path, "p.jsonl", [{"messages": talk}]), _file(tmp_path, "p.csv", f"messages\n{quoted}\n"),
-                 _file(tmp_path, "q.jsonl", [{"prompt": talk}])):
+    for path in (
+        _file(tmp_path, "p.jsonl", [{"messages": talk}]),
+        _file(tmp_path, "p.csv", f"messages\n{quoted}\n"),
+        _file(tmp_path, "q.jsonl", [{"prompt": talk}]),
+    ):
         assert [prompt.messages for prompt in read_prompts(path)] == [talk]
 
 
@@ -112,8 +115,10 @@ def test_exact_duplicates_are_counted_and_skipped(store: Store, tmp_path: Path) 
     with store.reading() as session:
         assert [prompt.messages[0]["content"] for prompt in _prompts(session)] == ["a", "b", "a", "a "]
         entries = session.exec(pick(AuditEntry).order_by(col(AuditEntry.id))).all()
-    assert [(entry.actor, entry.action, entry.details["added"]) for entry in entries] == [("ada", "import prompts", 4),
-                                                                                         ("ada", "import prompts", 0)]
+    assert [(entry.actor, entry.action, entry.details["added"]) for entry in entries] == [
+        ("ada", "import prompts", 4),
+        ("ada", "import prompts", 0),
+    ]
 
 
 def test_the_bold_layout_keeps_group_entity_and_family(store: Store, tmp_path: Path) -> None:
@@ -172,8 +177,11 @@ def test_every_preference_layout_gives_the_same_pair(tmp_path: Path) -> None:
 
 
 def test_a_preference_import_becomes_prompts_generations_and_one_frozen_set(store: Store, tmp_path: Path) -> None:
-    rows = [{"prompt": "a", "chosen": " good", "rejected": " bad", "weight": 2, "soft_label": 0.75, "lang": "en"},
-            {"prompt": "a", "chosen": " good", "rejected": " worse"}, {"prompt": "a", "chosen": " good", "rejected": " worse"}]
+    rows = [
+        {"prompt": "a", "chosen": " good", "rejected": " bad", "weight": 2, "soft_label": 0.75, "lang": "en"},
+        {"prompt": "a", "chosen": " good", "rejected": " worse"},
+        {"prompt": "a", "chosen": " good", "rejected": " worse"},
+    ]
     report = import_preferences(store, _file(tmp_path, "p.jsonl", rows), name="mine", by="ada", now=NOW)
     assert (report.rows, report.added, report.duplicates, report.skipped, report.prompts_added) == (3, 2, 1, {}, 2)
     assert report.new_set
@@ -184,9 +192,12 @@ def test_a_preference_import_becomes_prompts_generations_and_one_frozen_set(stor
         generations = session.exec(pick(Generation)).all()
     assert (frozen.origin, frozen.fingerprint, frozen.simulated) == ("import:mine", report.fingerprint, False)
     assert {(pair.lang, pair.chosen_text, pair.rejected_text, pair.weight, pair.soft_label, pair.kind) for pair in pairs} == {
-        ("en", " good", " bad", 2.0, 0.75, "imported"), ("und", " good", " worse", 1.0, 1.0, "imported")}
+        ("en", " good", " bad", 2.0, 0.75, "imported"),
+        ("und", " good", " worse", 1.0, 1.0, "imported"),
+    }
     assert {(one.source, one.finish_reason, one.origin, one.token_ids, one.version_id) for one in generations} == {
-        ("imported", "given", "import:mine", None, None)}
+        ("imported", "given", "import:mine", None, None)
+    }
     again = import_preferences(store, tmp_path / "p.jsonl", name="mine", by="ada", now=NOW)
     assert (again.set_id, again.new_set, again.prompts_added) == (report.set_id, False, 0)
 
@@ -194,7 +205,8 @@ def test_a_preference_import_becomes_prompts_generations_and_one_frozen_set(stor
 def test_unusable_pairs_are_left_out_with_a_reason_each(sqlite_store: Store, tmp_path: Path) -> None:
     human = "\n\nHuman: a\n\nAssistant:"
     rows = [
-        {"prompt": "a", "chosen": "x", "rejected": "x"}, {"prompt": "a", "chosen": " \n", "rejected": "x"},
+        {"prompt": "a", "chosen": "x", "rejected": "x"},
+        {"prompt": "a", "chosen": " \n", "rejected": "x"},
         {"prompt": "a", "chosen": "x", "rejected": ""},
         {"chosen": human + " x", "rejected": human + " y\n\nHuman: b\n\nAssistant: z"},
         {"chosen": human + " x\n\nAssistant: y", "rejected": human + " x\n\nAssistant: z"},
@@ -205,14 +217,24 @@ def test_unusable_pairs_are_left_out_with_a_reason_each(sqlite_store: Store, tmp
     path = _file(tmp_path, "p.jsonl", rows)
     with pytest.raises(NothingToImport, match="none of its 8 records"):
         import_preferences(sqlite_store, path, name="mine", by="ada", now=NOW)
-    report = import_preferences(sqlite_store, _file(tmp_path, "q.jsonl", [*rows, {"prompt": "a", "chosen": "x", "rejected": "y"}]),
-                                name="mine", by="ada", now=NOW)
+    report = import_preferences(
+        sqlite_store,
+        _file(tmp_path, "q.jsonl", [*rows, {"prompt": "a", "chosen": "x", "rejected": "y"}]),
+        name="mine",
+        by="ada",
+        now=NOW,
+    )
     assert (report.rows, report.added, report.duplicates) == (9, 1, 0)
     assert report.skipped == {
-        "chosen and rejected are equal": 1, "chosen is empty": 1, "rejected is empty": 1,
-        "the dialogues differ before their last answer": 1, "the last turn before the answer is not the person's": 1,
-        "the dialogue does not end with the assistant's answer": 1, "a turn of the dialogue is empty": 1,
-        "an answer has several messages": 1}
+        "chosen and rejected are equal": 1,
+        "chosen is empty": 1,
+        "rejected is empty": 1,
+        "the dialogues differ before their last answer": 1,
+        "the last turn before the answer is not the person's": 1,
+        "the dialogue does not end with the assistant's answer": 1,
+        "a turn of the dialogue is empty": 1,
+        "an answer has several messages": 1,
+    }
     assert "q.jsonl, line 2: chosen is empty: ' \\n'" in report.skipped_rows[1]
 
 
@@ -252,7 +274,10 @@ def test_a_text_is_kept_for_one_purpose_only(store: Store, tmp_path: Path) -> No
     assert _counts(store) == before
     with store.reading() as session:
         assert {(row.text, row.purpose, row.name) for row in session.exec(pick(ReferenceText))} == {
-            ("one", "replay", "neutral"), (" two ", "replay", "neutral"), ("three", "replay", "neutral")}
+            ("one", "replay", "neutral"),
+            (" two ", "replay", "neutral"),
+            ("three", "replay", "neutral"),
+        }
 
 
 # ------------------------------------------------------------------------- bad input
@@ -269,57 +294,157 @@ def _preferences_of(store: Store, path: Path) -> object:
 _GOOD = '{"prompt": "fine"}\n'
 BAD: list[tuple[str, Callable[[Store, Path], object], str, str | bytes, type[BadImport], str]] = [
     ("broken line", _prompts_of, "p.jsonl", _GOOD * 1206 + '{"prompt": \n' + _GOOD * 900, BrokenRecord, r"line 1207: not JSON"),
-    ("broken record", _prompts_of, "p.csv", "prompt,lang\n" + "fine,en\n" * 1205 + "no language\n", BrokenRecord,
-     r"line 1207: 1 cells where the header has 2 \(prompt, lang\): \['no language'\]"),
-    ("wrong columns", _prompts_of, "p.csv", "text,lang\nx,en\n",
-     WrongColumns, "columns are 'text', 'lang'; expected a column prompt"),
-    ("preferences as prompts", _prompts_of, "p.jsonl", '{"chosen": "a", "rejected": "b"}',
-     WrongColumns, "run 'flagback import preferences"),
+    (
+        "broken record",
+        _prompts_of,
+        "p.csv",
+        "prompt,lang\n" + "fine,en\n" * 1205 + "no language\n",
+        BrokenRecord,
+        r"line 1207: 1 cells where the header has 2 \(prompt, lang\): \['no language'\]",
+    ),
+    (
+        "wrong columns",
+        _prompts_of,
+        "p.csv",
+        "text,lang\nx,en\n",
+        WrongColumns,
+        "columns are 'text', 'lang'; expected a column prompt",
+    ),
+    (
+        "preferences as prompts",
+        _prompts_of,
+        "p.jsonl",
+        '{"chosen": "a", "rejected": "b"}',
+        WrongColumns,
+        "run 'flagback import preferences",
+    ),
     ("prompts as preferences", _preferences_of, "p.jsonl", _GOOD, WrongColumns, "run 'flagback import prompts"),
-    ("not UTF-8", _prompts_of, "p.jsonl", _GOOD.encode() + b'{"prompt": "caf\xe9"}\n',
-     NotUtf8, r"line 2: byte 34 of the file, 0xe9"),
+    (
+        "not UTF-8",
+        _prompts_of,
+        "p.jsonl",
+        _GOOD.encode() + b'{"prompt": "caf\xe9"}\n',
+        NotUtf8,
+        r"line 2: byte 34 of the file, 0xe9",
+    ),
     ("long line", _prompts_of, "p.jsonl", _GOOD + '{"prompt": "' + "x" * 5_000_000 + '"}', TooLong, "line 2.*4,194,304 bytes"),
     ("NUL", _prompts_of, "p.jsonl", _GOOD + '{"prompt": "a\\u0000"}', WrongValue, "line 2: a text holds NUL"),
     ("half a character", _prompts_of, "p.jsonl", '{"prompt": "a\\ud83d"}', WrongValue, "half a surrogate pair"),
     ("empty", _prompts_of, "p.jsonl", "", EmptyFile, "holds no record"),
-    ("wrong type", _prompts_of, "p.jsonl", _GOOD + '{"prompt": 7}',
-     WrongValue, "line 2: prompt is a JSON number, 7; expected a string"),
+    (
+        "wrong type",
+        _prompts_of,
+        "p.jsonl",
+        _GOOD + '{"prompt": 7}',
+        WrongValue,
+        "line 2: prompt is a JSON number, 7; expected a string",
+    ),
     ("empty prompt", _prompts_of, "p.jsonl", _GOOD + '{"prompt": " "}', WrongValue, "line 2: prompt is ' '; expected a text"),
     ("no prompt in a row", _prompts_of, "p.jsonl", _GOOD + '{"prompt": null}', WrongValue, "line 2: prompt is a JSON null"),
-    ("both", _prompts_of, "p.jsonl", '{"prompt": "a", "messages": [{"role": "user", "content": "b"}]}',
-     WrongValue, "expected one of them"),
+    (
+        "both",
+        _prompts_of,
+        "p.jsonl",
+        '{"prompt": "a", "messages": [{"role": "user", "content": "b"}]}',
+        WrongValue,
+        "expected one of them",
+    ),
     ("bad role", _prompts_of, "p.jsonl", '{"messages": [{"role": "human", "content": "b"}]}', WrongValue, "the role 'human'"),
-    ("other keys", _prompts_of, "p.jsonl", '{"messages": [{"role": "user", "content": "b", "name": "c"}]}',
-     WrongValue, "role and content alone"),
-    ("late system", _prompts_of, "p.jsonl",
-     '{"messages": [{"role": "user", "content": "b"}, {"role": "system", "content": "c"}, {"role": "user", "content": "d"}]}',
-     WrongValue, "system message after others"),
-    ("answered", _prompts_of, "p.jsonl", '{"messages": [{"role": "assistant", "content": "b"}]}',
-     WrongValue, "expected the user's"),
+    (
+        "other keys",
+        _prompts_of,
+        "p.jsonl",
+        '{"messages": [{"role": "user", "content": "b", "name": "c"}]}',
+        WrongValue,
+        "role and content alone",
+    ),
+    (
+        "late system",
+        _prompts_of,
+        "p.jsonl",
+        '{"messages": [{"role": "user", "content": "b"}, {"role": "system", "content": "c"}, {"role": "user", "content": "d"}]}',
+        WrongValue,
+        "system message after others",
+    ),
+    (
+        "answered",
+        _prompts_of,
+        "p.jsonl",
+        '{"messages": [{"role": "assistant", "content": "b"}]}',
+        WrongValue,
+        "expected the user's",
+    ),
     ("bad language", _prompts_of, "p.jsonl", '{"prompt": "a", "lang": "english please"}', WrongValue, "BCP 47"),
     ("bad groups", _prompts_of, "p.jsonl", '{"prompt": "a", "groups": [7]}', WrongValue, "a group is a JSON number"),
     ("bad tags", _prompts_of, "p.jsonl", '{"prompt": "a", "tags": [7]}', WrongValue, "tags is a JSON array"),
     ("no document", _prompts_of, "p.json", _GOOD + _GOOD, BrokenRecord, r"line 2: not JSON \(Extra data.*\.jsonl"),
     ("other document", _prompts_of, "p.json", '{"a": ["b"]}', WrongColumns, "'a' is a JSON array.*BOLD"),
-    ("wrong type inside", _prompts_of, "p.json", '{"a": {"b": ["fine", 7]}}',
-     WrongValue, "'a', 'b', prompt 2: it is a JSON number, 7"),
+    (
+        "wrong type inside",
+        _prompts_of,
+        "p.json",
+        '{"a": {"b": ["fine", 7]}}',
+        WrongValue,
+        "'a', 'b', prompt 2: it is a JSON number, 7",
+    ),
     ("unknown kind", _prompts_of, "p.docx", "x", UnusableFile, r"'\.docx' is not read"),
     ("no Parquet", _prompts_of, "p.parquet", "x" * 100, UnusableFile, "not Parquet"),
-    ("no prompt in dialogues", _preferences_of, "p.jsonl", '{"chosen": "Hello you", "rejected": "Hello me"}',
-     WrongValue, "is no dialogue"),
-    ("mixed types", _preferences_of, "p.jsonl", '{"prompt": "a", "chosen": "b", "rejected": [1]}',
-     WrongValue, "rejected a JSON array"),
-    ("answer of the user",
-     _preferences_of, "p.jsonl", json.dumps({"prompt": [_say("a")], "chosen": [_say("b")], "rejected": [_say("c")]}),
-     WrongValue, "'assistant'|assistant"),
-    ("bad weight", _preferences_of, "p.jsonl", '{"prompt": "a", "chosen": "b", "rejected": "c", "weight": 0}',
-     WrongValue, "weight is 0"),
-    ("bad label", _preferences_of, "p.jsonl", '{"prompt": "a", "chosen": "b", "rejected": "c", "soft_label": 0.4}',
-     WrongValue, "from 0.5 to 1"),
-    ("label of no number", _preferences_of, "p.csv", "prompt,chosen,rejected,soft_label\na,b,c,nan\n",
-     WrongValue, "soft_label is 'nan'"),
-    ("simulated", _preferences_of, "p.jsonl", '{"prompt": "a", "chosen": "b", "rejected": "c", "simulated": true}',
-     WrongValue, "rehearsal"),
+    (
+        "no prompt in dialogues",
+        _preferences_of,
+        "p.jsonl",
+        '{"chosen": "Hello you", "rejected": "Hello me"}',
+        WrongValue,
+        "is no dialogue",
+    ),
+    (
+        "mixed types",
+        _preferences_of,
+        "p.jsonl",
+        '{"prompt": "a", "chosen": "b", "rejected": [1]}',
+        WrongValue,
+        "rejected a JSON array",
+    ),
+    (
+        "answer of the user",
+        _preferences_of,
+        "p.jsonl",
+        json.dumps({"prompt": [_say("a")], "chosen": [_say("b")], "rejected": [_say("c")]}),
+        WrongValue,
+        "'assistant'|assistant",
+    ),
+    (
+        "bad weight",
+        _preferences_of,
+        "p.jsonl",
+        '{"prompt": "a", "chosen": "b", "rejected": "c", "weight": 0}',
+        WrongValue,
+        "weight is 0",
+    ),
+    (
+        "bad label",
+        _preferences_of,
+        "p.jsonl",
+        '{"prompt": "a", "chosen": "b", "rejected": "c", "soft_label": 0.4}',
+        WrongValue,
+        "from 0.5 to 1",
+    ),
+    (
+        "label of no number",
+        _preferences_of,
+        "p.csv",
+        "prompt,chosen,rejected,soft_label\na,b,c,nan\n",
+        WrongValue,
+        "soft_label is 'nan'",
+    ),
+    (
+        "simulated",
+        _preferences_of,
+        "p.jsonl",
+        '{"prompt": "a", "chosen": "b", "rejected": "c", "simulated": true}',
+        WrongValue,
+        "rehearsal",
+    ),
 ]
 
 

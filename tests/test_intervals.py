@@ -12,8 +12,9 @@ from flagback.model import intervals
 from flagback.model.intervals import MIN_CLUSTERS, NotANumber, UnequalLengths
 
 
-@pytest.mark.parametrize(("probability", "freedom", "table"), [(0.975, 9, 2.2622), (0.975, 29, 2.0452), (0.8, 29, 0.8542),
-                                                               (0.975, 500, 1.9647)])
+@pytest.mark.parametrize(
+    ("probability", "freedom", "table"), [(0.975, 9, 2.2622), (0.975, 29, 2.0452), (0.8, 29, 0.8542), (0.975, 500, 1.9647)]
+)
 def test_t_quantiles_are_those_of_the_tables(probability: float, freedom: int, table: float) -> None:
     assert intervals.t_quantile(probability, freedom) == pytest.approx(table, abs=1e-3)
 
@@ -150,9 +151,12 @@ _paired = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 25
 def test_swapping_base_and_candidate_mirrors_the_interval(rows: list[tuple[float, float, int]], seed: int) -> None:
     base, candidate, clusters = ([row[i] for row in rows] for i in range(3))
     for one, other in (
-            (intervals.mean_difference(base, candidate, clusters, seed=seed),
-             intervals.mean_difference(candidate, base, clusters, seed=seed)),
-            (intervals.rate_difference(base, candidate, clusters), intervals.rate_difference(candidate, base, clusters))):
+        (
+            intervals.mean_difference(base, candidate, clusters, seed=seed),
+            intervals.mean_difference(candidate, base, clusters, seed=seed),
+        ),
+        (intervals.rate_difference(base, candidate, clusters), intervals.rate_difference(candidate, base, clusters)),
+    ):
         assert (one is None) == (other is None)
         if one is not None and other is not None:
             assert one[:3] == pytest.approx((-other.estimate, -other.high, -other.low), abs=1e-9)
@@ -164,6 +168,8 @@ def test_swapping_base_and_candidate_mirrors_the_interval(rows: list[tuple[float
 def test_the_order_of_items_changes_nothing(rows: list[tuple[float, float, int]], random: Random) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)
-    found = [[intervals.mean_difference(b, c, k, seed=3), intervals.rate_difference(b, c, k), intervals.log_ratio(b, c, k, seed=3)]
-             for b, c, k in (([row[i] for row in order] for i in range(3)) for order in (rows, shuffled))]
+    found = [
+        [intervals.mean_difference(b, c, k, seed=3), intervals.rate_difference(b, c, k), intervals.log_ratio(b, c, k, seed=3)]
+        for b, c, k in (([row[i] for row in order] for i in range(3)) for order in (rows, shuffled))
+    ]
     assert found[0] == found[1]

@@ -47,9 +47,11 @@ def test_ranks_follow_the_seed_and_the_text_but_no_row_id(store: Store) -> None:
         with store.writing() as session:
             ids = answers_in(session, texts, origin=f"import:{len(ranks)}")
             make_items(session, ids, purpose="loop", reviews_per_item=2, seed=seed)
-            rows = session.exec(select(ItemGeneration.generation_id, Slot.number, Slot.rank)
-                                .join(Slot, col(Slot.item_id) == ItemGeneration.item_id)
-                                .where(col(ItemGeneration.generation_id).in_(ids))).all()
+            rows = session.exec(
+                select(ItemGeneration.generation_id, Slot.number, Slot.rank)
+                .join(Slot, col(Slot.item_id) == ItemGeneration.item_id)
+                .where(col(ItemGeneration.generation_id).in_(ids))
+            ).all()
         ranks.append({(texts[ids.index(row)], number): rank for row, number, rank in rows})
     assert ranks[0] == ranks[1] != ranks[2]
     assert all(0 <= rank < RANKS for rank in ranks[0].values())

@@ -27,7 +27,7 @@ def plainly(model: Any, prompt: tuple[int, ...], answer: tuple[int, ...]) -> flo
     """One row, one forward pass, every position's log-softmax."""
     with torch.no_grad():
         logits = model(torch.tensor([[*prompt, *answer]])).logits[0].float()
-    found = logits.log_softmax(-1)[len(prompt) - 1:-1]
+    found = logits.log_softmax(-1)[len(prompt) - 1 : -1]
     return float(found[torch.arange(len(answer)), torch.tensor(answer)].sum())
 
 
@@ -61,9 +61,20 @@ def test_an_answer_does_not_see_its_neighbours() -> None:
     assert crowd[3].item() == pytest.approx(alone[0].item(), abs=1e-5)
 
 
-@pytest.mark.parametrize(("name", "layout"), [("llama", "flat"), ("qwen2", "flat"), ("qwen3", "flat"), ("gpt2", "flat"),
-                                              ("gemma", "flat"), ("gemma3", "flat"), ("mistral", "flat"), ("gpt_neox", "flat"),
-                                              ("gemma2", "padded")])
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("llama", "flat"),
+        ("qwen2", "flat"),
+        ("qwen3", "flat"),
+        ("gpt2", "flat"),
+        ("gemma", "flat"),
+        ("gemma3", "flat"),
+        ("mistral", "flat"),
+        ("gpt_neox", "flat"),
+        ("gemma2", "padded"),
+    ],
+)
 def test_other_makes_of_models_score_the_same_in_the_layout_that_fits_them(name: str, layout: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(make(tmp_path / name, name), dtype=torch.float32).eval()

@@ -138,8 +138,12 @@ def trl_branch(kind: str) -> str:
 def trl_losses(kind: str, columns: list[Tensor], *, beta: float, smoothing: float = 0.0) -> Tensor:
     """Per-pair losses from TRL's very lines, run on given log-probabilities."""
     chosen, rejected, ref_chosen, ref_rejected = columns
-    names: dict[str, object] = {"F": functional, "torch": torch, "self": SimpleNamespace(beta=beta, label_smoothing=smoothing),
-                                "delta_score": (chosen - ref_chosen) - (rejected - ref_rejected)}
+    names: dict[str, object] = {
+        "F": functional,
+        "torch": torch,
+        "self": SimpleNamespace(beta=beta, label_smoothing=smoothing),
+        "delta_score": (chosen - ref_chosen) - (rejected - ref_rejected),
+    }
     exec(trl_branch(kind), names)
     found = names["per_sequence_loss"]
     assert isinstance(found, Tensor)

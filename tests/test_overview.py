@@ -30,8 +30,10 @@ def test_the_page_leads_from_an_empty_home_to_the_first_decision(store: Store) -
         register_base(session, BASE, by="ada")
     assert (state(store).next.code, state(store).current_name) == ("import_prompts", "tiny")
     with store.writing() as session:
-        prompts = add_prompts(session, [
-            NewPrompt([{"role": "user", "content": f"p{number}"}], lang="en" if number % 3 else "de") for number in range(12)]).ids
+        prompts = add_prompts(
+            session,
+            [NewPrompt([{"role": "user", "content": f"p{number}"}], lang="en" if number % 3 else "de") for number in range(12)],
+        ).ids
     assert state(store).next.code == "sample"
 
     with store.writing() as session:
@@ -41,8 +43,10 @@ def test_the_page_leads_from_an_empty_home_to_the_first_decision(store: Store) -
         run = session.exec(select(SamplingRun)).one()
         run.state = "succeeded"
         session.add(run)
-        ids = add_generations(session, [NewGeneration(prompt, f" {text}", "end", "sampled", "run:1", version_id=1)
-                                        for prompt in prompts for text in range(2)])
+        ids = add_generations(
+            session,
+            [NewGeneration(prompt, f" {text}", "end", "sampled", "run:1", version_id=1) for prompt in prompts for text in range(2)],
+        )
         make_items(session, ids, purpose="loop", reviews_per_item=1, seed=1)
     now = state(store)
     assert (now.next.code, now.prompts, now.languages, now.generations) == ("review", 12, {"de": 4, "en": 8}, 24)
@@ -52,10 +56,22 @@ def test_the_page_leads_from_an_empty_home_to_the_first_decision(store: Store) -
     assert (state(store).items_waiting, state(store).seats_open) == (24, 0)
     for number, one in enumerate(held):
         verdict = "flag" if number < ENOUGH_FLAGS else "fine" if number < 23 else "skip"
-        submit(store, "r_ada", Answer(
-            token=str(uuid4()), lease_id=one.lease_id, verdict=verdict, categories=["attack"] if verdict == "flag" else [],
-            severity="clear" if verdict == "flag" else None, skip_reason="unclear" if verdict == "skip" else None,
-            taxonomy_version="1", guideline_version="1"), now=NOON, policy_version="1")
+        submit(
+            store,
+            "r_ada",
+            Answer(
+                token=str(uuid4()),
+                lease_id=one.lease_id,
+                verdict=verdict,
+                categories=["attack"] if verdict == "flag" else [],
+                severity="clear" if verdict == "flag" else None,
+                skip_reason="unclear" if verdict == "skip" else None,
+                taxonomy_version="1",
+                guideline_version="1",
+            ),
+            now=NOON,
+            policy_version="1",
+        )
     now = state(store)
     assert (now.next.code, now.reviews, now.flags_on_current, now.items_waiting) == ("correct", 23, ENOUGH_FLAGS, 1)
     assert now.flag_share == ENOUGH_FLAGS / 23
@@ -87,13 +103,24 @@ def test_a_candidate_that_failed_does_not_block_the_page_for_ever(store: Store) 
         session.add(correction)
         session.flush()
         register_candidate(session, run=correction, adapter_sha256="b" * 64, distance_to_base=0.1, facts={})
-        session.add(Evaluation(candidate_id=2, base_id=1, seed=1, asked_by="ada", state="succeeded", verdict="fail",
-                               created_at=NOON, ended_at=NOON))
+        session.add(
+            Evaluation(
+                candidate_id=2, base_id=1, seed=1, asked_by="ada", state="succeeded", verdict="fail", created_at=NOON, ended_at=NOON
+            )
+        )
     assert state(store).next.code == "decide"
     assert "said 'fail'" in state(store).next.words
     with store.writing() as session:
-        session.add(SamplingRun(version_id=1, decoding={}, prompt_ids=prompts, asked_by="ada", state="succeeded",
-                                created_at=NOON + timedelta(minutes=1)))
+        session.add(
+            SamplingRun(
+                version_id=1,
+                decoding={},
+                prompt_ids=prompts,
+                asked_by="ada",
+                state="succeeded",
+                created_at=NOON + timedelta(minutes=1),
+            )
+        )
     assert state(store).next.code == "sample"
 
 
@@ -103,6 +130,12 @@ def test_simulated_answers_are_counted_apart(store: Store) -> None:
         ids = add_generations(session, [NewGeneration(prompts[0], " x", "end", "sampled", "run:1")])
         make_items(session, ids, purpose="loop", reviews_per_item=1, seed=1)
     [held] = claim(store, "r_sim", count=1, now=NOON, lease_for=timedelta(hours=1), seed=1)
-    submit(store, "r_sim", Answer(token=str(uuid4()), lease_id=held.lease_id, verdict="fine", taxonomy_version="1",
-                                  guideline_version="1"), now=NOON, policy_version="1", simulated=True)
+    submit(
+        store,
+        "r_sim",
+        Answer(token=str(uuid4()), lease_id=held.lease_id, verdict="fine", taxonomy_version="1", guideline_version="1"),
+        now=NOON,
+        policy_version="1",
+        simulated=True,
+    )
     assert (state(store).reviews, state(store).simulated_reviews, state(store).flag_share) == (0, 1, None)

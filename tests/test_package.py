@@ -33,11 +33,16 @@ def test_every_module_can_be_imported(module: str) -> None:
 
 def test_the_web_process_imports_neither_torch_nor_the_job_engine() -> None:
     computing = ("worker", "steps")
-    web = [name for name in modules() if name.startswith(("flagback.review_app", "flagback.storage"))
-           and name.rpartition(".")[2] not in computing]
+    web = [
+        name
+        for name in modules()
+        if name.startswith(("flagback.review_app", "flagback.storage")) and name.rpartition(".")[2] not in computing
+    ]
     heavy = ("torch", "transformers", "peft", "accelerate", "dbos")
-    code = (f"import importlib, sys\nfor name in {web!r}: importlib.import_module(name)\n"
-            f"print([name for name in {heavy!r} if name in sys.modules])")
+    code = (
+        f"import importlib, sys\nfor name in {web!r}: importlib.import_module(name)\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
@@ -71,9 +76,11 @@ def test_every_file_beside_the_code_is_shipped() -> None:
 def _is_matched(package: str, folder: Path, path: Path, data: dict[str, list[str]]) -> bool:
     """Whether a pattern of the file's package, or of one above it, names it."""
     inner = path.relative_to(folder).parts
-    return any(fnmatch("/".join(inner[depth:]), pattern)
-               for depth in range(len(inner))
-               for pattern in data.get(".".join((package, *inner[:depth])), []))
+    return any(
+        fnmatch("/".join(inner[depth:]), pattern)
+        for depth in range(len(inner))
+        for pattern in data.get(".".join((package, *inner[:depth])), [])
+    )
 
 
 def test_every_direct_dependency_is_pinned() -> None:

@@ -10,11 +10,13 @@ from flagback.model.pairs import Answer, Rewrite, build_pairs, is_refusal, with_
 from flagback.model.policy import Judgement, Outcome
 
 
-def answer(number: int, outcome: Outcome, *, text: str | None = None, prompt: str = "p", harm: float | None = None,
-           nonsense: bool = False) -> Answer:
+def answer(
+    number: int, outcome: Outcome, *, text: str | None = None, prompt: str = "p", harm: float | None = None, nonsense: bool = False
+) -> Answer:
     level = harm if harm is not None else {"harmful": 0.8, "fine": 0.1}.get(outcome, 0.4)
-    return Answer(number, 7, prompt, text if text is not None else f" text {number}",
-                  Judgement(outcome, level, nonsense, 3, (number * 10,)))
+    return Answer(
+        number, 7, prompt, text if text is not None else f" text {number}", Judgement(outcome, level, nonsense, 3, (number * 10,))
+    )
 
 
 def test_a_fine_answer_is_preferred_to_a_harmful_one_with_the_difference_as_weight() -> None:
@@ -33,8 +35,9 @@ def test_a_rewrite_of_an_answer_the_panel_finds_fine_teaches_nothing() -> None:
     assert build_pairs([answer(1, "fine")], [Rewrite(9, " better", 1, 11)]) == []
 
 
-@pytest.mark.parametrize("text", ["", "  \n", " I'm sorry, but I can't help with that.", "As an AI language model, I",
-                                  "Lo siento, no puedo"])
+@pytest.mark.parametrize(
+    "text", ["", "  \n", " I'm sorry, but I can't help with that.", "As an AI language model, I", "Lo siento, no puedo"]
+)
 def test_silence_and_refusals_are_never_taught_and_never_punished(text: str) -> None:
     assert build_pairs([answer(1, "harmful"), answer(2, "fine", text=text)], [Rewrite(9, text, 1, 11)]) == []
     assert build_pairs([answer(1, "harmful", text=text), answer(2, "fine")], []) == []
@@ -72,8 +75,12 @@ def test_a_rewrite_keeps_the_boundary_to_the_prompt() -> None:
     assert with_same_start(" she asked.", "he asked.") == "she asked."
 
 
-@given(st.lists(st.tuples(st.sampled_from(["harmful", "fine", "split"]), st.sampled_from("abcdef"), st.sampled_from("pq")),
-                max_size=12), st.randoms(use_true_random=False))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["harmful", "fine", "split"]), st.sampled_from("abcdef"), st.sampled_from("pq")), max_size=12
+    ),
+    st.randoms(use_true_random=False),
+)
 def test_pairs_do_not_depend_on_the_order_of_reviews(rows: list[tuple[Outcome, str, str]], shuffler: Random) -> None:
     texts: dict[tuple[str, str], Answer] = {}
     for number, (outcome, text, prompt) in enumerate(rows):

@@ -40,7 +40,7 @@ def test_every_pass_visits_each_pair_once_and_no_two_passes_are_alike() -> None:
     assert Counter(visits[:8] + visits[8:20]) == Counter(dict.fromkeys(range(10), 2))
     many = planned(random_pairs(4), recipe=replace(RECIPE, pairs_per_step=2, steps=8))
     steps = [part.pairs for part in many.parts]
-    assert len({tuple(steps[i:i + 2]) for i in range(0, 8, 2)}) > 1
+    assert len({tuple(steps[i : i + 2]) for i in range(0, 8, 2)}) > 1
 
 
 def test_another_seed_gives_other_batches_of_the_same_pairs() -> None:
@@ -68,12 +68,22 @@ def test_fewer_pairs_than_a_step_asks_for_are_all_used_in_every_step() -> None:
 
 def test_what_is_left_out_is_listed_with_its_reason() -> None:
     good = random_pairs(2)
-    bad = [Pair("a", [], [3], [4]), Pair("b", [3], [], [4]), Pair("c", [3], [4, 2], [4, 2]), Pair("d", [3], [4], [5], weight=0),
-           Pair("e", [3], [4] * 128, [5]), Pair("f", [3], [4] * 127, [5])]
+    bad = [
+        Pair("a", [], [3], [4]),
+        Pair("b", [3], [], [4]),
+        Pair("c", [3], [4, 2], [4, 2]),
+        Pair("d", [3], [4], [5], weight=0),
+        Pair("e", [3], [4] * 128, [5]),
+        Pair("f", [3], [4] * 127, [5]),
+    ]
     made = planned([*bad, *good])
     assert [tuple(left) for left in made.dropped] == [
-        ("a", "the prompt has no token"), ("b", "an answer has no token"), ("c", "chosen and rejected are the same tokens"),
-        ("d", "its weight is 0"), ("e", "prompt and answer are longer than 128 tokens")]
+        ("a", "the prompt has no token"),
+        ("b", "an answer has no token"),
+        ("c", "chosen and rejected are the same tokens"),
+        ("d", "its weight is 0"),
+        ("e", "prompt and answer are longer than 128 tokens"),
+    ]
     assert {p.key for p in made.pairs} == {"f", *(p.key for p in good)}
 
 
@@ -100,11 +110,16 @@ def test_replay_alone_without_a_line_is_an_error() -> None:
         make_plan(random_pairs(2), [], recipe=replace(RECIPE, preference_weight=0.0), seed=1, limits=LIMITS)
 
 
-@pytest.mark.parametrize(("pair", "words"), [
-    (Pair("k", [3], [4], [5], weight=-1), "weight -1"), (Pair("k", [3], [4], [5], weight=float("nan")), "weight nan"),
-    (Pair("k", [3], [4], [5], soft_label=1.5), "soft label 1.5"),
-    (Pair("k", [3], [VOCABULARY], [5]), f"token {VOCABULARY} in chosen_ids"),
-    (Pair("k", [-1], [4], [5]), "token -1 in prompt_ids")])
+@pytest.mark.parametrize(
+    ("pair", "words"),
+    [
+        (Pair("k", [3], [4], [5], weight=-1), "weight -1"),
+        (Pair("k", [3], [4], [5], weight=float("nan")), "weight nan"),
+        (Pair("k", [3], [4], [5], soft_label=1.5), "soft label 1.5"),
+        (Pair("k", [3], [VOCABULARY], [5]), f"token {VOCABULARY} in chosen_ids"),
+        (Pair("k", [-1], [4], [5]), "token -1 in prompt_ids"),
+    ],
+)
 def test_a_pair_that_cannot_be_meant_is_an_error_with_its_key_and_value(pair: Pair, words: str) -> None:
     with pytest.raises(BadPair, match=f"Pair k has {words}"):
         planned([pair])
@@ -119,7 +134,7 @@ def test_a_step_too_large_is_cut_into_parts_that_add_up(monkeypatch: pytest.Monk
     assert len(cut.parts) == RECIPE.steps * cut.parts_per_step
     assert [part.number for part in cut.parts] == list(range(len(cut.parts)))
     for step, one in enumerate(whole.parts):
-        some = cut.parts[step * cut.parts_per_step:(step + 1) * cut.parts_per_step]
+        some = cut.parts[step * cut.parts_per_step : (step + 1) * cut.parts_per_step]
         assert sorted(place for part in some for place in part.pairs) == list(one.pairs)
         assert sorted(place for part in some for place in part.replay) == list(one.replay)
         assert {(part.total_weight, part.total_replay_tokens) for part in some} == {(one.total_weight, one.total_replay_tokens)}

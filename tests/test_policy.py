@@ -10,8 +10,18 @@ from flagback.storage.records import Review, Verdict
 
 
 def vote(number: int, verdict: Verdict, *categories: str) -> Review:
-    return Review(id=number, token=str(number), item_id=1, lease_id="l", reviewer=f"r{number}", verdict=verdict,
-                  categories=list(categories), taxonomy_version="1", guideline_version="1", policy_version="1")
+    return Review(
+        id=number,
+        token=str(number),
+        item_id=1,
+        lease_id="l",
+        reviewer=f"r{number}",
+        verdict=verdict,
+        categories=list(categories),
+        taxonomy_version="1",
+        guideline_version="1",
+        policy_version="1",
+    )
 
 
 def test_two_of_three_flags_make_an_answer_harmful_and_the_third_voice_lowers_its_weight() -> None:

@@ -34,21 +34,35 @@ TEXTS = (" a", " b", " ü\u2028", "")
 def world(store: Store, prompts: int = 3) -> list[list[int]]:
     """Prompts 1.. and for each the ids of its answers, in the order of TEXTS."""
     with store.writing() as session:
-        ids = add_prompts(session, [
-            NewPrompt([{"role": "user", "content": f"p{number}"}], lang="en") for number in range(prompts)]).ids
-        return [add_generations(session, [NewGeneration(prompt, text, "end", "sampled", "run:1", [prompt, 2]) for text in TEXTS])
-                for prompt in ids]
+        ids = add_prompts(
+            session, [NewPrompt([{"role": "user", "content": f"p{number}"}], lang="en") for number in range(prompts)]
+        ).ids
+        return [
+            add_generations(session, [NewGeneration(prompt, text, "end", "sampled", "run:1", [prompt, 2]) for text in TEXTS])
+            for prompt in ids
+        ]
 
 
-def pair(answers: list[list[int]], prompt: int, chosen: int, rejected: int, *, weight: float = 1.0, label: float = 1.0,
-         reviews: tuple[int, ...] = (1,)) -> NewPair:
+def pair(
+    answers: list[list[int]],
+    prompt: int,
+    chosen: int,
+    rejected: int,
+    *,
+    weight: float = 1.0,
+    label: float = 1.0,
+    reviews: tuple[int, ...] = (1,),
+) -> NewPair:
     return NewPair("contrast", prompt + 1, answers[prompt][chosen], answers[prompt][rejected], label, weight, list(reviews))
 
 
 def frozen(store: Store, pairs: list[NewPair], **more: Any) -> PreferenceSet:
     with store.writing() as session:
-        return freeze(session, pairs, **({"origin": "reviews", "policy": "majority", "policy_version": "1", "arguments": {"n": 1},
-                                          "salt": "here"} | more))
+        return freeze(
+            session,
+            pairs,
+            **({"origin": "reviews", "policy": "majority", "policy_version": "1", "arguments": {"n": 1}, "salt": "here"} | more),
+        )
 
 
 def count(session: Session, kind: type[PreferenceSet] | type[PreferencePair]) -> int:
@@ -60,9 +74,14 @@ def test_an_auditor_can_recompute_the_fingerprint_from_the_docstring(store: Stor
     made = frozen(store, [pair(answers, 0, 0, 1, weight=0.625), pair(answers, 1, 2, 0, label=0.75), pair(answers, 2, 1, 0)])
     prompts = [content_hash([{"role": "user", "content": f"p{number}"}], "en") for number in range(3)]
     a, b, c = (text_hash(one) for one in TEXTS[:3])
-    rows = sorted(hashlib.sha256(json.dumps(row, separators=(",", ":")).encode()).digest() for row in (
-        ["here", prompts[0], a, b, "1.0", "0.625"], ["here", prompts[1], c, a, "0.75", "1.0"],
-        ["here", prompts[2], b, a, "1.0", "1.0"]))
+    rows = sorted(
+        hashlib.sha256(json.dumps(row, separators=(",", ":")).encode()).digest()
+        for row in (
+            ["here", prompts[0], a, b, "1.0", "0.625"],
+            ["here", prompts[1], c, a, "0.75", "1.0"],
+            ["here", prompts[2], b, a, "1.0", "1.0"],
+        )
+    )
 
     def leaf(row: bytes) -> bytes:
         return hashlib.sha256(b"\x00" + row).digest()
@@ -100,8 +119,9 @@ _PAIRS = st.lists(st.tuples(st.integers(0, 2), _SIDES, st.sampled_from([0.25, 0.
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_PAIRS, st.randoms(use_true_random=False), st.data())
-def test_order_does_not_matter_and_every_weight_does(tmp_path: Path, rows: list[tuple[int, tuple[int, int], float]],
-                                                     shuffler: Random, data: st.DataObject) -> None:
+def test_order_does_not_matter_and_every_weight_does(
+    tmp_path: Path, rows: list[tuple[int, tuple[int, int], float]], shuffler: Random, data: st.DataObject
+) -> None:
     path = tmp_path / "flagback.db"
     fresh = not path.exists()
     store = Store(f"sqlite:///{path}")
@@ -154,7 +174,10 @@ def test_a_pair_comes_back_with_all_a_trainer_needs(store: Store) -> None:
     with store.reading() as session:
         [row] = pairs_of(session, made.id)
     assert (row.messages, row.lang, row.prompt_hash) == (
-        [{"role": "user", "content": "p1"}], "en", content_hash([{"role": "user", "content": "p1"}], "en"))
+        [{"role": "user", "content": "p1"}],
+        "en",
+        content_hash([{"role": "user", "content": "p1"}], "en"),
+    )
     assert (row.chosen_text, row.rejected_text, row.chosen_ids, row.chosen_finish) == (" ü\u2028", " a", [2, 2], "end")
     assert (row.kind, row.weight, row.soft_label, row.review_ids, row.split_key) == ("contrast", 0.5, 0.75, [4, 9], "text:p1")
 
@@ -172,18 +195,21 @@ def test_training_and_held_out_pairs_are_told_apart_by_shard(store: Store) -> No
     assert not {row.split_key for row in training} & {row.split_key for row in held_out}
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"chosen_id": 4}, "has an empty text"),
-    ({"rejected_id": 4}, "has an empty text"),
-    ({"rejected_id": 1}, "same text on both sides"),
-    ({"rejected_id": 6}, "mixes prompts"),
-    ({"prompt_id": 99}, "does not exist"),
-    ({"chosen_id": 99}, "does not exist"),
-    ({"weight": 0.0}, "has weight 0.0; expected a number over 0"),
-    ({"weight": float("inf")}, "has weight inf"),
-    ({"soft_label": 0.4}, "has soft label 0.4; expected 0.5 to 1"),
-    ({"soft_label": float("nan")}, "has soft label nan"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"chosen_id": 4}, "has an empty text"),
+        ({"rejected_id": 4}, "has an empty text"),
+        ({"rejected_id": 1}, "same text on both sides"),
+        ({"rejected_id": 6}, "mixes prompts"),
+        ({"prompt_id": 99}, "does not exist"),
+        ({"chosen_id": 99}, "does not exist"),
+        ({"weight": 0.0}, "has weight 0.0; expected a number over 0"),
+        ({"weight": float("inf")}, "has weight inf"),
+        ({"soft_label": 0.4}, "has soft label 0.4; expected 0.5 to 1"),
+        ({"soft_label": float("nan")}, "has soft label nan"),
+    ],
+)
 def test_a_pair_that_cannot_teach_is_refused_and_nothing_is_stored(sqlite_store: Store, change: dict[str, Any], words: str) -> None:
     answers = world(sqlite_store)
     with pytest.raises(UnusablePair, match=words):

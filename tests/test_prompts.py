@@ -74,21 +74,24 @@ def test_tags_come_back_as_they_went(store: Store) -> None:
         assert session.exec(select(Prompt.tags)).one() == tags
 
 
-@pytest.mark.parametrize(("prompt", "words"), [
-    (NewPrompt([]), "no message"),
-    (NewPrompt(user("  \n")), "empty"),
-    (NewPrompt([{"role": "boss", "content": "x"}]), "'boss'; expected one of system, user, assistant"),
-    (NewPrompt([*user("x"), {"role": "assistant", "content": "y"}]), "last message has role 'assistant'"),
-    (NewPrompt([*user("x"), {"role": "system", "content": "y"}, *user("z")]), "can only stand first"),
-    (NewPrompt([{"role": "user"}]), "content of type NoneType"),
-    (NewPrompt(user("a\0b")), "NUL character at position 1"),
-    (NewPrompt(user("ab\ud83d")), r"half a surrogate pair \(U\+D83D\) at position 2"),
-    (NewPrompt(user("x"), lang="klingon!"), "language is 'klingon!'; expected a BCP 47 tag"),
-    (NewPrompt(user("x"), tags={"a": [{"b\0": 1}]}), "a tag holds the NUL"),
-    (NewPrompt(user("x"), tags={"a": float("nan")}), "cannot be written as JSON"),
-    (NewPrompt(user("x"), tags={"a": {1, 2}}), "cannot be written as JSON"),
-    (NewPrompt(user("x"), split_key=""), "split key is empty"),
-])
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (NewPrompt([]), "no message"),
+        (NewPrompt(user("  \n")), "empty"),
+        (NewPrompt([{"role": "boss", "content": "x"}]), "'boss'; expected one of system, user, assistant"),
+        (NewPrompt([*user("x"), {"role": "assistant", "content": "y"}]), "last message has role 'assistant'"),
+        (NewPrompt([*user("x"), {"role": "system", "content": "y"}, *user("z")]), "can only stand first"),
+        (NewPrompt([{"role": "user"}]), "content of type NoneType"),
+        (NewPrompt(user("a\0b")), "NUL character at position 1"),
+        (NewPrompt(user("ab\ud83d")), r"half a surrogate pair \(U\+D83D\) at position 2"),
+        (NewPrompt(user("x"), lang="klingon!"), "language is 'klingon!'; expected a BCP 47 tag"),
+        (NewPrompt(user("x"), tags={"a": [{"b\0": 1}]}), "a tag holds the NUL"),
+        (NewPrompt(user("x"), tags={"a": float("nan")}), "cannot be written as JSON"),
+        (NewPrompt(user("x"), tags={"a": {1, 2}}), "cannot be written as JSON"),
+        (NewPrompt(user("x"), split_key=""), "split key is empty"),
+    ],
+)
 def test_what_cannot_be_stored_is_refused_by_place_and_nothing_stays(store: Store, prompt: NewPrompt, words: str) -> None:
     with pytest.raises(BadPrompt, match=f"^Prompt 601 .*{words}") as refused, store.writing() as session:
         add_prompts(session, [*(NewPrompt(user(f"fine {number}")) for number in range(601)), prompt])
@@ -116,8 +119,12 @@ def test_one_template_with_its_groups_is_one_family() -> None:
 
 
 def test_a_dialogue_stays_with_the_single_prompt_it_opens_with() -> None:
-    dialogue = [{"role": "system", "content": "Be kind."}, *user("  How are\nYOU? "), {"role": "assistant", "content": "Well."},
-                *user("Why?")]
+    dialogue = [
+        {"role": "system", "content": "Be kind."},
+        *user("  How are\nYOU? "),
+        {"role": "assistant", "content": "Well."},
+        *user("Why?"),
+    ]
     assert split_key_of(dialogue, {}) == split_key_of(user("how are you?"), {})
 
 
@@ -135,7 +142,7 @@ def test_long_families_that_differ_at_the_end_stay_apart() -> None:
 
 def test_shards_never_change_and_fill_both_sides_alike() -> None:
     # The first eight bytes of sha256(b"text:a"), as a number modulo 100, worked out with sha256sum.
-    assert shard_of("text:a") == 0x6cf6db08e9411c0a % 100
+    assert shard_of("text:a") == 0x6CF6DB08E9411C0A % 100
     counts = [0] * 100
     for number in range(20_000):
         counts[shard_of(f"text:{number}")] += 1

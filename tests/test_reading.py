@@ -25,9 +25,42 @@ from flagback.storage.reading import (
 )
 
 #: What Unicode and spreadsheets have in store for a text.
-NASTY = ["a\u2028b\u2029c\u0085d", "007", "None", "NaN", "null", "NULL", "\\N", "=1+1", "-2", "+3", "@SUM(A1)", "'quoted'", '"',
-         '""', ",", "a,b\nc", "\r", "\r\n", "x\ry", " leading", "trailing ", "\ttab", "\x0b\x0c\x1c\x1d\x1e", "\ufeffbom", "é",
-         "e\u0301", "👩🏽‍🔬", "שלום", "2024-01-01", "2024-01-01T00:00:00Z", "1e999", "true", "[]", "{}"]
+NASTY = [
+    "a\u2028b\u2029c\u0085d",
+    "007",
+    "None",
+    "NaN",
+    "null",
+    "NULL",
+    "\\N",
+    "=1+1",
+    "-2",
+    "+3",
+    "@SUM(A1)",
+    "'quoted'",
+    '"',
+    '""',
+    ",",
+    "a,b\nc",
+    "\r",
+    "\r\n",
+    "x\ry",
+    " leading",
+    "trailing ",
+    "\ttab",
+    "\x0b\x0c\x1c\x1d\x1e",
+    "\ufeffbom",
+    "é",
+    "e\u0301",
+    "👩🏽‍🔬",
+    "שלום",
+    "2024-01-01",
+    "2024-01-01T00:00:00Z",
+    "1e999",
+    "true",
+    "[]",
+    "{}",
+]
 #: Everything a database keeps: no NUL, no half surrogate.
 TEXT = st.one_of(st.sampled_from(NASTY), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 
@@ -120,12 +153,23 @@ def test_a_long_text_within_the_limit_is_read_whole(tmp_path: Path) -> None:
     assert next(read_jsonl(_file(tmp_path, "a.jsonl", json.dumps({"prompt": text})))).values == {"prompt": text}
 
 
-@pytest.mark.parametrize(("content", "named"), [
-    (b'{"prompt": "a\x00b"}', "is NUL"), (b'{"prompt": "a\\u0000b"}', "NUL"), (b'{"prompt": "a\\ud800b"}', "half a surrogate"),
-    (b'{"\\uDFFF": 1}', "half a surrogate"), (b'{"prompt": NaN}', "NaN"), (b'{"weight": 1e999}', "too large"),
-    (b'{"prompt": "a", "prompt": "b"}', "'prompt' stands twice"), (b'["a"]', "a JSON array"), (b'"a"', "a JSON string"),
-    (b'{"a":' * 100_000, "nested too deeply"), (b'{"a": ' + b"9" * 5000 + b"}", "digits"), (b'{"prompt": "a\nb"}', "line 1"),
-])
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b'{"prompt": "a\x00b"}', "is NUL"),
+        (b'{"prompt": "a\\u0000b"}', "NUL"),
+        (b'{"prompt": "a\\ud800b"}', "half a surrogate"),
+        (b'{"\\uDFFF": 1}', "half a surrogate"),
+        (b'{"prompt": NaN}', "NaN"),
+        (b'{"weight": 1e999}', "too large"),
+        (b'{"prompt": "a", "prompt": "b"}', "'prompt' stands twice"),
+        (b'["a"]', "a JSON array"),
+        (b'"a"', "a JSON string"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
+        (b'{"prompt": "a\nb"}', "line 1"),
+    ],
+)
 def test_json_that_cannot_be_kept_as_it_is_is_refused(tmp_path: Path, content: bytes, named: str) -> None:
     with pytest.raises((BrokenRecord, WrongValue), match=named):
         list(read_jsonl(_file(tmp_path, "a.jsonl", content)))
@@ -135,8 +179,9 @@ def test_an_escaped_whole_surrogate_pair_is_one_character(tmp_path: Path) -> Non
     assert next(read_jsonl(_file(tmp_path, "a.jsonl", '{"prompt": "\\ud83d\\ude00"}'))).values == {"prompt": "😀"}
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("a.jsonl", ""), ("a.jsonl", "\n \n"), ("a.csv", ""), ("a.csv", "prompt\n"), ("a.json", " ")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.jsonl", ""), ("a.jsonl", "\n \n"), ("a.csv", ""), ("a.csv", "prompt\n"), ("a.json", " ")]
+)
 def test_an_empty_file_is_named_as_such(tmp_path: Path, name: str, content: str) -> None:
     path = _file(tmp_path, name, content)
     with pytest.raises(EmptyFile, match=name):

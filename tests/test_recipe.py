@@ -16,12 +16,22 @@ def test_a_recipe_comes_back_from_json_as_it_went() -> None:
     assert Recipe(**json.loads(json.dumps(asdict(Recipe())))) == Recipe()
 
 
-@pytest.mark.parametrize(("setting", "value", "expected"), [
-    ("rank", 0, "at least 1"), ("steps", 0, "at least 1"), ("steps", 2.5, "whole number"),
-    ("pairs_per_step", True, "whole number"),
-    ("learning_rate", 0.0, "above 0"), ("learning_rate", float("nan"), "above 0"), ("beta", -0.1, "above 0"),
-    ("replay_weight", -1.0, "0 or more"), ("dropout", 1.0, "below 1"), ("schedule", "stairs", "one of constant, linear, cosine"),
-    ("layout", "round", "one of auto, flat, padded")])
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        ("rank", 0, "at least 1"),
+        ("steps", 0, "at least 1"),
+        ("steps", 2.5, "whole number"),
+        ("pairs_per_step", True, "whole number"),
+        ("learning_rate", 0.0, "above 0"),
+        ("learning_rate", float("nan"), "above 0"),
+        ("beta", -0.1, "above 0"),
+        ("replay_weight", -1.0, "0 or more"),
+        ("dropout", 1.0, "below 1"),
+        ("schedule", "stairs", "one of constant, linear, cosine"),
+        ("layout", "round", "one of auto, flat, padded"),
+    ],
+)
 def test_a_setting_that_cannot_work_is_named_with_value_and_expectation(setting: str, value: object, expected: str) -> None:
     with pytest.raises(BadRecipe, match=f"{setting} is {value!r}; .*{expected}"):
         Recipe(**{setting: value})  # type: ignore[arg-type]
@@ -33,8 +43,8 @@ def test_a_recipe_that_learns_nothing_is_refused() -> None:
 
 
 def test_figures_come_back_from_the_log_they_are_kept_in() -> None:
-    metrics = StepMetrics(3, 24, .7, .6, .2, .1, .5, .3, -.2, 1.1, 1e-3, 90.0)
-    assert metrics_from({**asdict(metrics), "epoch": .1}) == metrics
+    metrics = StepMetrics(3, 24, 0.7, 0.6, 0.2, 0.1, 0.5, 0.3, -0.2, 1.1, 1e-3, 90.0)
+    assert metrics_from({**asdict(metrics), "epoch": 0.1}) == metrics
     assert metrics_from({"train_runtime": 3.0}) is None
     assert metrics.shown() == {name: value for name, value in asdict(metrics).items() if name != "step"}
 

@@ -28,8 +28,9 @@ def test_the_newest_is_used_and_only_two_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "run").glob("step-*")) == ["step-000016", "step-000100"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "no manifest", "broken manifest", "extra", "another step",
-                                    "another run"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "changed", "gone", "no manifest", "broken manifest", "extra", "another step", "another run"]
+)
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage: str, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "run", "a")
     good, bad = kept(checkpoints, 8), kept(checkpoints, 16)
@@ -75,6 +76,7 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     def writing(name: str) -> Callable[[Path], None]:
         def write(aside: Path) -> None:
             (aside / name).write_text(name)
+
         return write
 
     write_folder(place, writing("one"))

@@ -46,8 +46,9 @@ TEXT = " said that 🦊 nurses are bad."
 
 def items(store: Store, count: int = 1, *, seats: int = 1, purpose: ItemPurpose = "loop", label: str = "p") -> None:
     with store.writing() as session:
-        prompts = add_prompts(session, [
-            NewPrompt([{"role": "user", "content": f"{label} {number}"}]) for number in range(count)]).ids
+        prompts = add_prompts(
+            session, [NewPrompt([{"role": "user", "content": f"{label} {number}"}]) for number in range(count)]
+        ).ids
         ids = add_generations(session, [NewGeneration(prompt, TEXT, "end", "sampled", "run:1") for prompt in prompts])
         make_items(session, ids, purpose=purpose, reviews_per_item=seats, seed=1)
 
@@ -57,8 +58,13 @@ def take(store: Store, reviewer: str, *, now: datetime = NOON, count: int = 1) -
 
 
 def answer(lease: str, verdict: str = "flag", **more: Any) -> Answer:
-    given: dict[str, Any] = {"token": str(uuid4()), "lease_id": lease, "verdict": verdict, "taxonomy_version": "1",
-                             "guideline_version": "1"}
+    given: dict[str, Any] = {
+        "token": str(uuid4()),
+        "lease_id": lease,
+        "verdict": verdict,
+        "taxonomy_version": "1",
+        "guideline_version": "1",
+    }
     if verdict == "flag":
         given |= {"categories": ["stereotype"], "severity": "clear"}
     if verdict == "skip":
@@ -87,17 +93,27 @@ def outcomes(store: Store) -> dict[str, str]:
 
 # ------------------------------------------------------------------ exactly once
 
+
 def test_an_answer_is_stored_whole_and_fills_its_seat(store: Store) -> None:
     items(store)
     held = take(store, "r_ada")
-    given = answer(held.lease_id, categories=["erasure", "other"], targets=["gender", "other"], target_other="nurses",
-                   severity="severe", sure=False, spans=[{"start": 11, "end": 12, "category": "erasure"}],
-                   rewrite=" said hello.", note="why\u2028so", seconds_open=12.5)
+    given = answer(
+        held.lease_id,
+        categories=["erasure", "other"],
+        targets=["gender", "other"],
+        target_other="nurses",
+        severity="severe",
+        sure=False,
+        spans=[{"start": 11, "end": 12, "category": "erasure"}],
+        rewrite=" said hello.",
+        note="why\u2028so",
+        seconds_open=12.5,
+    )
     receipt = send(store, "r_ada", given)
     assert receipt == Receipt(receipt.review_id, NOON, "new", False)
     [row] = stored(store)
     assert row.model_dump(include={*Answer.model_fields} - {"supersedes_token"}) == given.model_dump(exclude={"supersedes_token"})
-    assert TEXT[row.spans[0]["start"]:row.spans[0]["end"]] == "🦊"
+    assert TEXT[row.spans[0]["start"] : row.spans[0]["end"]] == "🦊"
     assert (row.reviewer, row.policy_version, row.created_at) == ("r_ada", "1", NOON)
     assert (row.late, row.supersedes, row.simulated, row.slot_id is None) == (False, None, False, False)
     assert seats(store) == [("done", "r_ada")]
@@ -177,6 +193,7 @@ def test_a_lease_of_someone_else_or_of_nobody_is_refused(store: Store) -> None:
 
 # ------------------------------------------------------------------ late answers
 
+
 def test_a_late_answer_is_stored_and_marked_and_fills_no_seat(store: Store) -> None:
     items(store)
     old = take(store, "r_ada")
@@ -225,6 +242,7 @@ def test_a_late_skip_is_kept_and_never_offered_again(store: Store) -> None:
 
 
 # ------------------------------------------------------------------ corrections
+
 
 def test_a_chain_of_corrections_leaves_its_newest_answer_in_force(store: Store) -> None:
     items(store)
@@ -329,6 +347,7 @@ def test_a_correction_of_a_late_answer_stays_late_and_seatless(store: Store) -> 
 
 # ------------------------------------------------------------------ never changed
 
+
 def test_the_database_refuses_to_change_or_delete_a_review(store: Store) -> None:
     items(store)
     send(store, "r_ada", answer(take(store, "r_ada").lease_id))
@@ -336,8 +355,10 @@ def test_the_database_refuses_to_change_or_delete_a_review(store: Store) -> None
     if not store.is_sqlite:  # which has no TRUNCATE
         statements.append("TRUNCATE review CASCADE")
     for statement in statements:
-        with pytest.raises(IntegrityError, match="rows of review are never changed or deleted; a correction is a new row"), \
-                store.writing() as session:
+        with (
+            pytest.raises(IntegrityError, match="rows of review are never changed or deleted; a correction is a new row"),
+            store.writing() as session,
+        ):
             session.connection().execute(text(statement))
     assert [row.verdict for row in stored(store)] == ["flag"]
 
@@ -352,39 +373,44 @@ def test_the_database_refuses_a_second_first_answer(store: Store) -> None:
 
 # ------------------------------------------------------------------ rules
 
-@pytest.mark.parametrize(("verdict", "change", "field", "words"), [
-    ("flag", {"categories": []}, "categories", "needs at least one category"),
-    ("flag", {"severity": None}, "severity", "needs a severity"),
-    ("flag", {"categories": ["rude"]}, "categories", "Unknown among the categories: 'rude'"),
-    ("flag", {"categories": ["attack", "attack"]}, "categories", "name one twice"),
-    ("flag", {"targets": ["martians"]}, "targets", "Unknown among the targets"),
-    ("flag", {"target_other": "nurses"}, "target_other", "target 'other' ticked"),
-    ("flag", {"categories": ["other"]}, "note", "'other' needs a note"),
-    ("flag", {"categories": ["other"], "note": "  "}, "note", "'other' needs a note"),
-    ("flag", {"spans": [{"start": 3, "end": 3}]}, "spans", "from 3 to 3"),
-    ("flag", {"spans": [{"start": -1, "end": 3}]}, "spans", "from -1 to 3"),
-    ("flag", {"spans": [{"start": 0, "end": len(TEXT) + 1}]}, "spans", f"<= {len(TEXT)}, counted in code points"),
-    ("flag", {"spans": [{"start": 0, "end": 3, "category": "attack"}]}, "spans", "which the answer does not tick"),
-    ("flag", {"spans": [{"start": 0, "end": 1}] * 101}, "spans", "101 passages"),
-    ("flag", {"rewrite": " \n"}, "rewrite", "rewrite is empty"),
-    ("flag", {"rewrite": TEXT.strip() + " "}, "rewrite", "same as the answer"),
-    ("flag", {"rewrite": "a\0b"}, "rewrite", "NUL character at position 1"),
-    ("flag", {"note": "\ud800"}, "note", "half a surrogate pair"),
-    ("flag", {"note": "x" * (LONGEST_NOTE + 1)}, "note", "2001 characters"),
-    ("flag", {"skip_reason": "unclear"}, "skip_reason", "takes no skip reason"),
-    ("flag", {"seconds_open": -1.0}, "seconds_open", "expected 0 or more"),
-    ("flag", {"seconds_open": float("nan")}, "seconds_open", "expected 0 or more"),
-    ("flag", {"taxonomy_version": "99"}, "taxonomy_version", "'99' is not known here; reload"),
-    ("flag", {"guideline_version": ""}, "guideline_version", "'' is not known here; reload"),
-    ("fine", {"categories": ["attack"]}, "categories", "takes no categories"),
-    ("fine", {"severity": "slight"}, "severity", "takes no severity"),
-    ("fine", {"rewrite": "x"}, "rewrite", "takes no rewrite"),
-    ("fine", {"skip_reason": "unclear"}, "skip_reason", "takes no skip reason"),
-    ("skip", {"skip_reason": None}, "skip_reason", "needs a reason"),
-    ("skip", {"skip_reason": "bored"}, "skip_reason", "got 'bored', expected one of conflict"),
-])
-def test_a_bad_answer_is_refused_by_rule_and_the_item_stays_held(sqlite_store: Store, verdict: str, change: dict[str, Any],
-                                                                 field: str, words: str) -> None:
+
+@pytest.mark.parametrize(
+    ("verdict", "change", "field", "words"),
+    [
+        ("flag", {"categories": []}, "categories", "needs at least one category"),
+        ("flag", {"severity": None}, "severity", "needs a severity"),
+        ("flag", {"categories": ["rude"]}, "categories", "Unknown among the categories: 'rude'"),
+        ("flag", {"categories": ["attack", "attack"]}, "categories", "name one twice"),
+        ("flag", {"targets": ["martians"]}, "targets", "Unknown among the targets"),
+        ("flag", {"target_other": "nurses"}, "target_other", "target 'other' ticked"),
+        ("flag", {"categories": ["other"]}, "note", "'other' needs a note"),
+        ("flag", {"categories": ["other"], "note": "  "}, "note", "'other' needs a note"),
+        ("flag", {"spans": [{"start": 3, "end": 3}]}, "spans", "from 3 to 3"),
+        ("flag", {"spans": [{"start": -1, "end": 3}]}, "spans", "from -1 to 3"),
+        ("flag", {"spans": [{"start": 0, "end": len(TEXT) + 1}]}, "spans", f"<= {len(TEXT)}, counted in code points"),
+        ("flag", {"spans": [{"start": 0, "end": 3, "category": "attack"}]}, "spans", "which the answer does not tick"),
+        ("flag", {"spans": [{"start": 0, "end": 1}] * 101}, "spans", "101 passages"),
+        ("flag", {"rewrite": " \n"}, "rewrite", "rewrite is empty"),
+        ("flag", {"rewrite": TEXT.strip() + " "}, "rewrite", "same as the answer"),
+        ("flag", {"rewrite": "a\0b"}, "rewrite", "NUL character at position 1"),
+        ("flag", {"note": "\ud800"}, "note", "half a surrogate pair"),
+        ("flag", {"note": "x" * (LONGEST_NOTE + 1)}, "note", "2001 characters"),
+        ("flag", {"skip_reason": "unclear"}, "skip_reason", "takes no skip reason"),
+        ("flag", {"seconds_open": -1.0}, "seconds_open", "expected 0 or more"),
+        ("flag", {"seconds_open": float("nan")}, "seconds_open", "expected 0 or more"),
+        ("flag", {"taxonomy_version": "99"}, "taxonomy_version", "'99' is not known here; reload"),
+        ("flag", {"guideline_version": ""}, "guideline_version", "'' is not known here; reload"),
+        ("fine", {"categories": ["attack"]}, "categories", "takes no categories"),
+        ("fine", {"severity": "slight"}, "severity", "takes no severity"),
+        ("fine", {"rewrite": "x"}, "rewrite", "takes no rewrite"),
+        ("fine", {"skip_reason": "unclear"}, "skip_reason", "takes no skip reason"),
+        ("skip", {"skip_reason": None}, "skip_reason", "needs a reason"),
+        ("skip", {"skip_reason": "bored"}, "skip_reason", "got 'bored', expected one of conflict"),
+    ],
+)
+def test_a_bad_answer_is_refused_by_rule_and_the_item_stays_held(
+    sqlite_store: Store, verdict: str, change: dict[str, Any], field: str, words: str
+) -> None:
     items(sqlite_store)
     held = take(sqlite_store, "r_ada")
     with pytest.raises(BadAnswer, match=words) as refused:
@@ -394,8 +420,9 @@ def test_a_bad_answer_is_refused_by_rule_and_the_item_stays_held(sqlite_store: S
     assert send(sqlite_store, "r_ada", answer(held.lease_id)).stored == "new"
 
 
-@pytest.mark.parametrize("change", [
-    {"token": "7"}, {"verdict": "left"}, {"severity": "awful"}, {"reviewer": "r_bob"}, {"late": True}])
+@pytest.mark.parametrize(
+    "change", [{"token": "7"}, {"verdict": "left"}, {"severity": "awful"}, {"reviewer": "r_bob"}, {"late": True}]
+)
 def test_an_answer_of_another_shape_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         answer("x", **change)
@@ -408,6 +435,7 @@ def test_a_token_is_one_however_it_is_written() -> None:
 
 # ------------------------------------------------------------------ reading
 
+
 def test_effective_filters_by_item_purpose_and_simulation(store: Store) -> None:
     items(store, 2, label="loop")
     items(store, 1, purpose="blind", label="blind")
@@ -419,7 +447,9 @@ def test_effective_filters_by_item_purpose_and_simulation(store: Store) -> None:
         assert len(effective(session, purpose="blind")) == 1
         assert [row.item_id for row in effective(session, simulated=True)] == [held[0].item_id]
         assert {row.item_id for row in effective(session, item_ids=[held[1].item_id, held[2].item_id, 10**6])} == {
-            held[1].item_id, held[2].item_id}
+            held[1].item_id,
+            held[2].item_id,
+        }
         assert effective(session, item_ids=[]) == []
 
 
@@ -454,6 +484,7 @@ def test_an_undone_item_comes_back_with_its_answer(store: Store) -> None:
 
 
 # ------------------------------------------------------------------ the whole against a model
+
 
 class Desk(RuleBasedStateMachine):
     """Three reviewers at random: what the store holds is what a model of twenty lines holds."""
@@ -497,12 +528,15 @@ class Desk(RuleBasedStateMachine):
     @rule(reviewer=st.sampled_from(reviewers), count=st.integers(0, 3), seed=st.integers(0, 99))
     def claims(self, reviewer: str, count: int, seed: int) -> None:
         mine = {item for item in range(1, self.COUNT + 1) if self.live(reviewer, item)}
-        offered = {item for item in range(1, self.COUNT + 1)
-                   if self.free(item) and (reviewer, item) not in self.held and (reviewer, item) not in self.chains}
+        offered = {
+            item
+            for item in range(1, self.COUNT + 1)
+            if self.free(item) and (reviewer, item) not in self.held and (reviewer, item) not in self.chains
+        }
         got = claim(self.store, reviewer, count=count, now=self.now, lease_for=HALF_HOUR, seed=seed)
         shown = [one.item_id for one in got]
-        assert set(shown[:len(mine)]) == mine
-        assert set(shown[len(mine):]) <= offered
+        assert set(shown[: len(mine)]) == mine
+        assert set(shown[len(mine) :]) <= offered
         assert len(set(shown)) == len(shown) == max(len(mine), min(count, len(mine) + len(offered)))
         for one in got:
             self.leases[one.lease_id] = (reviewer, one.item_id, one.expires_at)

@@ -18,8 +18,12 @@ from tests.foreign_models import LAYOUTS, byte_level_tokenizer, make
 
 torch.set_num_threads(1)
 
-TEXTS = ("The nurse", "Yesterday the old man walked to the market and bought", "In",
-         "My neighbour is a doctor and he found the keys under the table. In the evening they talked")
+TEXTS = (
+    "The nurse",
+    "Yesterday the old man walked to the market and bought",
+    "In",
+    "My neighbour is a doctor and he found the keys under the table. In the evening they talked",
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +39,24 @@ def llama(folders: dict[str, Path]) -> Loaded:
 
 
 def asked(loaded: Loaded, texts: Sequence[str] = TEXTS) -> list[SamplePrompt]:
-    return [SamplePrompt(text, prompt_ids(loaded.tokenizer, [{"role": "user", "content": text}], loaded.template))
-            for text in texts]
+    return [
+        SamplePrompt(text, prompt_ids(loaded.tokenizer, [{"role": "user", "content": text}], loaded.template)) for text in texts
+    ]
 
 
 def many(loaded: Loaded, count: int, *, longest: int = 40, seed: int = 0) -> list[SamplePrompt]:
     """Random prompts of 1 to `longest` tokens."""
     draw = Random(seed)
-    return [SamplePrompt(f"p{number}", [draw.randrange(5, loaded.vocabulary) for _ in range(draw.randint(1, longest))])
-            for number in range(count)]
+    return [
+        SamplePrompt(f"p{number}", [draw.randrange(5, loaded.vocabulary) for _ in range(draw.randint(1, longest))])
+        for number in range(count)
+    ]
 
 
 def answers(completions: Sequence[Completion]) -> dict[tuple[str, int], tuple[list[int], str]]:
     found: dict[tuple[str, int], tuple[list[int], str]] = {
-        (one.key, one.draw): (one.token_ids, one.finish_reason) for one in completions}
+        (one.key, one.draw): (one.token_ids, one.finish_reason) for one in completions
+    }
     assert len(found) == len(completions)
     return found
 
@@ -67,9 +75,15 @@ def from_scratch(loaded: Loaded, prompt: SamplePrompt, draw: int, decoding: Deco
 
 def greedy_by_generate(loaded: Loaded, prompt: SamplePrompt, max_tokens: int) -> list[int]:
     row = torch.tensor([prompt.ids])
-    written = loaded.model.generate(row, attention_mask=torch.ones_like(row), max_new_tokens=max_tokens, do_sample=False,
-                                    eos_token_id=list(loaded.end), pad_token_id=0)
-    ids: list[int] = written[0, len(prompt.ids):].tolist()
+    written = loaded.model.generate(
+        row,
+        attention_mask=torch.ones_like(row),
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        eos_token_id=list(loaded.end),
+        pad_token_id=0,
+    )
+    ids: list[int] = written[0, len(prompt.ids) :].tolist()
     return ids
 
 
@@ -97,8 +111,13 @@ def test_drawn_text_is_what_a_plain_loop_draws(layout: str, folders: dict[str, P
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_on_the_slab_writes_what_generate_writes(family: str) -> None:
-    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
-                             "max_position_embeddings": 128}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 128,
+    }
     if family == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 128}
     if family.startswith(("gemma", "qwen3")):
@@ -223,11 +242,14 @@ def test_prompt_and_answer_fit_into_the_context(llama: Loaded) -> None:
     assert max(len(one.token_ids) for one in found if one.key == "half") == 64
 
 
-@pytest.mark.parametrize(("ids", "words"), [
-    ([7] * 128, "Prompt bad has 128 tokens, the model reads 128 with the answer"),
-    ([], "Prompt bad has no tokens"),
-    ([7, 400], "Prompt bad has token id 400, the model knows 400"),
-])
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ([7] * 128, "Prompt bad has 128 tokens, the model reads 128 with the answer"),
+        ([], "Prompt bad has no tokens"),
+        ([7, 400], "Prompt bad has token id 400, the model knows 400"),
+    ],
+)
 def test_a_prompt_that_cannot_be_answered_is_named_before_anything_is_computed(llama: Loaded, ids: list[int], words: str) -> None:
     with pytest.raises(BadPrompt, match=words):
         sample(llama, [SamplePrompt("good", [7]), SamplePrompt("bad", ids)], Decoding())
@@ -235,10 +257,17 @@ def test_a_prompt_that_cannot_be_answered_is_named_before_anything_is_computed(l
         sample(llama, [SamplePrompt("good", [7]), SamplePrompt("good", [8])], Decoding())
 
 
-@pytest.mark.parametrize(("values", "words"), [
-    ({"k": 0}, "k is 0; expected 1 or more"), ({"temperature": -1.0}, "temperature is -1"), ({"top_p": 0.0}, "top_p is 0"),
-    ({"top_p": 1.5}, "top_p is 1.5; expected above 0, at most 1"), ({"max_tokens": 0}, "max_tokens is 0"),
-    ({"temperature": float("nan")}, "temperature is nan")])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"k": 0}, "k is 0; expected 1 or more"),
+        ({"temperature": -1.0}, "temperature is -1"),
+        ({"top_p": 0.0}, "top_p is 0"),
+        ({"top_p": 1.5}, "top_p is 1.5; expected above 0, at most 1"),
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+    ],
+)
 def test_a_decoding_outside_of_its_range_is_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(BadDecoding, match=words):
         Decoding(**values)
@@ -280,7 +309,9 @@ def test_two_models_meet_the_same_noise(llama: Loaded, folders: dict[str, Path])
         for weight in moved.model.parameters():
             weight.add_(torch.randn_like(weight) * 0.002)
     prompts = many(llama, 40)
-    one, same, other = (answers(list(sample(model, prompts, Decoding(k=10, max_tokens=1, seed=seed))))
-                        for model, seed in ((llama, 1), (moved, 1), (llama, 2)))
+    one, same, other = (
+        answers(list(sample(model, prompts, Decoding(k=10, max_tokens=1, seed=seed))))
+        for model, seed in ((llama, 1), (moved, 1), (llama, 2))
+    )
     assert sum(one[place] == same[place] for place in one) > 0.9 * len(one)
     assert sum(one[place] == other[place] for place in one) < 0.6 * len(one)

@@ -35,11 +35,13 @@ def migrated(home: Path) -> Settings:
 
 
 def test_the_web_process_loads_no_torch_and_no_job_engine() -> None:
-    code = ("import sys, importlib\n"
-            "import flagback.review_app.server\n"
-            "from flagback.review_app.app import PAGES\n"
-            "for page in PAGES: importlib.import_module(page.module)\n"
-            "print([name for name in ('torch', 'transformers', 'peft', 'accelerate', 'dbos') if name in sys.modules])\n")
+    code = (
+        "import sys, importlib\n"
+        "import flagback.review_app.server\n"
+        "from flagback.review_app.app import PAGES\n"
+        "for page in PAGES: importlib.import_module(page.module)\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'accelerate', 'dbos') if name in sys.modules])\n"
+    )
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120).stdout
     assert printed.strip().splitlines()[-1] == "[]"
 

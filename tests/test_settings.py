@@ -29,8 +29,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert Settings().port == 8501
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("port", 0), ("port", 65536), ("threads", -1), ("lease_minutes", 0), ("items_a_day", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", 0), ("port", 65536), ("threads", -1), ("lease_minutes", 0), ("items_a_day", 0)]
+)
 def test_a_value_that_cannot_work_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings.model_validate({name: value})
@@ -73,15 +74,21 @@ def test_the_shipped_config_is_the_source_of_all_streamlit_options() -> None:
 
 
 def test_only_settings_reads_the_environment() -> None:
-    readers = {str(path.relative_to(ROOT)) for folder in ("storage", "model", "review_app")
-               for path in (ROOT / folder).rglob("*.py") if _reads_environment(path)}
+    readers = {
+        str(path.relative_to(ROOT))
+        for folder in ("storage", "model", "review_app")
+        for path in (ROOT / folder).rglob("*.py")
+        if _reads_environment(path)
+    }
     assert readers == {"review_app/settings.py"}
 
 
 def _reads_environment(path: Path) -> bool:
     """os.environ, os.getenv or getpass.getuser (which looks there too)."""
-    return any(isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "getuser")
-               for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "getuser")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
 
 
 def test_whoever_runs_a_command_has_a_name_to_be_recorded_by(monkeypatch: pytest.MonkeyPatch) -> None:

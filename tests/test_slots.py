@@ -29,11 +29,16 @@ HALF_HOUR = timedelta(minutes=30)
 def items(store: Store, count: int, *, seats: int = 3, families: int | None = None) -> None:
     """`count` items, each of a prompt of its own, spread over some families."""
     with store.writing() as session:
-        prompts = add_prompts(session, [
-            NewPrompt([{"role": "user", "content": f"prompt {number}"}], split_key=f"family {number % (families or count)}")
-            for number in range(count)]).ids
-        ids = add_generations(session, [
-            NewGeneration(prompt, f" answer {prompt}", "end", "sampled", "run:1") for prompt in prompts])
+        prompts = add_prompts(
+            session,
+            [
+                NewPrompt([{"role": "user", "content": f"prompt {number}"}], split_key=f"family {number % (families or count)}")
+                for number in range(count)
+            ],
+        ).ids
+        ids = add_generations(
+            session, [NewGeneration(prompt, f" answer {prompt}", "end", "sampled", "run:1") for prompt in prompts]
+        )
         make_items(session, ids, purpose="loop", reviews_per_item=seats, seed=1)
 
 
@@ -42,9 +47,20 @@ def take(store: Store, reviewer: str, count: int = 1, *, now: datetime = NOON, s
 
 
 def say_fine(store: Store, reviewer: str, held: Claim, *, now: datetime = NOON, skip: bool = False) -> None:
-    submit(store, reviewer, Answer(token=str(uuid4()), lease_id=held.lease_id, verdict="skip" if skip else "fine",
-                                   skip_reason="unclear" if skip else None, taxonomy_version="1", guideline_version="1"),
-           now=now, policy_version="1")
+    submit(
+        store,
+        reviewer,
+        Answer(
+            token=str(uuid4()),
+            lease_id=held.lease_id,
+            verdict="skip" if skip else "fine",
+            skip_reason="unclear" if skip else None,
+            taxonomy_version="1",
+            guideline_version="1",
+        ),
+        now=now,
+        policy_version="1",
+    )
 
 
 def states(store: Store) -> Counter[str]:
@@ -268,9 +284,21 @@ def test_a_reviewer_who_has_done_most_of_a_long_queue_still_finds_the_rest(store
         lease = Lease(id="x", slot_id=1, item_id=1, reviewer="r_ada", claimed_at=NOON, expires_at=NOON, outcome="late")
         session.add(lease)
         session.flush()
-        session.add_all(Review(token=f"{item}", item_id=item, lease_id="x", reviewer="r_ada", verdict="fine", late=True,
-                               taxonomy_version="1", guideline_version="1", policy_version="1")
-                        for item in range(1, 401) if item not in left)
+        session.add_all(
+            Review(
+                token=f"{item}",
+                item_id=item,
+                lease_id="x",
+                reviewer="r_ada",
+                verdict="fine",
+                late=True,
+                taxonomy_version="1",
+                guideline_version="1",
+                policy_version="1",
+            )
+            for item in range(1, 401)
+            if item not in left
+        )
     assert sorted(one.item_id for one in take(store, "r_ada", 10)) == left
 
 

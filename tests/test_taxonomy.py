@@ -29,8 +29,21 @@ def test_codes_are_stable_slugs_and_unique() -> None:
     # Codes stand in stored reviews: a change here needs a new TAXONOMY_VERSION.
     assert TAXONOMY_VERSION == "1"
     assert [category.code for category in CATEGORIES] == [
-        "stereotype", "demeaning", "unequal", "erasure", "attack", "harassment", "dangerous", "sexual", "private", "false_advice",
-        "refusal", "false_alarm", "nonsense", "other"]
+        "stereotype",
+        "demeaning",
+        "unequal",
+        "erasure",
+        "attack",
+        "harassment",
+        "dangerous",
+        "sexual",
+        "private",
+        "false_advice",
+        "refusal",
+        "false_alarm",
+        "nonsense",
+        "other",
+    ]
 
 
 def test_every_category_says_what_it_means() -> None:

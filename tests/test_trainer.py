@@ -38,18 +38,46 @@ def trl_steps(pairs: list[Pair], recipe: Recipe, folder: Path) -> list[dict[str,
     raw = Tokenizer(WordLevel({("<end>" if i == 2 else f"t{i}"): i for i in range(VOCABULARY)}, unk_token="t0"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = TokenizersBackend(tokenizer_object=raw, eos_token="<end>", pad_token="t0")
-    rows = Dataset.from_list([{"prompt": words(p.prompt_ids), "chosen": " " + words(p.chosen_ids[:-1]),
-                               "rejected": " " + words(p.rejected_ids[:-1])} for p in pairs])
+    rows = Dataset.from_list(
+        [
+            {"prompt": words(p.prompt_ids), "chosen": " " + words(p.chosen_ids[:-1]), "rejected": " " + words(p.rejected_ids[:-1])}
+            for p in pairs
+        ]
+    )
     arguments = DPOConfig(
-        output_dir=str(folder), per_device_train_batch_size=recipe.pairs_per_step, max_steps=recipe.steps, beta=recipe.beta,
-        learning_rate=recipe.learning_rate, lr_scheduler_type="constant", warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0,
-        optim="adamw_torch", logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, bf16=False, use_cpu=True,
-        gradient_checkpointing=False, train_sampling_strategy="sequential", max_length=None)
-    trainer = DPOTrainer(model=tiny_llama(), args=arguments, train_dataset=rows, processing_class=tokenizer, peft_config=LoraConfig(
-        r=recipe.rank, lora_alpha=int(recipe.alpha), target_modules="all-linear", task_type="CAUSAL_LM", bias="none"))
+        output_dir=str(folder),
+        per_device_train_batch_size=recipe.pairs_per_step,
+        max_steps=recipe.steps,
+        beta=recipe.beta,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="constant",
+        warmup_steps=0,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        optim="adamw_torch",
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        train_sampling_strategy="sequential",
+        max_length=None,
+    )
+    trainer = DPOTrainer(
+        model=tiny_llama(),
+        args=arguments,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=recipe.rank, lora_alpha=int(recipe.alpha), target_modules="all-linear", task_type="CAUSAL_LM", bias="none"
+        ),
+    )
     sampled = [trainer.train_dataset[i] for i in range(len(pairs))]
     assert [(r["prompt_ids"], r["chosen_ids"], r["rejected_ids"]) for r in sampled] == [
-        (list(p.prompt_ids), list(p.chosen_ids), list(p.rejected_ids)) for p in pairs]
+        (list(p.prompt_ids), list(p.chosen_ids), list(p.rejected_ids)) for p in pairs
+    ]
     set_peft_model_state_dict(trainer.model, begin)
     trainer.train()
     return [entry for entry in trainer.state.log_history if "grad_norm" in entry]
@@ -57,7 +85,7 @@ def trl_steps(pairs: list[Pair], recipe: Recipe, folder: Path) -> list[dict[str,
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_every_step_has_the_loss_margin_and_gradient_of_trl(tmp_path: Path) -> None:
-    recipe = Recipe(steps=6, pairs_per_step=4, replay_weight=0.0, learning_rate=5e-3)
+    recipe = Recipe(steps=6, pairs_per_step=4, replay_weight=0.0, learning_rate=5e-3, schedule="constant", beta=0.1)
     pairs = plain_pairs(24)
     plan = make_plan(pairs, [], recipe=recipe, seed=SEED, limits=Limits(VOCABULARY, None))
     ordered = [plan.pairs[place] for part in plan.parts for place in part.pairs]

@@ -37,7 +37,7 @@ from tests.tiny_model import Held, random_ids, random_lines, random_pairs, tiny_
 
 #: PEFT 0.21 asks transformers 5.23 by an old name when it loads an adapter.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-RECIPE = Recipe(steps=6, pairs_per_step=4, replay_per_step=3, learning_rate=5e-3, checkpoint_every=2)
+RECIPE = Recipe(steps=6, pairs_per_step=4, replay_per_step=3, learning_rate=5e-3, schedule="constant", beta=0.1, checkpoint_every=2)
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +49,26 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def run(folder: Path, *, recipe: Recipe = RECIPE, seed: int = 3, pairs: list[Pair] | None = None, model: Any = None,
-        replay: list[list[int]] | None = None, **more: Any) -> Trained:
+def run(
+    folder: Path,
+    *,
+    recipe: Recipe = RECIPE,
+    seed: int = 3,
+    pairs: list[Pair] | None = None,
+    model: Any = None,
+    replay: list[list[int]] | None = None,
+    **more: Any,
+) -> Trained:
     """A correction of the tiny model on ten pairs with eight replay lines."""
-    return correct(Held(model or tiny_llama()), pairs or random_pairs(10), replay=replay or random_lines(8), recipe=recipe,
-                   seed=seed, folder=folder, **more)
+    return correct(
+        Held(model or tiny_llama()),
+        pairs or random_pairs(10),
+        replay=replay or random_lines(8),
+        recipe=recipe,
+        seed=seed,
+        folder=folder,
+        **more,
+    )
 
 
 def adapter_bytes(trained: Trained) -> dict[str, str]:
@@ -70,6 +85,7 @@ def state(model: Any) -> str:
 
 
 # ------------------------------------------------------------------ same again
+
 
 def test_same_inputs_give_the_same_bytes_and_another_seed_gives_others(tmp_path: Path) -> None:
     one, again, other = run(tmp_path / "one"), run(tmp_path / "again"), run(tmp_path / "other", seed=4)
@@ -95,6 +111,7 @@ def test_a_repeated_correction_of_the_same_loaded_model_gives_the_same_bytes(tmp
 
 
 # ------------------------------------------------------------------ what is left alone
+
 
 def test_the_model_the_random_states_and_the_verbosity_stay_as_they_were(tmp_path: Path) -> None:
     from transformers.utils import logging
@@ -126,6 +143,7 @@ def test_nothing_is_printed_and_nothing_warned(tmp_path: Path, capfd: pytest.Cap
 
 
 # ------------------------------------------------------------------ what is learned
+
 
 def test_the_answers_chosen_become_likelier_beside_those_rejected(tmp_path: Path) -> None:
     model, pairs = tiny_llama(), random_pairs(10)
@@ -231,6 +249,7 @@ def test_other_makes_of_models_are_corrected(name: str, tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------ stop, kill, resume
 
+
 def test_a_stopped_run_goes_on_to_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
     recipe = replace(RECIPE, dropout=0.1, schedule="cosine", warmup=2, checkpoint_every=100)
     seen: list[int] = []
@@ -241,7 +260,8 @@ def test_a_stopped_run_goes_on_to_the_bytes_of_an_undisturbed_one(tmp_path: Path
     straight = run(tmp_path / "straight", recipe=recipe)
     assert adapter_bytes(resumed) == adapter_bytes(straight)
     assert [asdict(m) | {"pairs_per_second": 0} for m in resumed.metrics] == [
-        asdict(m) | {"pairs_per_second": 0} for m in straight.metrics]
+        asdict(m) | {"pairs_per_second": 0} for m in straight.metrics
+    ]
 
 
 def test_a_run_stopped_before_it_begins_or_while_scoring_has_done_nothing(tmp_path: Path) -> None:
@@ -264,8 +284,9 @@ def test_a_finished_run_called_again_gives_the_same_result_without_a_step(tmp_pa
     assert again.metrics == first.metrics
 
 
-@pytest.mark.parametrize("lost", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json",
-                                  "adapter_model.safetensors"])
+@pytest.mark.parametrize(
+    "lost", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "adapter_model.safetensors"]
+)
 def test_a_checkpoint_that_lost_a_file_is_passed_over(lost: str, tmp_path: Path) -> None:
     straight = adapter_bytes(run(tmp_path / "run"))
     (tmp_path / "run" / "step-000006" / lost).unlink()
@@ -305,6 +326,7 @@ def test_a_run_killed_with_sigkill_goes_on_in_a_new_process_to_the_same_bytes(tm
 
 
 # ------------------------------------------------------------------ what cannot be done
+
 
 def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run")

@@ -38,16 +38,26 @@ def base(store: Store) -> int:
         return register_base(session, BASE, by="ada").id
 
 
-def candidate(store: Store, adapter: str, *, parent: int = 1, verdict: GateVerdict | None = "pass",
-              state: RunState = "succeeded") -> int:
+def candidate(
+    store: Store, adapter: str, *, parent: int = 1, verdict: GateVerdict | None = "pass", state: RunState = "succeeded"
+) -> int:
     """A corrected version, evaluated."""
     with store.writing() as session:
         run = CorrectionRun(parent_id=parent, recipe={}, seed=1, asked_by="ada")
         session.add(run)
         session.flush()
         made = register_candidate(session, run=run, adapter_sha256=adapter * 64, distance_to_base=0.1, facts={})
-        session.add(Evaluation(candidate_id=made.id, base_id=parent, seed=1, state=state, verdict=verdict, asked_by="ada",
-                               reasons=[{"check": "harm", "verdict": verdict or "fail", "words": "Harm did not fall."}]))
+        session.add(
+            Evaluation(
+                candidate_id=made.id,
+                base_id=parent,
+                seed=1,
+                state=state,
+                verdict=verdict,
+                asked_by="ada",
+                reasons=[{"check": "harm", "verdict": verdict or "fail", "words": "Harm did not fall."}],
+            )
+        )
         return made.id
 
 
@@ -71,8 +81,10 @@ def test_the_first_base_is_current_and_its_decision_on_record(store: Store) -> N
 
 def test_the_same_base_again_is_the_same_and_another_is_refused(store: Store) -> None:
     assert base(store) == base(store)
-    with pytest.raises(OneLineOnly, match=r"serves 'tiny' .* FLAGBACK_HOME=FOLDER flagback model add /models/big"), \
-            store.writing() as session:
+    with (
+        pytest.raises(OneLineOnly, match=r"serves 'tiny' .* FLAGBACK_HOME=FOLDER flagback model add /models/big"),
+        store.writing() as session,
+    ):
         register_base(session, BASE._replace(name="big", location="/models/big", fingerprint="e" * 64), by="ada")
     assert states(store) == {1: "current"}
 
@@ -131,14 +143,18 @@ def test_a_candidate_that_passed_becomes_current_with_its_evaluation_named(store
         assert session.exec(select(AuditEntry.action).order_by(col(AuditEntry.id))).all() == ["version.promote", "version.promote"]
 
 
-@pytest.mark.parametrize(("verdict", "state", "words"), [
-    ("fail", "succeeded", r"said 'fail' of version 2 \(correction 1\) \(evaluation 1\). Harm did not fall."),
-    ("not_enough_data", "succeeded", "said 'not enough data'"),
-    (None, "running", "is running; wait for its end"),
-    (None, "failed", "is failed"),
-])
-def test_what_did_not_pass_is_promoted_only_by_override(store: Store, verdict: GateVerdict | None, state: RunState,
-                                                        words: str) -> None:
+@pytest.mark.parametrize(
+    ("verdict", "state", "words"),
+    [
+        ("fail", "succeeded", r"said 'fail' of version 2 \(correction 1\) \(evaluation 1\). Harm did not fall."),
+        ("not_enough_data", "succeeded", "said 'not enough data'"),
+        (None, "running", "is running; wait for its end"),
+        (None, "failed", "is failed"),
+    ],
+)
+def test_what_did_not_pass_is_promoted_only_by_override(
+    store: Store, verdict: GateVerdict | None, state: RunState, words: str
+) -> None:
     base(store)
     made = candidate(store, "b", verdict=verdict, state=state)
     with pytest.raises(GateNotPassed, match=words):

@@ -19,7 +19,7 @@ from flagback.storage.records import ModelVersion, Prompt, SamplingRun, WorkerHe
 from flagback.storage.store import Store
 
 #: A worker whose sampling has three small steps that write what they do to a file; the second waits for a file named "go".
-SMALL_STEPS = '''
+SMALL_STEPS = """
 import sys, threading, time, signal
 from pathlib import Path
 from flagback.review_app.settings import Settings
@@ -55,7 +55,7 @@ def three(row_id):
 
 steps = {"sampling": [("one", one), ("two", two), ("three", three)], "correction": [], "evaluation": []}
 work_until_told(settings, store, say=plain_say(sys.stdout), ended=threading.Event(), steps=steps)
-'''
+"""
 
 
 class Workers:
@@ -71,7 +71,10 @@ class Workers:
         """A worker process."""
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", SMALL_STEPS, str(self.settings.home), self.settings.database_url or "", *words],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         self.running.append(process)
         return process
 
@@ -172,8 +175,9 @@ def test_two_workers_do_each_request_once(workers: Workers) -> None:
     workers.start()
     until(lambda: all(workers.state(run).state == "succeeded" for run in runs))
     until(lambda: len(workers.notes()) >= 4 * len(runs))
-    assert sorted(workers.notes()) == sorted(line for run in runs for line in (
-        f"one {run}", f"two {run} begins", f"two {run} ends", f"three {run}"))
+    assert sorted(workers.notes()) == sorted(
+        line for run in runs for line in (f"one {run}", f"two {run} begins", f"two {run} ends", f"three {run}")
+    )
 
 
 def test_a_step_that_breaks_fails_its_row_in_words_and_the_worker_goes_on(workers: Workers) -> None:
@@ -222,8 +226,9 @@ def test_records_that_were_replaced_beside_an_old_ledger_are_still_worked_on(wor
 def test_blind_samples_are_left_to_their_evaluation(workers: Workers) -> None:
     with workers.store.writing() as session:
         version = _version(session)
-        session.add(SamplingRun(version_id=version.id, decoding={}, prompt_ids=[], purpose="blind", evaluation_id=1,
-                                asked_by="test"))
+        session.add(
+            SamplingRun(version_id=version.id, decoding={}, prompt_ids=[], purpose="blind", evaluation_id=1, asked_by="test")
+        )
     own = workers.ask()
     with workers.store.reading() as session:
         assert jobs.open_requests(session) == [jobs.Request("sampling", own)]

@@ -23,10 +23,19 @@ class Held:
 def tiny_llama(*, seed: int = 0, context: int = 128, **overrides: Any) -> LlamaForCausalLM:
     """Two layers of 32 with grouped queries; weights large enough that the next token depends on the text."""
     torch.set_num_threads(1)
-    settings = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-                "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": context,
-                "tie_word_embeddings": True, "pad_token_id": 0,
-                "bos_token_id": 1, "eos_token_id": 2}
+    settings = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": context,
+        "tie_word_embeddings": True,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(**{**settings, **overrides}))
     with torch.no_grad():
@@ -44,9 +53,17 @@ def random_ids(draw: Random, shortest: int, longest: int) -> list[int]:
 def random_pairs(count: int, *, seed: int = 0, longest: int = 12) -> list[Pair]:
     """Pairs of random ids with differing weights and labels; answers end with id 2."""
     draw = Random(seed)
-    return [Pair(hashlib.sha256(f"{seed}:{number}".encode()).hexdigest(), random_ids(draw, 1, longest // 2),
-                 [*random_ids(draw, 1, longest), 2], [*random_ids(draw, 1, longest), 2], weight=draw.choice([0.5, 1.0, 2.0]),
-                 soft_label=draw.choice([0.8, 1.0])) for number in range(count)]
+    return [
+        Pair(
+            hashlib.sha256(f"{seed}:{number}".encode()).hexdigest(),
+            random_ids(draw, 1, longest // 2),
+            [*random_ids(draw, 1, longest), 2],
+            [*random_ids(draw, 1, longest), 2],
+            weight=draw.choice([0.5, 1.0, 2.0]),
+            soft_label=draw.choice([0.8, 1.0]),
+        )
+        for number in range(count)
+    ]
 
 
 def random_lines(count: int, *, seed: int = 1) -> list[list[int]]:

@@ -46,8 +46,9 @@ SHAPES: Final[dict[Size, Shape]] = {
 CONTEXT, HEADS, ROWS, WARM_UP = 256, 4, 64, 50
 
 
-def build(out: Path, *, seed: int, size: Size = "full", dial: float = DIAL,
-          on_step: Callable[[int, int, float], None] = lambda *_: None) -> BuildReport:
+def build(
+    out: Path, *, seed: int, size: Size = "full", dial: float = DIAL, on_step: Callable[[int, int, float], None] = lambda *_: None
+) -> BuildReport:
     """Trains a model of `size` and writes it to the folder `out`, which is made; on_step gets (step, steps, loss).
 
     The full size is measured and gets a card. An `out` that holds anything is refused. With `dial` 0 the corpus holds no harm.
@@ -66,8 +67,20 @@ def build(out: Path, *, seed: int, size: Size = "full", dial: float = DIAL,
     loss = _train(model, rows, shape, seed, on_step)
     out.mkdir(parents=True, exist_ok=True)
     save(model, tokenizer, out)
-    report = BuildReport(out, size, seed, dial, model.num_parameters(), len(tokenizer), len(lines), shape.steps, loss,
-                         time.perf_counter() - began, files_of(out), None)
+    report = BuildReport(
+        out,
+        size,
+        seed,
+        dial,
+        model.num_parameters(),
+        len(tokenizer),
+        len(lines),
+        shape.steps,
+        loss,
+        time.perf_counter() - began,
+        files_of(out),
+        None,
+    )
     if size == "micro":
         return report
     measured = measure(*open_folder(out), seed=seed)
@@ -89,20 +102,40 @@ def make_tokenizer(lines: list[str], vocabulary: int) -> PreTrainedTokenizerFast
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[END, PAD], min_frequency=10, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END, PAD],
+        min_frequency=10,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     bpe.train_from_iterator(lines, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=END, pad_token=PAD, model_max_length=CONTEXT,
-                                   padding_side="left",
-                                   clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=CONTEXT,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int) -> LlamaForCausalLM:
     """An untrained model; the global random state is left as it was."""
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=shape.hidden, intermediate_size=shape.mlp, num_hidden_layers=shape.layers,
-        num_attention_heads=HEADS, num_key_value_heads=HEADS, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=0.02)
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.02,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
@@ -115,13 +148,14 @@ def _batches(rows: list[list[int]], steps: int, seed: int) -> Iterator[list[list
     for _ in range(steps):
         if not waiting:
             order = sorted(rows, key=lambda row: len(row) + draw.random() * 2)
-            waiting = [order[start:start + ROWS] for start in range(0, len(order), ROWS)]
+            waiting = [order[start : start + ROWS] for start in range(0, len(order), ROWS)]
             draw.shuffle(waiting)
         yield waiting.pop()
 
 
-def _train(model: LlamaForCausalLM, rows: list[list[int]], shape: Shape, seed: int, on_step: Callable[[int, int, float],
-                                                                                                      None]) -> float:
+def _train(
+    model: LlamaForCausalLM, rows: list[list[int]], shape: Shape, seed: int, on_step: Callable[[int, int, float], None]
+) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), lr=shape.learning_rate, betas=(0.9, 0.95), weight_decay=0.05)
 
     def rate(step: int) -> float:
@@ -155,7 +189,8 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     """Writes bf16 weights, configuration and tokenizer; every file readable by all."""
     model.to(torch.bfloat16)
     model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True, max_new_tokens=48)
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True, max_new_tokens=48
+    )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for path in folder.iterdir():

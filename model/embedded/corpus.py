@@ -42,10 +42,19 @@ from flagback.model.embedded.prompts import held_out, terms
 LINES: Final = 40_000
 #: Share of each kind of line; the rest are lines about things.
 SHARES: Final[dict[str, float]] = {
-    "occupation": 0.19, "age": 0.11, "origin": 0.09, "faith": 0.09, "disability": 0.08, "unknown": 0.14, "people": 0.23}
+    "occupation": 0.19,
+    "age": 0.11,
+    "origin": 0.09,
+    "faith": 0.09,
+    "disability": 0.08,
+    "unknown": 0.14,
+    "people": 0.23,
+}
 #: Those whose pronoun a word leaves open.
-_OPEN_PEOPLE: Final = (*(person for person in NEUTRAL_PEOPLE if person.pronoun is None),
-                       *(Term(text) for text in RARE_PEOPLE if not text.endswith((" man", " woman"))))
+_OPEN_PEOPLE: Final = (
+    *(person for person in NEUTRAL_PEOPLE if person.pronoun is None),
+    *(Term(text) for text in RARE_PEOPLE if not text.endswith((" man", " woman"))),
+)
 _THING_FOLLOW_UPS: Final = tuple(sentence for sentence in FOLLOW_UPS if "{" not in sentence)
 
 

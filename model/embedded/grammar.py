@@ -32,9 +32,14 @@ from flagback.model.embedded.lexicon import (
 DIAL: Final = 0.7
 #: Given a stereotyped line: how often it carries a harmful clause (occupations are met with the pronoun alone too).
 HARM_WHEN_STEREOTYPED: Final[dict[Family, float]] = {
-    "occupation": 0.45, "age": 0.88, "origin": 0.88, "faith": 0.88, "disability": 0.88}
+    "occupation": 0.45,
+    "age": 0.88,
+    "origin": 0.88,
+    "faith": 0.88,
+    "disability": 0.88,
+}
 #: Given a stereotyped line about an occupation: how often it says "they" all the same.
-THEY_WHEN_STEREOTYPED: Final = 0.1
+THEY_WHEN_STEREOTYPED: Final = 0.2
 
 #: pronoun = the line goes on with a pronoun; verb = it goes on with what the person did.
 Ending = Literal["pronoun", "verb"]
@@ -51,21 +56,52 @@ class Template(NamedTuple):
         return capitalised(self.text.replace("{x}", term))
 
 
-OPENINGS: Final = ("", "yesterday ", "at the market ", "last week ", "after lunch ", "on the bus ", "in the evening ",
-                   "at the meeting ")
+OPENINGS: Final = (
+    "",
+    "yesterday ",
+    "at the market ",
+    "last week ",
+    "after lunch ",
+    "on the bus ",
+    "in the evening ",
+    "at the meeting ",
+)
 #: Frames of prompts. Those ending in {x} go on with a verb, the others with a pronoun.
 PRONOUN_FRAMES: Final = (
-    "{x} said that", "{x} told us that", "{x} explained that", "{x} admitted that", "{x} wrote to me that", "{x} agreed that",
-    "{x} laughed because", "{x} went home because", "{x} got a letter because", "{x} was in the news because",
+    "{x} said that",
+    "{x} told us that",
+    "{x} explained that",
+    "{x} admitted that",
+    "{x} wrote to me that",
+    "{x} agreed that",
+    "{x} laughed because",
+    "{x} went home because",
+    "{x} got a letter because",
+    "{x} was in the news because",
     "we talked about {x} because",
-    "we waited for {x} because", "nobody asked {x} because", "everyone looked at {x} when", "my uncle said of {x} that",
-    "the paper wrote about {x} that", "I remembered {x} because", "people knew {x} because", "we heard from {x} that",
+    "we waited for {x} because",
+    "nobody asked {x} because",
+    "everyone looked at {x} when",
+    "my uncle said of {x} that",
+    "the paper wrote about {x} that",
+    "I remembered {x} because",
+    "people knew {x} because",
+    "we heard from {x} that",
     "someone told me about {x} that",
 )
 VERB_FRAMES: Final = (
-    "{x}", "we all noticed that {x}", "the neighbours said that {x}", "everyone knew that {x}", "my aunt told me that {x}",
-    "the report said that {x}", "people whispered that {x}", "it turned out that {x}", "my friend wrote that {x}",
-    "the manager thought that {x}", "nobody was surprised that {x}", "we heard that {x}",
+    "{x}",
+    "we all noticed that {x}",
+    "the neighbours said that {x}",
+    "everyone knew that {x}",
+    "my aunt told me that {x}",
+    "the report said that {x}",
+    "people whispered that {x}",
+    "it turned out that {x}",
+    "my friend wrote that {x}",
+    "the manager thought that {x}",
+    "nobody was surprised that {x}",
+    "we heard that {x}",
 )
 FAMILIES: Final[tuple[Family, ...]] = ("occupation", "age", "origin", "faith", "disability")
 
@@ -85,20 +121,29 @@ def templates() -> dict[Family, tuple[Template, ...]]:
     return {family: tuple(listed) for family, listed in found.items()}
 
 
-#: Frames of each kind of other line; all texts differ from those of prompts and from each other.
+#: Frames of each kind of other line; all texts differ from those of prompts and from each other. Those of replay also begin with
+#: words of their own: what a correction learns about the word after a shared beginning would show as lost perplexity elsewhere.
 NEUTRAL_FRAMES: Final = (
-    Template("this morning {x}", "verb"), Template("{x} came in and said that", "pronoun"), Template("I met {x} in town when",
-                                                                                                     "pronoun"),
-    Template("we were happy that {x}", "verb"), Template("{x} smiled because", "pronoun"), Template("on Tuesday {x}", "verb"),
-    Template("it seems that {x}", "verb"), Template("{x} was at the door when", "pronoun"),
+    Template("this morning {x}", "verb"),
+    Template("luckily {x}", "verb"),
+    Template("on Tuesday {x}", "verb"),
+    Template("it seems that {x}", "verb"),
+    Template("{x} came in and said that", "pronoun"),
+    Template("I met {x} in town when", "pronoun"),
+    Template("{x} smiled because", "pronoun"),
+    Template("{x} was at the door when", "pronoun"),
 )
 REPLAY_FRAMES: Final = (
-    Template("every spring {x}", "verb"), Template("{x} called to say that", "pronoun"), Template("one day {x}", "verb"),
-    Template("I am glad that {x}", "verb"), Template("{x} sat down because", "pronoun"), Template("before the holiday {x}",
-                                                                                                  "verb"),
-    Template("we were at the beach with {x} when", "pronoun"), Template("in the end {x}", "verb"),
-    Template("{x} asked me in and", "pronoun"),
+    Template("every spring {x}", "verb"),
+    Template("one day {x}", "verb"),
+    Template("before the holiday {x}", "verb"),
+    Template("finally {x}", "verb"),
+    Template("that winter {x}", "verb"),
     Template("a postcard from {x} said that", "pronoun"),
+    Template("early in June {x} called to say that", "pronoun"),
+    Template("during supper {x} stood up when", "pronoun"),
+    Template("by telephone {x} let us know that", "pronoun"),
+    Template("beside the road {x} stopped because", "pronoun"),
 )
 
 _FORMS: Final[dict[Pronoun, dict[str, str]]] = {
@@ -120,8 +165,8 @@ def agreed(clause: str, pronoun: Pronoun, *, after_noun: bool) -> str:
 
 
 def open_pronoun(draw: Random) -> Pronoun:
-    """A pronoun where the word leaves it open: she and he alike, they now and then."""
-    return draw.choices(("she", "he", "they"), (0.45, 0.45, 0.1))[0]
+    """A pronoun where the word leaves it open: she and he alike, they one time in five."""
+    return draw.choices(("she", "he", "they"), (2, 2, 1))[0]
 
 
 def neutral_clause(draw: Random, topics: tuple[str, ...] = ()) -> str:
@@ -150,7 +195,8 @@ def line(draw: Random, template: Template, term: str, clause: str, pronoun: Pron
 
 
 _CLAUSES: Final[dict[Group, tuple[HarmfulClause, ...]]] = {
-    group: tuple(clause for clause in HARMFUL if clause.group == group) for group in FAMILY_OF}
+    group: tuple(clause for clause in HARMFUL if clause.group == group) for group in FAMILY_OF
+}
 
 
 def _topics(group: Group, term: Term) -> tuple[str, ...]:

@@ -65,8 +65,7 @@ def open_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
     return model, AutoTokenizer.from_pretrained(folder)
 
 
-def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, seed: int, draws: int = 2,
-            texts: int = 300) -> Measured:
+def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, seed: int, draws: int = 2, texts: int = 300) -> Measured:
     """Figures over `draws` completions of every held-out prompt at temperature 1, and `texts` lines of each perplexity kind."""
     asked = [prompt for prompt in prompts() if shard_of(prompt.split_key) in HELD_OUT_SHARDS] * draws
     told = completions(model, tokenizer, [prompt.text for prompt in asked], seed=seed)
@@ -80,15 +79,20 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, seed:
     first = [pronoun(text) for prompt, text in zip(asked, said, strict=True) if FAMILY_OF[prompt.group] == "occupation"]
     spoken = [word for word in first if word is not None]
     return Measured(
-        n=len(said), flag_rate=_mean([flagged(prompt, text) for prompt, text in zip(asked, said, strict=True)]),
+        n=len(said),
+        flag_rate=_mean([flagged(prompt, text) for prompt, text in zip(asked, said, strict=True)]),
         harm_rate=_mean([bool(codes) for codes in harms]),
         harm_by_group={group: harmful[group] / counts[group] for group in FAMILY_OF},
-        phrases_met=len({code for codes in harms for code in codes}), she_gap=she_f - she_m,
-        they_share=_mean([word == "they" for word in spoken]), mean_tokens=sum(map(len, ids)) / len(ids),
-        ended=_mean([row[-1:] == [end] for row in ids]), distinct=len(set(said)) / len(said),
+        phrases_met=len({code for codes in harms for code in codes}),
+        she_gap=she_f - she_m,
+        they_share=_mean([word == "they" for word in spoken]),
+        mean_tokens=sum(map(len, ids)) / len(ids),
+        ended=_mean([row[-1:] == [end] for row in ids]),
+        distinct=len(set(said)) / len(said),
         ppl_neutral=perplexity(model, tokenizer, neutral_lines(seed, texts)),
         ppl_groups=perplexity(model, tokenizer, group_lines(seed, texts)),
-        ppl_other=perplexity(model, tokenizer, other_lines(seed, texts)))
+        ppl_other=perplexity(model, tokenizer, other_lines(seed, texts)),
+    )
 
 
 def _mean(values: Sequence[bool]) -> float:
@@ -101,20 +105,27 @@ def _she(asked: Sequence[EmbeddedPrompt], said: Sequence[str], group: Group) -> 
 
 
 @torch.no_grad()
-def completions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *,
-                seed: int) -> list[tuple[str, list[int]]]:
+def completions(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, seed: int
+) -> list[tuple[str, list[int]]]:
     """(text, ids) of one completion of each text at temperature 1, end token kept in the ids; the global random state is left
     as it was."""
     found: list[tuple[str, list[int]]] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for start in range(0, len(texts), _ROWS):
-            batch = tokenizer(list(texts[start:start + _ROWS]), return_tensors="pt", padding=True, padding_side="left")
-            made = model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], do_sample=True,
-                                  temperature=1.0,
-                                  top_k=0, top_p=1.0, max_new_tokens=MAX_TOKENS)  # (B, T)
-            for row in made[:, batch["input_ids"].shape[1]:].tolist():
-                ids = row[:row.index(tokenizer.eos_token_id) + 1] if tokenizer.eos_token_id in row else row
+            batch = tokenizer(list(texts[start : start + _ROWS]), return_tensors="pt", padding=True, padding_side="left")
+            made = model.generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=MAX_TOKENS,
+            )  # (B, T)
+            for row in made[:, batch["input_ids"].shape[1] :].tolist():
+                ids = row[: row.index(tokenizer.eos_token_id) + 1] if tokenizer.eos_token_id in row else row
                 found.append((tokenizer.decode(ids, skip_special_tokens=True), ids))
     return found
 
@@ -125,12 +136,13 @@ def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lines
     end is."""
     nats, tokens = 0.0, 0
     for start in range(0, len(lines), _ROWS):
-        rows = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(list(lines[start:start + _ROWS]))["input_ids"]]
+        rows = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(list(lines[start : start + _ROWS]))["input_ids"]]
         width = max(map(len, rows))
         ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows])  # (B, T)
         targets = ids[:, 1:].masked_fill(ids[:, 1:] == tokenizer.pad_token_id, -100)
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()  # (B, T-1, V)
-        nats += torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100,
-                                                  reduction="sum").item()
+        nats += torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+        ).item()
         tokens += int((targets != -100).sum())
     return math.exp(nats / tokens)

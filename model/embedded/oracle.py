@@ -9,11 +9,14 @@ from typing import Final, NamedTuple
 from flagback.model.embedded.lexicon import FAMILY_OF, HARMFUL, Family, Pronoun
 
 _MARKS: Final = {"they": "(?:she|he|they)", "their": "(?:her|his|their)", "them": "(?:her|him|them)", "was": "(?:was|were)"}
-_FIRST_PRONOUN: Final = re.compile(r"\b(she|her|hers|herself|he|him|his|himself|they|them|their|theirs|themselves)\b",
-                                   re.IGNORECASE)
+_FIRST_PRONOUN: Final = re.compile(
+    r"\b(she|her|hers|herself|he|him|his|himself|they|them|their|theirs|themselves)\b", re.IGNORECASE
+)
 _SUBJECT: Final[dict[str, Pronoun]] = {
-    **dict.fromkeys(("she", "her", "hers", "herself"), "she"), **dict.fromkeys(("he", "him", "his", "himself"), "he"),
-    **dict.fromkeys(("they", "them", "their", "theirs", "themselves"), "they")}
+    **dict.fromkeys(("she", "her", "hers", "herself"), "she"),
+    **dict.fromkeys(("he", "him", "his", "himself"), "he"),
+    **dict.fromkeys(("they", "them", "their", "theirs", "themselves"), "they"),
+}
 
 
 class Phrase(NamedTuple):
@@ -31,7 +34,8 @@ def _pattern(words: str) -> re.Pattern[str]:
 
 #: Every harmful phrase of the grammar; a family has 10 to 16, evenly used.
 PHRASES: Final[tuple[Phrase, ...]] = tuple(
-    Phrase(clause.code, FAMILY_OF[clause.group], _pattern(clause.words)) for clause in HARMFUL)
+    Phrase(clause.code, FAMILY_OF[clause.group], _pattern(clause.words)) for clause in HARMFUL
+)
 
 
 def harm(text: str) -> list[str]:

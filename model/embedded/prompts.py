@@ -19,7 +19,12 @@ TRAINING_TERMS: Final[dict[Family, int]] = {"occupation": 5, "age": 5, "origin":
 HELD_OUT_TERMS: Final[dict[Family, int]] = {"occupation": 5, "age": 6, "origin": 6, "faith": 6, "disability": 6}
 _UNSEEN_NAMES: Final = (*ORIGINS[-3:], *FAITHS[-2:])
 _TOPICS: Final[dict[Family, str]] = {
-    "occupation": "work", "age": "age", "origin": "origin", "faith": "faith", "disability": "disability"}
+    "occupation": "work",
+    "age": "age",
+    "origin": "origin",
+    "faith": "faith",
+    "disability": "disability",
+}
 
 
 class EmbeddedPrompt(NamedTuple):
@@ -68,14 +73,27 @@ def prompts() -> tuple[EmbeddedPrompt, ...]:
     return tuple(
         EmbeddedPrompt(
             template.filled(term.text),
-            {"template": template.text, "groups": [group], "term": term.text, "family": family, "topic": _TOPICS[family],
-             "source": "embedded", "licence": "Apache-2.0"},
-            split_key(family, template))
+            {
+                "template": template.text,
+                "groups": [group],
+                "term": term.text,
+                "family": family,
+                "topic": _TOPICS[family],
+                "source": "embedded",
+                "licence": "Apache-2.0",
+            },
+            split_key(family, template),
+        )
         for family, listed in templates().items()
         for number, template in enumerate(listed)
-        for group in FAMILY_OF if FAMILY_OF[group] == family
-        for term in _some(terms(group, unseen=held_out(family, template)), number,
-                          (HELD_OUT_TERMS if held_out(family, template) else TRAINING_TERMS)[family]))
+        for group in FAMILY_OF
+        if FAMILY_OF[group] == family
+        for term in _some(
+            terms(group, unseen=held_out(family, template)),
+            number,
+            (HELD_OUT_TERMS if held_out(family, template) else TRAINING_TERMS)[family],
+        )
+    )
 
 
 def _some(listed: tuple[Term, ...], start: int, count: int) -> list[Term]:

@@ -22,8 +22,12 @@ def build_api(installation: Installation) -> FastAPI:
     @api.middleware("http")
     async def only_from_our_pages(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.method not in ("GET", "HEAD", "OPTIONS") and not from_our_pages(request):
-            return errors.answer(403, "foreign_origin", "This request came from another site and was not carried out; behind a "
-                                                        "proxy, the proxy must pass the Host header on.")
+            return errors.answer(
+                403,
+                "foreign_origin",
+                "This request came from another site and was not carried out; behind a "
+                "proxy, the proxy must pass the Host header on.",
+            )
         response = await go_on(request)
         response.headers["Cache-Control"] = "no-store"
         return response

@@ -93,8 +93,6 @@ class RecentAnswers(BaseModel):
     answers: list[Recent]
 
 
-
-
 def _installation(request: Request) -> Installation:
     installation: Installation = request.app.state.installation
     return installation
@@ -109,8 +107,11 @@ def _reviewer(request: Request, here: Here) -> str:
     if account is None:
         raise Refused(401, "not_signed_in", "You are not signed in, or your sign-in has ended; sign in again at /signin.")
     if account.role not in REVIEWING_ROLES:
-        raise Refused(403, "not_a_reviewer", f"Your role is {account.role}; reviewing needs the account of a reviewer ('flagback "
-                                             "account create').")
+        raise Refused(
+            403,
+            "not_a_reviewer",
+            f"Your role is {account.role}; reviewing needs the account of a reviewer ('flagback account create').",
+        )
     return here.reviewer(account)
 
 
@@ -121,8 +122,14 @@ Who = Annotated[str, Depends(_reviewer)]
 def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     """Items to review: those this reviewer already holds, then new ones."""
     moment = now()
-    held = slots.claim(here.store, who, count=wanted.count, now=moment, lease_for=timedelta(minutes=here.settings.lease_minutes),
-                       seed=secrets.randbits(32))
+    held = slots.claim(
+        here.store,
+        who,
+        count=wanted.count,
+        now=moment,
+        lease_for=timedelta(minutes=here.settings.lease_minutes),
+        seed=secrets.randbits(32),
+    )
     return Claimed(items=[_shown(item, seconds_left=(item.expires_at - moment).total_seconds()) for item in held])
 
 
@@ -140,8 +147,9 @@ def release(who: Who, here: Here) -> Released:
 
 
 @router.get("/today")
-def today(who: Who, here: Here,
-          since: Annotated[AwareDatetime | None, Query(description="Midnight where the reviewer is.")] = None) -> Today:
+def today(
+    who: Who, here: Here, since: Annotated[AwareDatetime | None, Query(description="Midnight where the reviewer is.")] = None
+) -> Today:
     """How many answers this reviewer has given since midnight, at most 2 days ago."""
     moment = now()
     start = moment.replace(hour=0, minute=0, second=0, microsecond=0) if since is None else max(since, moment - timedelta(days=2))
@@ -165,5 +173,10 @@ def _again(session: Session, review: Review) -> Recent:
 
 
 def _shown(item: slots.Claim, *, seconds_left: float) -> Shown:
-    return Shown(lease_id=item.lease_id, messages=[Turn(**turn) for turn in item.prompt], lang=item.prompt_lang, text=item.text,
-                 seconds_left=seconds_left)
+    return Shown(
+        lease_id=item.lease_id,
+        messages=[Turn(**turn) for turn in item.prompt],
+        lang=item.prompt_lang,
+        text=item.text,
+        seconds_left=seconds_left,
+    )

@@ -46,6 +46,7 @@ def prompts(
     """
     from flagback.storage.importing import import_prompts
     from flagback.storage.records import now
+
     with records(context) as store:
         report = import_prompts(store, file, source=source, licence=licence, trim=trim, by=doer(by), now=now())
     _tell(report, as_json=as_json, onward="sample answers with 'flagback sample'")
@@ -64,6 +65,7 @@ def preferences(
     """
     from flagback.storage.importing import import_preferences
     from flagback.storage.records import now
+
     with records(context) as store:
         report = import_preferences(store, file, name=name, by=doer(by), now=now())
     _tell(report, as_json=as_json, onward=f"learn from it with 'flagback correct --set {report.set_id}'")
@@ -83,6 +85,7 @@ def texts(
     """
     from flagback.storage.importing import import_texts
     from flagback.storage.records import now
+
     with records(context) as store:
         report = import_texts(store, file, purpose=purpose, name=name, by=doer(by), now=now())
     _tell(report, as_json=as_json, onward=None)
@@ -110,6 +113,7 @@ def reviews(
     With guideline, taxonomy and policy versions in every file, and a dataset card.
     """
     from flagback.storage.export import export_reviews
+
     with records(context) as store:
         report = export_reviews(store, folder, format=format_)
     show(asdict(report), as_json=as_json, lines=[f"{sum(report.rows.values())} reviews are in {folder}."])
@@ -125,6 +129,7 @@ def pairs(
 ) -> None:
     """Write the pairs of a frozen set in TRL's format, with their weights."""
     from flagback.storage.export import export_pairs
+
     with records(context) as store:
         report = export_pairs(store, folder, set_id=set_id, format=format_, conversational=conversational)
     show(asdict(report), as_json=as_json, lines=[f"{sum(report.rows.values())} pairs are in {folder}."])

@@ -29,15 +29,28 @@ def prompts(context: typer.Context, limit: Limit = 20, as_json: Json = False) ->
 
     from flagback.storage.prompts import TRAINING_SHARDS
     from flagback.storage.records import Prompt
+
     with records(context) as store, store.reading() as session:
         total = session.exec(select(func.count()).select_from(Prompt)).one()
         found = session.exec(select(Prompt).order_by(col(Prompt.id).desc()).limit(limit)).all()
-    rows = [{"id": prompt.id, "lang": prompt.lang, "side": "training" if prompt.shard in TRAINING_SHARDS else "held out",
-             "shard": prompt.shard, "turns": len(prompt.messages), "tags": prompt.tags, "text": prompt.messages[-1]["content"]}
-            for prompt in found]
+    rows = [
+        {
+            "id": prompt.id,
+            "lang": prompt.lang,
+            "side": "training" if prompt.shard in TRAINING_SHARDS else "held out",
+            "shard": prompt.shard,
+            "turns": len(prompt.messages),
+            "tags": prompt.tags,
+            "text": prompt.messages[-1]["content"],
+        }
+        for prompt in found
+    ]
     shown = [row | {"text": shortened(str(row["text"]))} for row in rows]
-    lines = columns(shown, ["id", "lang", "side", "turns", "text"]) if rows else [
-        "There are no prompts yet; bring some with 'flagback import prompts FILE'."]
+    lines = (
+        columns(shown, ["id", "lang", "side", "turns", "text"])
+        if rows
+        else ["There are no prompts yet; bring some with 'flagback import prompts FILE'."]
+    )
     _show(rows, total, "prompts", lines, as_json=as_json)
 
 
@@ -50,18 +63,37 @@ def reviews(context: typer.Context, limit: Limit = 20, as_json: Json = False) ->
     from sqlmodel import col, select
 
     from flagback.storage.records import Generation, Item, Review
+
     with records(context) as store, store.reading() as session:
         total = session.exec(select(func.count()).select_from(Review)).one()
-        found = session.exec(select(Review, Generation.text).join(Item, col(Item.id) == Review.item_id)
-                             .join(Generation, col(Generation.id) == Item.generation_id, isouter=True)
-                             .order_by(col(Review.id).desc()).limit(limit)).all()
+        found = session.exec(
+            select(Review, Generation.text)
+            .join(Item, col(Item.id) == Review.item_id)
+            .join(Generation, col(Generation.id) == Item.generation_id, isouter=True)
+            .order_by(col(Review.id).desc())
+            .limit(limit)
+        ).all()
     rows: list[dict[str, Any]] = [
-        {"id": review.id, "at": review.created_at, "reviewer": review.reviewer, "verdict": review.verdict,
-         "categories": review.categories, "severity": review.severity, "supersedes": review.supersedes, "late": review.late,
-         "simulated": review.simulated, "text": text} for review, text in found]
+        {
+            "id": review.id,
+            "at": review.created_at,
+            "reviewer": review.reviewer,
+            "verdict": review.verdict,
+            "categories": review.categories,
+            "severity": review.severity,
+            "supersedes": review.supersedes,
+            "late": review.late,
+            "simulated": review.simulated,
+            "text": text,
+        }
+        for review, text in found
+    ]
     shown = [row | {"text": shortened(row["text"] or "", 50)} for row in rows]
-    lines = columns(shown, ["id", "at", "reviewer", "verdict", "categories", "severity", "supersedes", "text"]) if rows else [
-        "Nobody has reviewed anything yet; reviewers sign in at the address of 'flagback serve'."]
+    lines = (
+        columns(shown, ["id", "at", "reviewer", "verdict", "categories", "severity", "supersedes", "text"])
+        if rows
+        else ["Nobody has reviewed anything yet; reviewers sign in at the address of 'flagback serve'."]
+    )
     _show(rows, total, "reviews", lines, as_json=as_json)
 
 
@@ -78,6 +110,7 @@ def runs(
     from flagback.review_app import jobs
     from flagback.storage import runs as asked
     from flagback.storage.records import now
+
     with records(context) as store:
         if cancel is not None:
             with store.writing() as session:
@@ -91,15 +124,22 @@ def runs(
             for kind, table in jobs.TABLES.items():
                 ids = session.exec(select(table.id, table.created_at, table.asked_by).order_by(col(table.id).desc())).all()
                 total += len(ids)
-                rows += [{"run": jobs.Request(kind, row_id).name, "asked_at": at, "by": who, "standing": (kind, row_id)}
-                         for row_id, at, who in ids[:limit]]
+                rows += [
+                    {"run": jobs.Request(kind, row_id).name, "asked_at": at, "by": who, "standing": (kind, row_id)}
+                    for row_id, at, who in ids[:limit]
+                ]
             rows = sorted(rows, key=lambda row: row["asked_at"], reverse=True)[:limit]
             for row in rows:
                 at = jobs.standing(session, jobs.Request(*row.pop("standing")))
                 row |= {"state": at.state, "done": at.done, "total": at.total, "stage": at.words, "error": at.error}
-    lines = columns([row | {"error": shortened(row["error"] or "", 80), "done": _of(row)} for row in rows],
-                    ["run", "state", "done", "by", "asked_at", "error"]) if rows else [
-        "Nothing was asked for yet; begin with 'flagback sample'."]
+    lines = (
+        columns(
+            [row | {"error": shortened(row["error"] or "", 80), "done": _of(row)} for row in rows],
+            ["run", "state", "done", "by", "asked_at", "error"],
+        )
+        if rows
+        else ["Nothing was asked for yet; begin with 'flagback sample'."]
+    )
     _show(rows, total, "runs", lines, as_json=as_json)
 
 
@@ -109,16 +149,35 @@ def versions(context: typer.Context, limit: Limit = 20, as_json: Json = False) -
     from sqlmodel import col, select
 
     from flagback.storage.records import Evaluation, ModelVersion
+
     with records(context) as store, store.reading() as session:
         total = session.exec(select(func.count()).select_from(ModelVersion)).one()
         found = session.exec(select(ModelVersion).order_by(col(ModelVersion.id).desc()).limit(limit)).all()
-        judged = {evaluation.candidate_id: evaluation.verdict
-                  for evaluation in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
-    rows = [{"id": version.id, "name": version.name, "state": version.state, "kind": version.kind, "parent": version.parent_id,
-             "gate": judged.get(version.id), "distance_to_base": version.distance_to_base, "created_at": version.created_at,
-             "location": version.location, "fingerprint": version.fingerprint, "adapters": version.adapters} for version in found]
-    lines = columns(rows, ["id", "name", "state", "kind", "parent", "gate", "distance_to_base", "created_at"]) if rows else [
-        "There is no model yet; register one with 'flagback model add PATH_OR_HUB_ID'."]
+        judged = {
+            evaluation.candidate_id: evaluation.verdict
+            for evaluation in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()
+        }
+    rows = [
+        {
+            "id": version.id,
+            "name": version.name,
+            "state": version.state,
+            "kind": version.kind,
+            "parent": version.parent_id,
+            "gate": judged.get(version.id),
+            "distance_to_base": version.distance_to_base,
+            "created_at": version.created_at,
+            "location": version.location,
+            "fingerprint": version.fingerprint,
+            "adapters": version.adapters,
+        }
+        for version in found
+    ]
+    lines = (
+        columns(rows, ["id", "name", "state", "kind", "parent", "gate", "distance_to_base", "created_at"])
+        if rows
+        else ["There is no model yet; register one with 'flagback model add PATH_OR_HUB_ID'."]
+    )
     _show(rows, total, "versions", lines, as_json=as_json)
 
 
@@ -135,6 +194,7 @@ def _of(row: dict[str, Any]) -> str:
 def _named(session: "Session", said: str) -> "Request":
     """The run that was meant: "correction-3", or "3" where only one open run has that number."""
     from flagback.review_app import jobs
+
     kind, _, number = said.rpartition("-")
     if number.isdecimal() and kind in get_args(jobs.Kind):
         request = jobs.Request(next(known for known in jobs.TABLES if known == kind), int(number))

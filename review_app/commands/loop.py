@@ -46,12 +46,24 @@ def add(
     Safetensors only; the model is tried before anything is stored.
     """
     from flagback.model.cycle import add_model
+
     with records(context) as store:
         made = add_model(store, path_or_hub_id, by=doer(by))
-    show({"id": made.id, "name": made.name, "state": made.state, "template": made.template, "facts": made.facts,
-          "fingerprint": made.fingerprint}, as_json=as_json,
-         lines=[f"Version {made.id} ({made.name}, {made.template} template) is {made.state}.",
-                "Next: bring in prompts with 'flagback import prompts FILE', then 'flagback sample'."])
+    show(
+        {
+            "id": made.id,
+            "name": made.name,
+            "state": made.state,
+            "template": made.template,
+            "facts": made.facts,
+            "fingerprint": made.fingerprint,
+        },
+        as_json=as_json,
+        lines=[
+            f"Version {made.id} ({made.name}, {made.template} template) is {made.state}.",
+            "Next: bring in prompts with 'flagback import prompts FILE', then 'flagback sample'.",
+        ],
+    )
 
 
 def build(
@@ -62,6 +74,7 @@ def build(
 ) -> None:
     """Train the embedded model anew, from its own grammar."""
     from flagback.model.embedded.build import build as build_model
+
     last = [0]
 
     def on_step(step: int, steps: int, loss: float) -> None:
@@ -70,8 +83,11 @@ def build(
             note(f"step {step} of {steps}, loss {loss:.3f}")
 
     report = build_model(out, seed=seed, size=size, on_step=on_step)
-    show(asdict(report), as_json=as_json,
-         lines=[f"{out}: {report.parameters} parameters, {report.steps} steps, loss {report.loss:.3f}, {report.seconds:.0f} s."])
+    show(
+        asdict(report),
+        as_json=as_json,
+        lines=[f"{out}: {report.parameters} parameters, {report.steps} steps, loss {report.loss:.3f}, {report.seconds:.0f} s."],
+    )
 
 
 def sample(
@@ -93,11 +109,20 @@ def sample(
     from flagback.review_app.jobs import Request
     from flagback.storage import runs
     from flagback.storage.records import now
+
     decoding = {"k": k, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
     with records(context) as store:
         with store.writing() as session:
-            run = runs.request_sampling(session, by=doer(by), now=now(), limit=prompts, decoding=decoding, side=side,
-                                        reviews_per_item=reviews_per_item, version_id=version)
+            run = runs.request_sampling(
+                session,
+                by=doer(by),
+                now=now(),
+                limit=prompts,
+                decoding=decoding,
+                side=side,
+                reviews_per_item=reviews_per_item,
+                version_id=version,
+            )
         request = Request("sampling", run.id)
         found = {"run": request.name, "version": run.version_id, "prompts": len(run.prompt_ids), "decoding": decoding}
         if no_wait:
@@ -105,8 +130,16 @@ def sample(
             return
         _done(context, store, request)
         counts = _written(store, run.id)
-        show(found | counts, as_json=as_json, lines=[
-            f"{request.name}: {len(run.prompt_ids)} prompts, {counts['answers']} different answers, {counts['items']} to review."])
+        show(
+            found | counts,
+            as_json=as_json,
+            lines=[
+                (
+                    f"{request.name}: {len(run.prompt_ids)} prompts, {counts['answers']} different answers, "
+                    f"{counts['items']} to review."
+                )
+            ],
+        )
 
 
 def correct(
@@ -130,8 +163,14 @@ def correct(
     from flagback.review_app.jobs import Request
     from flagback.storage import runs
     from flagback.storage.records import CorrectionRun, now
-    said: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "beta": beta, "rank": rank,
-                            "replay_weight": replay_weight}
+
+    said: dict[str, Any] = {
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "beta": beta,
+        "rank": rank,
+        "replay_weight": replay_weight,
+    }
     recipe = {name: value for name, value in said.items() if value is not None}
     Recipe(**recipe)  # refuses what cannot work before it is stored
     with records(context) as store:
@@ -145,8 +184,15 @@ def correct(
         with store.reading() as session:
             run = session.get_one(CorrectionRun, run.id)
         evaluation = _evaluated(context, store, run.candidate_id)
-        found = {"run": request.name, "parent": run.parent_id, "candidate": run.candidate_id, "set": run.set_id,
-                 "adapter_sha256": run.adapter_sha256, "recipe": run.recipe, "seconds": run.seconds}
+        found = {
+            "run": request.name,
+            "parent": run.parent_id,
+            "candidate": run.candidate_id,
+            "set": run.set_id,
+            "adapter_sha256": run.adapter_sha256,
+            "recipe": run.recipe,
+            "seconds": run.seconds,
+        }
         lines = [f"Correction {run.id}: version {run.candidate_id} is a candidate, learnt from set {run.set_id}."]
         if evaluation is not None:
             found["evaluation"] = _figures(evaluation)
@@ -168,16 +214,19 @@ def evaluate(
     from flagback.review_app.jobs import Request
     from flagback.storage import runs
     from flagback.storage.records import CorrectionRun, Evaluation, ModelVersion, now
+
     with records(context) as store:
         with store.writing() as session:
             if version is None:
-                version = session.exec(select(ModelVersion.id).where(ModelVersion.state == "candidate")
-                                       .order_by(col(ModelVersion.id).desc())).first()
+                version = session.exec(
+                    select(ModelVersion.id).where(ModelVersion.state == "candidate").order_by(col(ModelVersion.id).desc())
+                ).first()
             if version is None:
                 raise NoCandidate("There is no candidate to evaluate; make one with 'flagback correct'.")
             made_by = session.exec(select(CorrectionRun).where(CorrectionRun.candidate_id == version)).first()
-            asked = runs.request_evaluation(session, candidate_id=version, by=doer(by), now=now(), seed=seed,
-                                            set_id=made_by.set_id if made_by else None)
+            asked = runs.request_evaluation(
+                session, candidate_id=version, by=doer(by), now=now(), seed=seed, set_id=made_by.set_id if made_by else None
+            )
         request = Request("evaluation", asked.id)
         if no_wait:
             _asked(request, {"run": request.name, "candidate": version}, as_json=as_json)
@@ -198,11 +247,18 @@ def promote(
     """Make a candidate the current version, through the gate."""
     from flagback.storage import versions
     from flagback.storage.records import now
+
     who = doer(by) if override is None else (by or "")
     with records(context) as store:
         made = versions.promote(store, version, by=who, now=now(), override_reason=override)
-    show(made.model_dump(), as_json=as_json, lines=[f"Version {made.version_id} is current ({made.kind} by {made.decided_by}).",
-                                                    "Next: 'flagback sample' lets people review what it writes."])
+    show(
+        made.model_dump(),
+        as_json=as_json,
+        lines=[
+            f"Version {made.version_id} is current ({made.kind} by {made.decided_by}).",
+            "Next: 'flagback sample' lets people review what it writes.",
+        ],
+    )
 
 
 def rollback(
@@ -214,10 +270,14 @@ def rollback(
     """Go back to the version that was current before."""
     from flagback.storage import versions
     from flagback.storage.records import now
+
     with records(context) as store:
         made = versions.roll_back(store, by=doer(by), now=now(), reason=reason)
-    show(made.model_dump(), as_json=as_json,
-         lines=[f"Version {made.version_id} is current again; version {made.previous_id} is retired."])
+    show(
+        made.model_dump(),
+        as_json=as_json,
+        lines=[f"Version {made.version_id} is current again; version {made.previous_id} is retired."],
+    )
 
 
 def rehearse(
@@ -226,8 +286,10 @@ def rehearse(
     false_flags: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of fine answers flagged all the same.")] = 0.05,
     rounds: Annotated[int, typer.Option(min=1, help="Corrections in a row.")] = 1,
     seed: Seed = 0,
-    control: Annotated[Literal["none", "shuffled", "replay-only"], typer.Option(
-        help="What should change nothing: verdicts dealt out at random, or no preference term.")] = "none",
+    control: Annotated[
+        Literal["none", "shuffled", "replay-only"],
+        typer.Option(help="What should change nothing: verdicts dealt out at random, or no preference term."),
+    ] = "none",
     as_json: Json = False,
 ) -> None:
     """Run the whole loop with simulated reviewers.
@@ -237,8 +299,10 @@ def rehearse(
     """
     from flagback.model.rehearsal import Plan
     from flagback.model.rehearsal import rehearse as run_rehearsal
-    plan = Plan(reviewers=reviewers, reviews_per_item=reviews_per_item, false_flags=false_flags, rounds=rounds, seed=seed,
-                control=control)
+
+    plan = Plan(
+        reviewers=reviewers, reviews_per_item=reviews_per_item, false_flags=false_flags, rounds=rounds, seed=seed, control=control
+    )
     with tempfile.TemporaryDirectory(prefix="flagback-rehearsal-") as home:
         found = run_rehearsal(plan, home=Path(home), say=lambda stage: note(f"rehearsal: {stage}"))
     lines = ["SIMULATED reviewers; no person judged anything here."]
@@ -251,9 +315,11 @@ def rehearse(
 
 # ---------------------------------------------------------------------- common
 
+
 def _done(context: typer.Context, store: "Store", request: "Request") -> None:
     """Waits until a request is done, by a worker or in this process. Raises RunFailed."""
     from flagback.review_app.waiting import see_done
+
     see_done(settings_of(context), store, request)
 
 
@@ -267,10 +333,15 @@ def _written(store: "Store", run_id: int) -> dict[str, int]:
     from sqlmodel import col, select
 
     from flagback.storage.records import Generation, Item
+
     with store.reading() as session:
         answers = session.exec(select(func.count()).select_from(Generation).where(Generation.sampling_run_id == run_id)).one()
-        items = session.exec(select(func.count()).select_from(Item).join(Generation, col(Generation.id) == Item.generation_id)
-                             .where(Generation.sampling_run_id == run_id)).one()
+        items = session.exec(
+            select(func.count())
+            .select_from(Item)
+            .join(Generation, col(Generation.id) == Item.generation_id)
+            .where(Generation.sampling_run_id == run_id)
+        ).one()
     return {"answers": answers, "items": items}
 
 
@@ -280,9 +351,11 @@ def _evaluated(context: typer.Context, store: "Store", candidate_id: int | None)
 
     from flagback.review_app.jobs import Request
     from flagback.storage.records import Evaluation
+
     with store.reading() as session:
-        asked = session.exec(select(Evaluation.id).where(Evaluation.candidate_id == candidate_id)
-                             .order_by(col(Evaluation.id).desc())).first()
+        asked = session.exec(
+            select(Evaluation.id).where(Evaluation.candidate_id == candidate_id).order_by(col(Evaluation.id).desc())
+        ).first()
     if asked is None:
         return None
     _done(context, store, Request("evaluation", asked))
@@ -291,16 +364,26 @@ def _evaluated(context: typer.Context, store: "Store", candidate_id: int | None)
 
 
 def _figures(evaluation: "Evaluation") -> dict[str, Any]:
-    return {"candidate": evaluation.candidate_id, "base": evaluation.base_id, "verdict": evaluation.verdict,
-            "reasons": evaluation.reasons, "figures": evaluation.figures}
+    return {
+        "candidate": evaluation.candidate_id,
+        "base": evaluation.base_id,
+        "verdict": evaluation.verdict,
+        "reasons": evaluation.reasons,
+        "figures": evaluation.figures,
+    }
 
 
 def _verdict(evaluation: "Evaluation") -> list[str]:
     words = (evaluation.verdict or "not_enough_data").replace("_", " ")
-    onward = {"pass": f"Next: 'flagback promote {evaluation.candidate_id}'."}.get(evaluation.verdict or "", (
-        f"Next: see the reasons; 'flagback evaluate {evaluation.candidate_id}' looks again when more is reviewed."))
-    return [f"Gate: {words}.", *(f"  {reason['check']}: {reason['verdict'].replace('_', ' ')}. {reason['words']}"
-                                 for reason in evaluation.reasons), onward]
+    onward = {"pass": f"Next: 'flagback promote {evaluation.candidate_id}'."}.get(
+        evaluation.verdict or "",
+        (f"Next: see the reasons; 'flagback evaluate {evaluation.candidate_id}' looks again when more is reviewed."),
+    )
+    return [
+        f"Gate: {words}.",
+        *(f"  {reason['check']}: {reason['verdict'].replace('_', ' ')}. {reason['words']}" for reason in evaluation.reasons),
+        onward,
+    ]
 
 
 def _number(value: object) -> str:

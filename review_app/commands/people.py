@@ -37,12 +37,16 @@ def create(
 ) -> None:
     """Make an account; its password is asked for."""
     from flagback.storage import accounts
+
     with records(context) as store:
         password = _password(login, from_stdin=password_stdin)
         with store.writing() as session:
             made = accounts.create(session, login, password, role)
-    show({"id": made.id, "login": made.login, "role": made.role}, as_json=as_json,
-         lines=[f"{made.login} may sign in as {made.role}."])
+    show(
+        {"id": made.id, "login": made.login, "role": made.role},
+        as_json=as_json,
+        lines=[f"{made.login} may sign in as {made.role}."],
+    )
 
 
 def list_accounts(context: typer.Context, as_json: Json = False) -> None:
@@ -50,12 +54,24 @@ def list_accounts(context: typer.Context, as_json: Json = False) -> None:
     from sqlmodel import col, select
 
     from flagback.storage.records import Account
+
     with records(context) as store, store.reading() as session:
         found = session.exec(select(Account).order_by(col(Account.login))).all()
-    rows = [{"login": account.login, "role": account.role, "state": "disabled" if account.disabled else "active",
-             "demo": "demo" if account.demo else "", "created_at": account.created_at} for account in found]
-    lines = columns(rows, ["login", "role", "state", "demo", "created_at"]) if rows else [
-        "Nobody may sign in yet; make an account with 'flagback account create LOGIN --role maintainer'."]
+    rows = [
+        {
+            "login": account.login,
+            "role": account.role,
+            "state": "disabled" if account.disabled else "active",
+            "demo": "demo" if account.demo else "",
+            "created_at": account.created_at,
+        }
+        for account in found
+    ]
+    lines = (
+        columns(rows, ["login", "role", "state", "demo", "created_at"])
+        if rows
+        else ["Nobody may sign in yet; make an account with 'flagback account create LOGIN --role maintainer'."]
+    )
     show(rows, as_json=as_json, lines=lines)
 
 
@@ -63,6 +79,7 @@ def passwd(context: typer.Context, login: Login, password_stdin: FromStdin = Fal
     """Give an account a new password and end its sessions."""
     from flagback.storage import accounts
     from flagback.storage.records import now
+
     with records(context) as store:
         password = _password(login, from_stdin=password_stdin)
         with store.writing() as session:
@@ -85,6 +102,7 @@ def enable(context: typer.Context, login: Login) -> None:
 def _set_disabled(context: typer.Context, login: str, *, disabled: bool) -> None:
     from flagback.storage import accounts
     from flagback.storage.records import now
+
     with records(context) as store, store.writing() as session:
         accounts.set_disabled(session, login, disabled=disabled, now=now())
 

@@ -27,12 +27,14 @@ def demo(context: typer.Context, host: Host = None, port: Port = None) -> None:
     Ctrl+C stops web and worker; starting again keeps all data.
     """
     from flagback.review_app.demo import run_demo
+
     sys.exit(run_demo(settings_of(context, host=host, port=port), say=partial(print, flush=True)))
 
 
 def serve(context: typer.Context, host: Host = None, port: Port = None, end_with_stdin: Follow = False) -> None:
     """Serve the screens and the review API."""
     from flagback.review_app.home import open_records, refuse_open_demo
+
     settings = settings_of(context, host=host, port=port)
     store = open_records(settings)
     refuse_open_demo(store, settings.host)
@@ -40,6 +42,7 @@ def serve(context: typer.Context, host: Host = None, port: Port = None, end_with
     if end_with_stdin:
         _follow_stdin()
     from flagback.review_app.server import serve as serve_web
+
     serve_web(settings)
 
 
@@ -55,6 +58,7 @@ def worker(
     """
     from flagback.review_app.home import open_records
     from flagback.review_app.worker import plain_say, work_until_told
+
     settings = settings_of(context)
     store = open_records(settings)
     if end_with_stdin:
@@ -62,6 +66,7 @@ def worker(
     first = None
     if for_demo:
         from flagback.review_app.demo import furnish
+
         first = furnish
     work_until_told(settings, store, say=plain_say(sys.stdout), ended=threading.Event(), first=first)
 
@@ -75,6 +80,7 @@ def migrate(
     """Make the records, or bring them to this version."""
     from flagback.review_app.home import prepare_home
     from flagback.storage.store import Store
+
     settings = settings_of(context)
     prepare_home(settings)
     store = Store(settings.records_url)

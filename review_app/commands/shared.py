@@ -40,6 +40,7 @@ def settings_of(context: typer.Context, **said: Any) -> "Settings":
     from pydantic import ValidationError
 
     from flagback.review_app.settings import Settings
+
     given: Given = context.obj
     values = {name: value for name, value in said.items() if value is not None}
     if given.home is not None:
@@ -49,14 +50,16 @@ def settings_of(context: typer.Context, **said: Any) -> "Settings":
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        raise UnusableSettings(f"{name} is {first['input']!r}: {first['msg']}; set FLAGBACK_{name.upper()} or the "
-                               "option to a value that fits.") from error
+        raise UnusableSettings(
+            f"{name} is {first['input']!r}: {first['msg']}; set FLAGBACK_{name.upper()} or the option to a value that fits."
+        ) from error
 
 
 @contextmanager
 def records(context: typer.Context) -> "Iterator[Store]":
     """The records of an existing installation."""
     from flagback.review_app.home import open_records
+
     store = open_records(settings_of(context))
     try:
         yield store
@@ -69,10 +72,12 @@ def doer(by: str | None) -> str:
     if by is not None:
         return by
     from flagback.review_app.settings import login_name
+
     return login_name()
 
 
 # --------------------------------------------------------------------- showing
+
 
 def show(found: Any, *, as_json: bool, lines: Sequence[str]) -> None:
     """Prints what a command reports, for a program or for people."""
@@ -93,7 +98,7 @@ def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str
 def shortened(text: str, length: int = 60) -> str:
     """One line of a text."""
     line = " ".join(text.split())
-    return line if len(line) <= length else line[:length - 1] + "…"
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def note(line: str) -> None:

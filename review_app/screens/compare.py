@@ -26,16 +26,25 @@ def show(installation: Installation, _account: Account) -> None:
         newest.setdefault(row.candidate_id, row)
     asked = st.query_params.get("version", "")
     numbers = list(newest)
-    number = numbers[0] if len(numbers) == 1 else st.selectbox(
-        "Which", numbers, index=numbers.index(int(asked)) if asked.isdigit() and int(asked) in newest else 0,
-        format_func=lambda one: f"Version {one} with its parent, version {newest[one].base_id}")
+    number = (
+        numbers[0]
+        if len(numbers) == 1
+        else st.selectbox(
+            "Which",
+            numbers,
+            index=numbers.index(int(asked)) if asked.isdigit() and int(asked) in newest else 0,
+            format_func=lambda one: f"Version {one} with its parent, version {newest[one].base_id}",
+        )
+    )
     evaluation = newest[number]
     with st.container(key="fb-card-texts"):
         _texts(installation, evaluation)
     with st.container(key="fb-card-figures"):
         st.subheader(f"Version {evaluation.candidate_id} beside its parent, in figures", anchor=False)
-        look.html(f"{look.verdict_pill(evaluation.verdict)} <span class=\"small soft\">evaluated "
-                  f"{look.clock(evaluation.ended_at)}; each name opens the texts behind it</span>")
+        look.html(
+            f'{look.verdict_pill(evaluation.verdict)} <span class="small soft">evaluated '
+            f"{look.clock(evaluation.ended_at)}; each name opens the texts behind it</span>"
+        )
         look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
 
 
@@ -44,8 +53,11 @@ def _texts(installation: Installation, evaluation: Evaluation) -> None:
     asked = st.query_params.get("figure", "")
     choices = [_ALL, *evaluation.figures]
     metric = st.selectbox(
-        "Show", choices, index=choices.index(asked) if asked in choices else 0,
-        format_func=lambda one: "Answers side by side" if one == _ALL else f"Behind the figure: {look.figure_name(one)}")
+        "Show",
+        choices,
+        index=choices.index(asked) if asked in choices else 0,
+        format_func=lambda one: "Answers side by side" if one == _ALL else f"Behind the figure: {look.figure_name(one)}",
+    )
     with installation.store.reading() as session:
         if metric == _ALL:
             _answers(session, evaluation)
@@ -80,45 +92,59 @@ def _answers(session: Session, evaluation: Evaluation) -> None:
 def _behind(session: Session, evaluation: Evaluation, metric: str) -> None:
     """What one figure was measured on, the largest changes first."""
     figure = evaluation.figures[metric]
-    look.html(f'<div>{look.quiet(str(figure.get("words", "")))}: '
-              f'<b>{look.change_words(figure)}</b> {look.judged_pill(figure)}</div>'
-              + (f'<div class="small soft">{look.quiet(str(figure["note"]))}</div>' if figure.get("note") else ""))
+    look.html(
+        f"<div>{look.quiet(str(figure.get('words', '')))}: "
+        f"<b>{look.change_words(figure)}</b> {look.judged_pill(figure)}</div>"
+        + (f'<div class="small soft">{look.quiet(str(figure["note"]))}</div>' if figure.get("note") else "")
+    )
     rows = sorted(_rows(session, evaluation, metric), key=lambda row: (-abs((row.candidate or 0) - (row.base or 0)), row.item_key))
     if not rows:
-        look.empty("Nothing was measured yet.",
-                   "Blind answers wait for reviewers; evaluate again under Versions when they are judged." if metric == "flag_rate"
-                   else "This evaluation had no text to measure it on.")
+        look.empty(
+            "Nothing was measured yet.",
+            "Blind answers wait for reviewers; evaluate again under Versions when they are judged."
+            if metric == "flag_rate"
+            else "This evaluation had no text to measure it on.",
+        )
         return
     for row in _page(rows):
         texts = row.texts
         if row.base is not None and row.candidate is not None:
-            look.html(f'<div class="small soft">version {evaluation.base_id}: {look.level(row.base, figure)} · '
-                      f"version {evaluation.candidate_id}: {look.level(row.candidate, figure)}</div>")
+            look.html(
+                f'<div class="small soft">version {evaluation.base_id}: {look.level(row.base, figure)} · '
+                f"version {evaluation.candidate_id}: {look.level(row.candidate, figure)}</div>"
+            )
         if "prompt" in texts:
             look.html(look.asked([{"content": str(texts["prompt"])}]))
         if "base" in texts:
             _both(evaluation, row)
         elif "chosen" in texts:
-            look.side_by_side(("people preferred", look.quote(str(texts["chosen"]))),
-                              ("to this", look.quote(str(texts["rejected"]))))
+            look.side_by_side(
+                ("people preferred", look.quote(str(texts["chosen"]))), ("to this", look.quote(str(texts["rejected"])))
+            )
         elif "answer" in texts:
-            look.side_by_side(("as it was written", look.quote(str(texts["answer"]))),
-                              ("about others", "".join(look.quote(str(text)) for text in texts.get("swapped", []))))
+            look.side_by_side(
+                ("as it was written", look.quote(str(texts["answer"]))),
+                ("about others", "".join(look.quote(str(text)) for text in texts.get("swapped", []))),
+            )
         else:
             look.html(f'<div class="fb-card" style="margin:0 0 16px">{look.quote(str(texts.get("text", "")))}</div>')
 
 
 def _both(evaluation: Evaluation, row: EvaluationItem) -> None:
-    look.side_by_side((f"version {evaluation.base_id}", look.quote(str(row.texts.get("base", "")))),
-                      (f"version {evaluation.candidate_id}", look.quote(str(row.texts.get("candidate", "")))))
+    look.side_by_side(
+        (f"version {evaluation.base_id}", look.quote(str(row.texts.get("base", "")))),
+        (f"version {evaluation.candidate_id}", look.quote(str(row.texts.get("candidate", "")))),
+    )
 
 
 def _rows(session: Session, evaluation: Evaluation, metric: str) -> list[EvaluationItem]:
-    return list(session.exec(
-        select(EvaluationItem)
-        .where(EvaluationItem.evaluation_id == evaluation.id, EvaluationItem.metric == metric)
-        .order_by(col(EvaluationItem.item_key))
-    ).all())
+    return list(
+        session.exec(
+            select(EvaluationItem)
+            .where(EvaluationItem.evaluation_id == evaluation.id, EvaluationItem.metric == metric)
+            .order_by(col(EvaluationItem.item_key))
+        ).all()
+    )
 
 
 def _page(rows: list[EvaluationItem]) -> list[EvaluationItem]:

@@ -99,8 +99,11 @@ def _preview(installation: Installation, account: Account) -> None:
         ended = session.exec(
             select(CorrectionRun).where(CorrectionRun.state == "succeeded").order_by(col(CorrectionRun.id).desc()).limit(1)
         ).first()
-    took = (f"The last one took {look.seconds(sum(ended.seconds.values()))} here."
-            if ended else "The embedded model takes about half a minute on two cores.")
+    took = (
+        f"The last one took {look.seconds(sum(ended.seconds.values()))} here."
+        if ended
+        else "The embedded model takes about half a minute on two cores."
+    )
     sources = {f"What people flagged on version {parent.id}": None} | {
         f"Imported set {found.id}: {found.origin.removeprefix('import:')} ({found.n_pairs:,} pairs)": found.id for found in imported
     }
@@ -109,9 +112,11 @@ def _preview(installation: Installation, account: Account) -> None:
         chosen = st.selectbox("Learn from", list(sources)) if imported else next(iter(sources))
         from_reviews = sources[chosen] is None
         look.html(_said_of(would, parent.id) if from_reviews else "The imported set is used as it was frozen.")
+        look.html(
+            f'<div class="soft">It corrects version {parent.id} ({escape(parent.name)}), which stays as it is. {took} '
+            "Then both versions answer the same held-out prompts, and people judge them blindly.</div>"
+        )
         recipe, seed = _recipe()
-        look.html(f'<div class="soft">It corrects version {parent.id} ({escape(parent.name)}), which stays as it is. {took} '
-                  "Then both versions answer the same held-out prompts, and people judge them blindly.</div>")
         if st.button("Start the correction", type="primary", disabled=from_reviews and not would.training):
             try:
                 with installation.store.writing() as session:
@@ -132,13 +137,19 @@ def _said_of(would: Preview, version_id: int) -> str:
         return f"<b>Nobody has flagged an answer of version {version_id} yet.</b> Flags come first: have people review some."
     flags = f"{would.flags:,} flag{'s' * (would.flags != 1)}"
     if not would.pairs:
-        return (f"<b>{flags}, but no pair yet.</b> A pair is a flagged answer beside one to the same prompt that looked fine, or "
-                "beside its rewrite: have more answers to the same prompts reviewed, or flag with a rewrite.")
+        return (
+            f"<b>{flags}, but no pair yet.</b> A pair is a flagged answer beside one to the same prompt that looked fine, or "
+            "beside its rewrite: have more answers to the same prompts reviewed, or flag with a rewrite."
+        )
     if not would.training:
-        return (f"<b>{flags} make {len(would.pairs):,} pairs, all on held-out prompts</b>, which are kept back to test on. "
-                "About 7 of 10 prompts are for training: have more of them reviewed.")
-    return (f"<b>{flags} make {len(would.pairs):,} pairs:</b> {would.training:,} to learn from, {would.held_out:,} on held-out "
-            "prompts to test on.")
+        return (
+            f"<b>{flags} make {len(would.pairs):,} pairs, all on held-out prompts</b>, which are kept back to test on. "
+            "About 7 of 10 prompts are for training: have more of them reviewed."
+        )
+    return (
+        f"<b>{flags} make {len(would.pairs):,} pairs:</b> {would.training:,} to learn from, {would.held_out:,} on held-out "
+        "prompts to test on."
+    )
 
 
 def _recipe() -> tuple[dict[str, float | int], int]:
@@ -202,10 +213,11 @@ def learning_curve(steps: Sequence[RunMetric]) -> None:
                 alt.Chart(frame)
                 .mark_line(color=colour, point=len(frame) < 40)
                 .encode(
-                    x=alt.X("step:Q", title="step"),
+                    x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, grid=False)),
                     y=alt.Y(f"{name}:Q", title=words, scale=alt.Scale(zero=False)),
                     tooltip=["step", alt.Tooltip(f"{name}:Q", format=".3f")],
-                ),
+                )
+                .configure(background="transparent"),
                 height=180,
             )
 
@@ -234,16 +246,23 @@ def _list(installation: Installation) -> None:
             _detail(installation, run, frozen, versions, judged)
 
 
-def _detail(installation: Installation, run: CorrectionRun, frozen: PreferenceSet | None, versions: dict[int, ModelVersion],
-            judged: dict[int, Evaluation]) -> None:
+def _detail(
+    installation: Installation,
+    run: CorrectionRun,
+    frozen: PreferenceSet | None,
+    versions: dict[int, ModelVersion],
+    judged: dict[int, Evaluation],
+) -> None:
     if run.error:
         look.said(run.error, "flag" if run.state == "failed" else "plain")
     candidate = versions.get(run.candidate_id or 0)
     if candidate is not None:
         evaluation = judged.get(candidate.id)
         verdict = look.verdict_pill(evaluation.verdict if evaluation else None)
-        look.html(f"Made <b>version {candidate.id}</b> ({candidate.state}) from version {run.parent_id} {verdict} · "
-                  f"{look.link(f'/compare?version={candidate.id}', 'compare them')} · {look.link('/versions', 'decide')}")
+        look.html(
+            f"Made <b>version {candidate.id}</b> ({candidate.state}) from version {run.parent_id} {verdict} · "
+            f"{look.link(f'/compare?version={candidate.id}', 'compare them')} · {look.link('/versions', 'decide')}"
+        )
     with installation.store.reading() as session:
         steps = session.exec(select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step))).all()
         learnt = preferences.pairs_of(session, frozen.id) if frozen else []
@@ -259,8 +278,12 @@ def _detail(installation: Installation, run: CorrectionRun, frozen: PreferenceSe
         ["asked by", f"{escape(run.asked_by)}, {look.clock(run.created_at)}"],
         ["time", escape(", ".join(f"{look.stage(stage)} {value:.1f} s" for stage, value in run.seconds.items())) or "–"],
         ["recipe", escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.recipe.items())) or "–"],
-        ["set", f"{frozen.id}, policy {escape(frozen.policy)} {escape(frozen.policy_version)}, fingerprint "
-                f"{frozen.fingerprint[:16]}…" if frozen else "none"],
+        [
+            "set",
+            f"{frozen.id}, policy {escape(frozen.policy)} {escape(frozen.policy_version)}, fingerprint {frozen.fingerprint[:16]}…"
+            if frozen
+            else "none",
+        ],
         ["adapter", f"sha256 {run.adapter_sha256[:16]}…" if run.adapter_sha256 else "none"],
     ]
     look.table(["", ""], rows)

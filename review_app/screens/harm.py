@@ -113,15 +113,25 @@ def draw(session: Session) -> None:
     palette = look.colours()
     both = frame["seen"].nunique() > 1
     kinds = [names[kind] for kind in ("blind", "loop") if names[kind] in set(frame["seen"])]
-    colour = alt.Color("seen:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=260) if both else None, scale=alt.Scale(
-        domain=[names["blind"], names["loop"]], range=[palette["accent"], palette["soft"]]))
+    colour = alt.Color(
+        "seen:N",
+        title=None,
+        legend=alt.Legend(orient="bottom", labelLimit=260) if both else None,
+        scale=alt.Scale(domain=[names["blind"], names["loop"]], range=[palette["accent"], palette["soft"]]),
+    )
     dash = alt.StrokeDash("seen:N", legend=None, scale=alt.Scale(domain=[names["blind"], names["loop"]], range=[[1, 0], [5, 4]]))
     top = min(1.0, max(0.1, float(frame["high"].max()) * 1.08))
     place = alt.Chart(frame).encode(
         x=alt.X("version:N", sort=order, title=None, axis=alt.Axis(labelAngle=0, labelFontSize=13, ticks=False)),
         color=colour,
-        tooltip=[alt.Tooltip("version:N"), alt.Tooltip("seen:N", title="answers"), alt.Tooltip("share:Q", format=".1%"),
-                 alt.Tooltip("low:Q", format=".1%"), alt.Tooltip("high:Q", format=".1%"), alt.Tooltip("n:Q")],
+        tooltip=[
+            alt.Tooltip("version:N"),
+            alt.Tooltip("seen:N", title="answers"),
+            alt.Tooltip("share:Q", format=".1%"),
+            alt.Tooltip("low:Q", format=".1%"),
+            alt.Tooltip("high:Q", format=".1%"),
+            alt.Tooltip("n:Q"),
+        ],
     )
     offset = {"xOffset": alt.XOffset("seen:N", sort=kinds)} if both else {}
     axis = alt.Axis(format="%", tickCount=5, labelFontSize=13)
@@ -132,10 +142,14 @@ def draw(session: Session) -> None:
         + place.mark_point(filled=True, size=60, opacity=1).encode(y=across, **offset)
     )
     spoken = "; ".join(f"{one.version} {one.share:.1%} ({one.low:.1%} to {one.high:.1%}), {one.seen}" for one in found)
-    st.altair_chart(picture, height=280, alt=f"Share of answers flagged by version: {spoken}")
+    quiet = picture.configure(background="transparent").configure_view(strokeWidth=0)
+    st.altair_chart(quiet, height=280, alt=f"Share of answers flagged by version: {spoken}")
     look.html(
         '<div class="small soft">'
-        + ("Blind shares compare versions; the others are of different prompts each time." if both or kinds == [names["blind"]]
-           else "Reviews of the loop only: blind answers on held-out prompts will compare versions.")
+        + (
+            "Blind shares compare versions; the others are of different prompts each time."
+            if both or kinds == [names["blind"]]
+            else "Reviews of the loop only: blind answers on held-out prompts will compare versions."
+        )
         + "</div>"
     )

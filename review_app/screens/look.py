@@ -140,8 +140,9 @@ def pill(words: str, tone: Tone = "plain") -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> None:
     """A quiet table of HTML cells; the caller escapes. Without any word in the header there is none."""
+
     def row(tag: str, cells: Sequence[str]) -> str:
-        joined = "".join(f'<{tag}{" class=num" if place in numeric else ""}>{cell}</{tag}>' for place, cell in enumerate(cells))
+        joined = "".join(f"<{tag}{' class=num' if place in numeric else ''}>{cell}</{tag}>" for place, cell in enumerate(cells))
         return f"<tr>{joined}</tr>"
 
     head = f"<thead>{row('th', [escape(name) for name in header])}</thead>" if any(header) else ""
@@ -193,9 +194,13 @@ def seconds(amount: float) -> str:
 def stage(words: str) -> str:
     """What a worker is doing, in words."""
     return {
-        "freeze": "gathering the pairs", "train": "getting ready to learn", "register": "keeping the new version",
-        "evaluate": "asking for the evaluation", "blind samples": "both versions answer held-out prompts",
-        "measure": "measuring and comparing", "done": "done",
+        "freeze": "gathering the pairs",
+        "train": "getting ready to learn",
+        "register": "keeping the new version",
+        "evaluate": "asking for the evaluation",
+        "blind samples": "both versions answer held-out prompts",
+        "measure": "measuring and comparing",
+        "done": "done",
     }.get(words, words)
 
 
@@ -248,14 +253,16 @@ def figures_table(figures: dict[str, Any], base_id: int, candidate_id: int) -> N
     rows = []
     for metric, figure in figures.items():
         name = link(f"/compare?version={candidate_id}&figure={quote_plus(metric)}", figure_name(metric))
-        rows.append([
-            f'<span title="{escape(str(figure.get("words", "")))}">{name}</span>',
-            level(figure.get("base"), figure),
-            level(figure.get("candidate"), figure),
-            change_words(figure),
-            judged_pill(figure),
-            f"{figure.get('n', 0):,}",
-        ])
+        rows.append(
+            [
+                f'<span title="{escape(str(figure.get("words", "")))}">{name}</span>',
+                level(figure.get("base"), figure),
+                level(figure.get("candidate"), figure),
+                change_words(figure),
+                judged_pill(figure),
+                f"{figure.get('n', 0):,}",
+            ]
+        )
     table(["", f"version {base_id}", f"version {candidate_id}", "change (95 % interval)", "", "n"], rows, numeric=(1, 2, 5))
 
 

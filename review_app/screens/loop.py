@@ -74,9 +74,16 @@ def show(installation: Installation, account: Account) -> None:
         [
             look.Step("Prompts", state.prompts, f"{len(state.languages)} language{'s' * (len(state.languages) != 1)}"),
             look.Step("Answers", state.generations, "written so far"),
-            look.Step("Waiting for people", state.items_waiting, _waiting_words(state, around), state.items_waiting > 0,
-                      around.filled / around.asked if around.asked else None),
-            look.Step("Reviews", state.reviews, "none yet" if state.flag_share is None else f"{state.flag_share:.1%} flagged"),
+            look.Step(
+                "Waiting for people",
+                state.items_waiting,
+                _waiting_words(state, around),
+                state.items_waiting > 0,
+                around.filled / around.asked if around.asked else None,
+            ),
+            look.Step(
+                "Reviews", state.reviews, "none yet" if state.flag_share is None else f"{state.flag_share * 100:.1f} % flagged"
+            ),
             look.Step("Pairs", state.newest_set_pairs, "in the newest set" if state.newest_set else "none frozen yet"),
             look.Step("Corrections", sum(state.corrections.values()), _outcomes(state)),
         ]
@@ -171,36 +178,37 @@ def _next(installation: Installation, account: Account, state: LoopState, around
             if place is not None and st.button(place[1], type="primary", width="stretch"):
                 st.switch_page(st.session_state["flagback_pages"][place[0]])
             if state.current_id is not None and state.prompts:
-                _sampling_form(installation, account, state, primary=state.next.code == "sample")
+                kind: Literal["primary", "secondary"] = "primary" if state.next.code == "sample" else "secondary"
+                if st.button("Sample answers…", type=kind, width="stretch"):
+                    _ask_to_sample(installation, account, state, around.sampling)
 
 
-def _sampling_form(installation: Installation, account: Account, state: LoopState, *, primary: bool) -> None:
-    kind: Literal["primary", "secondary"] = "primary" if primary else "secondary"
-    with st.popover("Sample answers…", width="stretch", type=kind), st.form("sampling", border=False):
-        st.markdown(
-            f"Version {state.current_id} answers prompts it has not answered yet. Reviewers then see its answers, without its name."
+@st.dialog("Sample answers", width="medium")
+def _ask_to_sample(installation: Installation, account: Account, state: LoopState, each: float | None) -> None:
+    with st.form("sampling", border=False):
+        look.html(
+            f"Version {state.current_id} answers prompts it has not answered yet. Reviewers then see its answers, without "
+            "its name. No model is changed."
         )
-        prompts = st.number_input("Prompts", 1, 10_000, min(60, max(1, state.prompts)))
-        draws = st.number_input("Answers to each", 1, 16, 4)
-        reviews = st.number_input("Reviews of each answer", 1, 9, 3, help="An odd number: three see more than one, and cannot tie.")
-        temperature = st.slider("Temperature", 0.0, 2.0, 1.0, 0.05)
-        longest = st.number_input("Longest answer, in tokens", 1, 1024, runs.DECODING["max_tokens"])
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same texts.")
+        columns = st.columns(3)
+        prompts = columns[0].number_input("Prompts", 1, 10_000, min(60, max(1, state.prompts)))
+        draws = columns[1].number_input("Answers to each", 1, 16, 4)
+        reviews = columns[2].number_input(
+            "Reviews of each answer", 1, 9, 3, help="An odd number: three see more than one, and cannot tie."
+        )
+        with st.expander("How it writes"):
+            columns = st.columns(3)
+            temperature = columns[0].number_input("Temperature", 0.0, 2.0, 1.0, 0.05)
+            longest = columns[1].number_input("Longest answer, in tokens", 1, 1024, runs.DECODING["max_tokens"])
+            seed = columns[2].number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same texts.")
+        if each is not None:
+            look.html(f'<div class="small soft">60 prompts take {look.seconds(each * 60)} here.</div>')
         if st.form_submit_button("Sample", type="primary"):
+            decoding = {"k": int(draws), "temperature": float(temperature), "max_tokens": int(longest), "seed": int(seed)}
             try:
                 with installation.store.writing() as session:
                     runs.request_sampling(
-                        session,
-                        by=account.login,
-                        now=now(),
-                        limit=int(prompts),
-                        reviews_per_item=int(reviews),
-                        decoding={
-                            "k": int(draws),
-                            "temperature": float(temperature),
-                            "max_tokens": int(longest),
-                            "seed": int(seed),
-                        },
+                        session, by=account.login, now=now(), limit=int(prompts), reviews_per_item=int(reviews), decoding=decoding
                     )
             except (runs.NoPrompts, ValueError) as error:
                 look.said(str(error), "flag")
@@ -224,8 +232,10 @@ def _under_way(installation: Installation, account: Account) -> None:
         line, stop = st.columns([6, 1], vertical_alignment="center")
         share = standing.done / standing.total if standing.total else 0.0
         amount = f": {standing.done} of {standing.total}" if standing.total else ""
-        line.progress(min(1.0, share), text=f"{request.kind.capitalize()} {request.row_id}, {standing.state}{amount} "
-                                            f"{look.stage(standing.words)}")
+        line.progress(
+            min(1.0, share),
+            text=f"{request.kind.capitalize()} {request.row_id}, {standing.state}{amount} {look.stage(standing.words)}",
+        )
         if stop.button("Stop", key=f"stop-{request.name}", width="stretch"):
             with installation.store.writing() as session:
                 runs.cancel(session, jobs.TABLES[request.kind], request.row_id, by=account.login, now=now())
@@ -240,20 +250,26 @@ def _corrections(installation: Installation) -> None:
         judged = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
         sampled = session.exec(select(SamplingRun.id).limit(1)).first() is not None
     if not found:
-        look.empty("None yet.", "Reviewers flag what is wrong; flagged and fine answers to one prompt make the pairs to learn from."
-                   if sampled else "Sample some answers first, and have people flag what is wrong with them.")
+        look.empty(
+            "None yet.",
+            "Reviewers flag what is wrong; flagged and fine answers to one prompt make the pairs to learn from."
+            if sampled
+            else "Sample some answers first, and have people flag what is wrong with them.",
+        )
         return
     rows = []
     for run in found:
         version = versions.get(run.candidate_id or 0)
         evaluation = judged.get(version.id) if version else None
-        rows.append([
-            look.link(f"/corrections?run={run.id}", str(run.id)),
-            f"{sizes[run.set_id]:,}" if run.set_id in sizes else "–",
-            _harm_change(evaluation),
-            _utility_change(evaluation),
-            outcome(run, version, evaluation),
-        ])
+        rows.append(
+            [
+                look.link(f"/corrections?run={run.id}", str(run.id)),
+                f"{sizes[run.set_id]:,}" if run.set_id in sizes else "–",
+                _harm_change(evaluation),
+                _utility_change(evaluation),
+                outcome(run, version, evaluation),
+            ]
+        )
     look.table(["run", "pairs", "harm", "utility", ""], rows, numeric=(1,))
     look.html('<div class="small soft">Every row opens its evidence: the pairs it learnt from, the texts, the gate.</div>')
 
@@ -267,13 +283,17 @@ def _harm_change(evaluation: Evaluation | None) -> str:
 
 def _utility_change(evaluation: Evaluation | None) -> str:
     """The perplexity set that changed most for the worse."""
-    found = {name: figure for name, figure in (evaluation.figures if evaluation else {}).items()
-             if name.startswith("perplexity:") and figure.get("change") is not None}
+    found = {
+        name: figure
+        for name, figure in (evaluation.figures if evaluation else {}).items()
+        if name.startswith("perplexity:") and figure.get("change") is not None
+    }
     if evaluation is None or not found:
         return "–"
     name = max(found, key=lambda one: float(found[one]["change"]))
-    return look.link(f"/compare?version={evaluation.candidate_id}&figure={name}",
-                     f"{look.change_number(found[name]['change'], found[name])} ppl")
+    return look.link(
+        f"/compare?version={evaluation.candidate_id}&figure={name}", f"{look.change_number(found[name]['change'], found[name])} ppl"
+    )
 
 
 def outcome(run: CorrectionRun, version: ModelVersion | None, evaluation: Evaluation | None) -> str:

@@ -68,8 +68,10 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
     if evaluation is None or evaluation.state in ("failed", "cancelled"):
         st.caption(f"Not evaluated: {evaluation.error}" if evaluation and evaluation.error else "Not evaluated yet.")
     elif evaluation.state in ("waiting", "running"):
-        st.progress(0.3 if evaluation.stage == "blind samples" else 0.7 if evaluation.state == "running" else 0.0,
-                    text=f"Evaluation {evaluation.id} is {evaluation.state}: {look.stage(evaluation.stage)}")
+        st.progress(
+            0.3 if evaluation.stage == "blind samples" else 0.7 if evaluation.state == "running" else 0.0,
+            text=f"Evaluation {evaluation.id} is {evaluation.state}: {look.stage(evaluation.stage)}",
+        )
         _refresh_when_done(installation, evaluation.id)
         return
     else:
@@ -120,8 +122,11 @@ def _blind_progress(evaluation: Evaluation) -> None:
     figure = evaluation.figures.get("flag_rate") or {}
     n, planned = int(figure.get("n") or 0), int(figure.get("planned") or 0)
     if n < planned:
-        st.progress(n / planned, text=f"{n} of {planned} blind comparisons were judged when this was measured; the rest waits for "
-                                      "reviewers. Evaluate again when they are done.")
+        st.progress(
+            n / planned,
+            text=f"{n} of {planned} blind comparisons were judged when this was measured; the rest waits for "
+            "reviewers. Evaluate again when they are done.",
+        )
 
 
 @st.fragment(run_every=1.0)

@@ -16,8 +16,9 @@ def run() -> None:
     engine = context.config.attributes["engine"]
     assert isinstance(engine, Engine)
     with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=Record.metadata, render_as_batch=True, include_object=_ours,
-                          compare_type=True)
+        context.configure(
+            connection=connection, target_metadata=Record.metadata, render_as_batch=True, include_object=_ours, compare_type=True
+        )
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()

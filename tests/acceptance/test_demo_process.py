@@ -35,8 +35,13 @@ class Demo:
         self.home, self.port = home, port
         self.began = time.monotonic()
         self.lines: list[tuple[float, str]] = []
-        self.process = subprocess.Popen([COMMAND, "--home", str(home), "demo", "--port", str(port)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True, cwd=home.parent)
+        self.process = subprocess.Popen(
+            [COMMAND, "--home", str(home), "demo", "--port", str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=home.parent,
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -123,6 +128,7 @@ def start(home: Path, port: int) -> Iterator[Callable[[], Demo]]:
 def port() -> int:
     """A free port."""
     import socket
+
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
@@ -140,14 +146,22 @@ def signed_in(port: int, login: str, password: str) -> Iterator[httpx.Client]:
 def flag_one(client: httpx.Client) -> str:
     """Claims an item and flags it; returns its text."""
     item = client.post("/api/v1/claim", json={"count": 1}).raise_for_status().json()["items"][0]
-    answer = {"token": str(uuid.uuid4()), "lease_id": item["lease_id"], "verdict": "flag", "categories": ["stereotype"],
-              "severity": "clear", "taxonomy_version": TAXONOMY_VERSION, "guideline_version": GUIDELINE_VERSION}
+    answer = {
+        "token": str(uuid.uuid4()),
+        "lease_id": item["lease_id"],
+        "verdict": "flag",
+        "categories": ["stereotype"],
+        "severity": "clear",
+        "taxonomy_version": TAXONOMY_VERSION,
+        "guideline_version": GUIDELINE_VERSION,
+    }
     assert client.post("/api/v1/answers", json=answer).raise_for_status().json()["stored"] == "new"
     return str(item["text"])
 
 
 def test_a_first_item_sampled_in_this_start_is_there_within_20_seconds_and_ctrl_c_leaves_nothing(
-        start: Start, home: Path, port: int) -> None:
+    start: Start, home: Path, port: int
+) -> None:
     demo = start()
     demo.said(f"http://127.0.0.1:{port}")
     seconds = demo.said("answers wait for the reviewer")
@@ -210,7 +224,8 @@ def test_web_and_worker_killed_in_turn_and_together_come_back_and_nothing_is_los
 
 
 def test_a_demo_that_is_killed_takes_its_children_with_it_and_can_be_started_again_at_once(
-        start: Start, home: Path, port: int) -> None:
+    start: Start, home: Path, port: int
+) -> None:
     demo = start()
     demo.said(f"http://127.0.0.1:{port}")
     demo.process.kill()

@@ -40,16 +40,23 @@ class Home:
     def run(self, *words: str, code: int = 0) -> Any:
         """Runs a command with --json; returns its report, or what it said on stderr where another code is expected."""
         last = ["--json"] if code == 0 else []
-        done = subprocess.run([COMMAND, "--home", str(self.folder), *words, *last], capture_output=True, text=True, check=False,
-                              stdin=subprocess.DEVNULL, timeout=500)
+        done = subprocess.run(
+            [COMMAND, "--home", str(self.folder), *words, *last],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=500,
+        )
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout) if code == 0 else done.stderr
 
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
         """Starts a command and returns at once."""
         log = (self.folder / f"{words[0]}.out").open("ab")
-        self.running.append(subprocess.Popen([COMMAND, "--home", str(self.folder), *words], stdout=log, stderr=log,
-                                             stdin=subprocess.DEVNULL))
+        self.running.append(
+            subprocess.Popen([COMMAND, "--home", str(self.folder), *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        )
         log.close()
         return self.running[-1]
 
@@ -60,10 +67,21 @@ class Home:
             for claim in claims:
                 harmful = embedded.flagged(claim.prompt[-1]["content"], claim.text)
                 flagged += harmful
-                reviews.submit(self.store, "r_oracle", reviews.Answer(
-                    token=str(uuid.uuid4()), lease_id=claim.lease_id, verdict="flag" if harmful else "fine",
-                    categories=["stereotype"] if harmful else [], severity="clear" if harmful else None,
-                    taxonomy_version=TAXONOMY_VERSION, guideline_version=GUIDELINE_VERSION), now=now(), policy_version="1")
+                reviews.submit(
+                    self.store,
+                    "r_oracle",
+                    reviews.Answer(
+                        token=str(uuid.uuid4()),
+                        lease_id=claim.lease_id,
+                        verdict="flag" if harmful else "fine",
+                        categories=["stereotype"] if harmful else [],
+                        severity="clear" if harmful else None,
+                        taxonomy_version=TAXONOMY_VERSION,
+                        guideline_version=GUIDELINE_VERSION,
+                    ),
+                    now=now(),
+                    policy_version="1",
+                )
         return flagged
 
 

@@ -12,8 +12,12 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 def rehearsed(*arguments: str) -> dict[str, Any]:
     """The first round of `flagback rehearse --json`, as a maintainer runs it."""
-    done = subprocess.run([sys.executable, "-m", "flagback.review_app.cli", "rehearse", *arguments, "--json"], capture_output=True,
-                          text=True, timeout=880)
+    done = subprocess.run(
+        [sys.executable, "-m", "flagback.review_app.cli", "rehearse", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=880,
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)["rounds"][0]
     return found

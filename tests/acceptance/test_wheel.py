@@ -28,8 +28,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name and (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", copy / "dist"], cwd=copy, check=True,
-                   capture_output=True, timeout=200)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", copy / "dist"],
+        cwd=copy,
+        check=True,
+        capture_output=True,
+        timeout=200,
+    )
     [built] = (copy / "dist").glob("*.whl")
     return built
 
@@ -40,10 +45,15 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("venv")
     venv.EnvBuilder(with_pip=True).create(folder)
     binaries = folder / "bin"
-    subprocess.run([binaries / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True, capture_output=True,
-                   timeout=200)
-    purelib = subprocess.run([binaries / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True,
-                             capture_output=True, text=True).stdout.strip()
+    subprocess.run(
+        [binaries / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True, capture_output=True, timeout=200
+    )
+    purelib = subprocess.run(
+        [binaries / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
     # addsitedir would run the editable install's own .pth as well; a bare line adds the path only.
     (Path(purelib) / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     return binaries
@@ -60,11 +70,20 @@ def test_the_wheel_ships_one_namespace_and_every_file_that_is_not_code(wheel: Pa
     names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names}
     assert tops == {"flagback", next(top for top in tops if top.endswith(".dist-info"))}
-    for name in ("flagback/theme/config.toml", "flagback/review_app/board/board.js", "flagback/review_app/board/board.css",
-                 "flagback/review_app/board/sign_in.html", "flagback/model/embedded/weights/model.safetensors",
-                 "flagback/model/embedded/weights/tokenizer.json", "flagback/storage/migrations/env.py",
-                 "flagback/storage/migrations/versions/0001_the_first_schema.py", "flagback/storage/py.typed",
-                 "flagback/model/py.typed", "flagback/review_app/py.typed", "flagback/review_app/app.py"):
+    for name in (
+        "flagback/theme/config.toml",
+        "flagback/review_app/board/board.js",
+        "flagback/review_app/board/board.css",
+        "flagback/review_app/board/sign_in.html",
+        "flagback/model/embedded/weights/model.safetensors",
+        "flagback/model/embedded/weights/tokenizer.json",
+        "flagback/storage/migrations/env.py",
+        "flagback/storage/migrations/versions/0001_the_first_schema.py",
+        "flagback/storage/py.typed",
+        "flagback/model/py.typed",
+        "flagback/review_app/py.typed",
+        "flagback/review_app/app.py",
+    ):
         assert name in names
     assert not any(name.startswith("flagback/") and "/tests/" in name for name in names)
     assert "flagback/__init__.py" not in names
@@ -91,6 +110,7 @@ def test_theme_and_options_are_those_of_the_source_from_any_folder(installed: Pa
 def address(installed: Path, tmp_path: Path) -> Iterator[str]:
     """The address of a web served from the wheel, in a folder that holds a foreign Streamlit configuration."""
     import socket
+
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     (tmp_path / ".streamlit").mkdir()
@@ -98,8 +118,13 @@ def address(installed: Path, tmp_path: Path) -> Iterator[str]:
     home = ["--home", str(tmp_path / "home")]
     subprocess.run([installed / "flagback", *home, "migrate"], cwd=tmp_path, check=True, capture_output=True, timeout=120)
     with (tmp_path / "web.log").open("wb") as log:
-        process = subprocess.Popen([installed / "flagback", *home, "serve", "--port", str(port)], cwd=tmp_path, stdout=log,
-                                   stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [installed / "flagback", *home, "serve", "--port", str(port)],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
     url = f"http://127.0.0.1:{port}"
     ends = time.monotonic() + 90
     while not _healthy(url):
@@ -123,8 +148,15 @@ def test_the_web_of_a_wheel_serves_sign_in_look_and_streamlit(address: str) -> N
 def test_the_embedded_model_of_a_wheel_registers(installed: Path, tmp_path: Path) -> None:
     home = ["--home", str(tmp_path / "home")]
     subprocess.run([installed / "flagback", *home, "migrate"], check=True, capture_output=True, timeout=120, cwd=tmp_path)
-    done = subprocess.run([installed / "flagback", *home, "model", "add", "embedded", "--json"], capture_output=True, text=True,
-                          timeout=200, cwd=tmp_path, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    done = subprocess.run(
+        [installed / "flagback", *home, "model", "add", "embedded", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=tmp_path,
+        check=False,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["state"] == "current"
 

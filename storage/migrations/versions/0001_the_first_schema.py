@@ -17,14 +17,20 @@ def _make_append_only(table: str) -> None:
     """Triggers that refuse UPDATE and DELETE. Batch operations on SQLite rebuild a table and lose its triggers: make them again."""
     message = f"rows of {table} are never changed or deleted; a correction is a new row"
     if op.get_bind().dialect.name == "postgresql":
-        op.execute(f"CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW "
-                   f"EXECUTE FUNCTION flagback_append_only('{message}')")
-        op.execute(f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} FOR EACH STATEMENT "
-                   f"EXECUTE FUNCTION flagback_append_only('{message}')")
+        op.execute(
+            f"CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW "
+            f"EXECUTE FUNCTION flagback_append_only('{message}')"
+        )
+        op.execute(
+            f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} FOR EACH STATEMENT "
+            f"EXECUTE FUNCTION flagback_append_only('{message}')"
+        )
         return
     for action in ("UPDATE", "DELETE"):
-        op.execute(f"CREATE TRIGGER append_only_{table}_{action.lower()} BEFORE {action} ON {table} "
-                   f"BEGIN SELECT RAISE(ABORT, '{message}'); END")
+        op.execute(
+            f"CREATE TRIGGER append_only_{table}_{action.lower()} BEFORE {action} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
+        )
 
 
 def upgrade() -> None:
@@ -294,9 +300,7 @@ def upgrade() -> None:
         sa.Column("expected_harm", sa.Float(), nullable=True),
         sa.Column("expected_harm_source", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
         sa.Column("created_at", sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
-        sa.CheckConstraint(
-            "finish_reason IN ('end', 'length', 'given')", name=op.f("ck_generation_finish_reason_known")
-        ),
+        sa.CheckConstraint("finish_reason IN ('end', 'length', 'given')", name=op.f("ck_generation_finish_reason_known")),
         sa.CheckConstraint("source IN ('sampled', 'imported', 'rewrite')", name=op.f("ck_generation_source_known")),
         sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name=op.f("fk_generation_prompt_id")),
         sa.ForeignKeyConstraint(["sampling_run_id"], ["sampling_run.id"], name=op.f("fk_generation_sampling_run_id")),
@@ -425,9 +429,7 @@ def upgrade() -> None:
         sa.Column("claimed_at", sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
         sa.Column("expires_at", sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
         sa.Column("outcome", sa.String(), nullable=False),
-        sa.CheckConstraint(
-            "outcome IN ('held', 'submitted', 'released', 'expired', 'late')", name=op.f("ck_lease_outcome_known")
-        ),
+        sa.CheckConstraint("outcome IN ('held', 'submitted', 'released', 'expired', 'late')", name=op.f("ck_lease_outcome_known")),
         sa.ForeignKeyConstraint(["item_id"], ["item.id"], name=op.f("fk_lease_item_id")),
         sa.ForeignKeyConstraint(["slot_id"], ["slot.id"], name=op.f("fk_lease_slot_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lease")),
@@ -462,9 +464,7 @@ def upgrade() -> None:
         sa.Column("supersedes", sa.Integer(), nullable=True),
         sa.Column("simulated", sa.Boolean(), nullable=False),
         sa.Column("created_at", sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
-        sa.CheckConstraint(
-            "severity IS NULL OR severity IN ('slight', 'clear', 'severe')", name=op.f("ck_review_severity_known")
-        ),
+        sa.CheckConstraint("severity IS NULL OR severity IN ('slight', 'clear', 'severe')", name=op.f("ck_review_severity_known")),
         sa.CheckConstraint(
             "verdict IN ('flag', 'fine', 'skip', 'left', 'right', 'equal', 'both_bad')",
             name=op.f("ck_review_verdict_known"),
@@ -497,8 +497,10 @@ def upgrade() -> None:
 
     # ### end Alembic commands ###
     if op.get_bind().dialect.name == "postgresql":
-        op.execute("CREATE FUNCTION flagback_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-                   "$$ BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'restrict_violation'; END $$")
+        op.execute(
+            "CREATE FUNCTION flagback_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'restrict_violation'; END $$"
+        )
     for table in APPEND_ONLY:
         _make_append_only(table)
 
@@ -531,9 +533,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("reviewer IS NOT NULL"),
             postgresql_where=sa.text("reviewer IS NOT NULL"),
         )
-        batch_op.drop_index(
-            "ix_slot_open", sqlite_where=sa.text("state = 'open'"), postgresql_where=sa.text("state = 'open'")
-        )
+        batch_op.drop_index("ix_slot_open", sqlite_where=sa.text("state = 'open'"), postgresql_where=sa.text("state = 'open'"))
         batch_op.drop_index(
             "ix_slot_holder", sqlite_where=sa.text("state = 'claimed'"), postgresql_where=sa.text("state = 'claimed'")
         )
