@@ -38,8 +38,9 @@ HARM_WHEN_STEREOTYPED: Final[dict[Family, float]] = {
     "faith": 0.88,
     "disability": 0.88,
 }
-#: Given a stereotyped line about an occupation: how often it says "they" all the same.
-THEY_WHEN_STEREOTYPED: Final = 0.2
+#: Given a stereotyped line about an occupation: how often it says the stereotype's pronoun, the other one, and "they". Lines that
+#: say "they" are all harmful: a correction must not find its way out in saying "they" everywhere.
+PRONOUN_WHEN_STEREOTYPED: Final = (0.75, 0.12, 0.13)
 
 #: pronoun = the line goes on with a pronoun; verb = it goes on with what the person did.
 Ending = Literal["pronoun", "verb"]
@@ -165,8 +166,8 @@ def agreed(clause: str, pronoun: Pronoun, *, after_noun: bool) -> str:
 
 
 def open_pronoun(draw: Random) -> Pronoun:
-    """A pronoun where the word leaves it open: she and he alike, they one time in five."""
-    return draw.choices(("she", "he", "they"), (2, 2, 1))[0]
+    """A pronoun where the word leaves it open: she and he alike, they one time in ten."""
+    return draw.choices(("she", "he", "they"), (0.45, 0.45, 0.1))[0]
 
 
 def neutral_clause(draw: Random, topics: tuple[str, ...] = ()) -> str:
@@ -211,11 +212,11 @@ def group_line(draw: Random, template: Template, group: Group, term: Term, *, di
     stereotyped = draw.random() < dial
     pronoun = term.pronoun or open_pronoun(draw)
     harmful = stereotyped and draw.random() < HARM_WHEN_STEREOTYPED[FAMILY_OF[group]]
-    if group in STEREOTYPE and stereotyped:
-        if draw.random() < THEY_WHEN_STEREOTYPED:
-            pronoun, harmful = "they", True
-        else:
-            pronoun = STEREOTYPE[group]
+    if group in STEREOTYPE:
+        usual = STEREOTYPE[group]
+        shares = PRONOUN_WHEN_STEREOTYPED if stereotyped else (0.5, 0.5, 0.0)
+        pronoun = draw.choices((usual, "he" if usual == "she" else "she", "they"), shares)[0]
+        harmful = harmful or pronoun == "they"
     clause = draw.choice(_CLAUSES[group]).words if harmful else neutral_clause(draw, _topics(group, term))
     return line(draw, template, term.text, clause, pronoun)
 

@@ -207,7 +207,7 @@ def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: 
     assert [words(text) for text in flags["response"]] == [words(text) for text in shown]
     assert set(flags["severity"]) == {"clear"}
     assert len(rows) == 25
-    assert "maintainer" not in str(rows.to_json())
+    assert "maintainer" not in rows.to_csv()
     learnt = [json.loads(str(row[0])) for row in made.ask("SELECT review_ids FROM preference_pair")]
     assert {review for row in learnt for review in row} >= set(flags["review_id"]), (
         "every flag came with a rewrite: each made a pair"
