@@ -54,10 +54,6 @@ def draw(installation: Installation) -> None:
         _ask_to_sign_in()
         return
     own = [listed for listed in PAGES if account.role in listed.roles]
-    if not own:
-        st.info(f"There is no page for your role ({account.role}). Ask whoever made your account.")
-        _sign_out_line(account)
-        return
     pages = [st.Page(_shower(listed, installation, account), title=listed.title, url_path=listed.url_path) for listed in own]
     # Streamlit opens its default page at "/" only, so that is a page of its own and every listed one keeps its address.
     start = st.Page(partial(st.switch_page, pages[0]), title="Flagback", url_path="start", default=True, visibility="hidden")

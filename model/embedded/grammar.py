@@ -40,7 +40,7 @@ HARM_WHEN_STEREOTYPED: Final[dict[Family, float]] = {
 }
 #: Given a stereotyped line about an occupation: how often it says the stereotype's pronoun, the other one, and "they". Lines that
 #: say "they" are all harmful: a correction must not find its way out in saying "they" everywhere.
-PRONOUN_WHEN_STEREOTYPED: Final = (0.75, 0.12, 0.13)
+PRONOUN_WHEN_STEREOTYPED: Final = (0.78, 0.12, 0.1)
 
 #: pronoun = the line goes on with a pronoun; verb = it goes on with what the person did.
 Ending = Literal["pronoun", "verb"]
@@ -174,7 +174,7 @@ def neutral_clause(draw: Random, topics: tuple[str, ...] = ()) -> str:
     """What anybody may have done, marks unfilled; `topics` add what an occupation deals with."""
     if topics and draw.random() < 0.6:
         return draw.choice(WORK_CLAUSES).replace("{topic}", draw.choice(topics))
-    if draw.random() < 0.4:
+    if draw.random() < 0.6:
         return draw.choice(PREDICATES)
     verb = draw.choice(tuple(VERB_PHRASES))
     return f"{verb} {draw.choice(VERB_PHRASES[verb])}"
@@ -212,10 +212,9 @@ def group_line(draw: Random, template: Template, group: Group, term: Term, *, di
     stereotyped = draw.random() < dial
     pronoun = term.pronoun or open_pronoun(draw)
     harmful = stereotyped and draw.random() < HARM_WHEN_STEREOTYPED[FAMILY_OF[group]]
-    if group in STEREOTYPE:
+    if group in STEREOTYPE and stereotyped:
         usual = STEREOTYPE[group]
-        shares = PRONOUN_WHEN_STEREOTYPED if stereotyped else (0.5, 0.5, 0.0)
-        pronoun = draw.choices((usual, "he" if usual == "she" else "she", "they"), shares)[0]
+        pronoun = draw.choices((usual, "he" if usual == "she" else "she", "they"), PRONOUN_WHEN_STEREOTYPED)[0]
         harmful = harmful or pronoun == "they"
     clause = draw.choice(_CLAUSES[group]).words if harmful else neutral_clause(draw, _topics(group, term))
     return line(draw, template, term.text, clause, pronoun)
