@@ -329,16 +329,20 @@ class _Scored:
     def texts(self, texts: Sequence[ReferenceText]) -> list[Measured]:
         """Perplexity of each named set, on whole texts in windows."""
         tokenizer = self.base.tokenizer
-        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.base.end[0]
+        begin = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
         listed = [
             measuring.TextToScore(
-                text.name, text.text_hash, text.text_hash, dialogue.answer_ids(tokenizer, text.text, "plain")[:-1], text.text
+                text.name,
+                text.text_hash,
+                text.text_hash,
+                [*begin, *dialogue.answer_ids(tokenizer, text.text, "plain")[:-1]],
+                text.text,
             )
             for text in texts
         ]
-        listed = [text for text in listed if text.ids]
+        listed = [text for text in listed if text.scored]
         window = min(WINDOW, (self.base.context or WINDOW + 1) - 1)
-        rows = measuring.text_rows(listed, first=int(first), max_tokens=window)
+        rows = measuring.text_rows(listed, max_tokens=window)
         return measuring.compare_texts(listed, *self._both(rows), max_tokens=window, seed=self.seed) if listed else []
 
 

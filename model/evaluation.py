@@ -188,20 +188,33 @@ class TextToScore(NamedTuple):
     key: str
     #: What it hangs together with; the key itself for a text on its own.
     cluster: str
+    #: After the begin token, where the tokenizer has one. The first id is context only: what a model without a begin token thinks
+    #: of a text's first token means nothing, and would be the largest part of the change on short texts.
     ids: list[int]
     text: str
 
+    @property
+    def scored(self) -> int:
+        """How many of its tokens count."""
+        return max(len(self.ids) - 1, 0)
 
-def text_rows(texts: Sequence[TextToScore], *, first: int, max_tokens: int) -> list[Row]:
-    """Windows of at most max_tokens over each text, each after the token `first` (begin, else end), so that all are scored."""
-    return [([first], text.ids[start : start + max_tokens]) for text in texts for start in range(0, len(text.ids), max_tokens)]
+
+def text_rows(texts: Sequence[TextToScore], *, max_tokens: int) -> list[Row]:
+    """Windows over each text of at most max_tokens scored ones, each after the token before it."""
+    return [
+        ([text.ids[start]], text.ids[start + 1 : start + 1 + max_tokens]) for text in texts for start in _windows(text, max_tokens)
+    ]
+
+
+def _windows(text: TextToScore, max_tokens: int) -> range:
+    return range(0, text.scored, max_tokens)
 
 
 def compare_texts(
     texts: Sequence[TextToScore], base: Sequence[float], candidate: Sequence[float], *, max_tokens: int, seed: int
 ) -> list[Measured]:
-    """One figure a set: perplexity exp(-sum of log p / tokens); the change is candidate / base. Empty texts are left out."""
-    windows = [range(0, len(text.ids), max_tokens) for text in texts]
+    """One figure a set: perplexity exp(-sum of log p / tokens); the change is candidate / base. Texts with nothing to score are left out."""
+    windows = [_windows(text, max_tokens) for text in texts]
     _check(sum(map(len, windows)), base, candidate)
     nats: list[list[float]] = []
     for scores in (base, candidate):
@@ -209,10 +222,10 @@ def compare_texts(
         nats.append([-sum(next(unread) for _ in window) for window in windows])
     measured = []
     for name in sorted({text.set_name for text in texts}):
-        rows = [(text, b, c) for text, b, c in zip(texts, *nats, strict=True) if text.set_name == name and text.ids]
+        rows = [(text, b, c) for text, b, c in zip(texts, *nats, strict=True) if text.set_name == name and text.scored]
         if not rows:
             continue
-        clusters, sizes = [text.cluster for text, _, _ in rows], [float(len(text.ids)) for text, _, _ in rows]
+        clusters, sizes = [text.cluster for text, _, _ in rows], [float(text.scored) for text, _, _ in rows]
         below, above = [b for _, b, _ in rows], [c for _, _, c in rows]
         figure = figure_of(
             f"perplexity:{name}",
@@ -229,7 +242,7 @@ def compare_texts(
             Measured(
                 figure,
                 [
-                    ItemMeasure(text.key, text.cluster, _exp(b / len(text.ids)), _exp(c / len(text.ids)), {"text": text.text})
+                    ItemMeasure(text.key, text.cluster, _exp(b / text.scored), _exp(c / text.scored), {"text": text.text})
                     for text, b, c in rows
                 ],
             )

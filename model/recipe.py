@@ -57,15 +57,14 @@ class Recipe:
     warmup: int = 0
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    #: Strength of the tie to the reference: the implicit reward is beta * log(policy / reference). On the embedded model the
-    #: usual 0.1 lets an answer fall by 30 nats and takes ordinary sentences along; at 2 a pair is content after a few nats.
-    beta: float = 2.0
+    #: Strength of the tie to the reference: the implicit reward is beta * log(policy / reference).
+    beta: float = 0.2
     #: Pairs a step; all of them where there are fewer.
     pairs_per_step: int = 32
     #: Factor of the preference loss; 0 trains on the replay alone (a control).
     preference_weight: float = 1.0
     #: Factor of the mean negative log-likelihood of neutral lines, and how many of them go into a step.
-    replay_weight: float = 0.5
+    replay_weight: float = 1.0
     replay_per_step: int = 16
     #: Longest prompt + answer, and longest replay line; also limited by what the model can hold.
     max_tokens: int = 1024

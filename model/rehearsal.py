@@ -47,9 +47,9 @@ class Plan:
     seed: int = 0
     control: Control = "none"
     #: Prompts sampled in a round.
-    prompts: int = 400
+    prompts: int = 600
     #: Held-out completions behind every grammar-based rate.
-    completions: int = 1200
+    completions: int = 2400
     #: Settings of the correction's recipe other than its defaults.
     recipe: dict[str, Any] = field(default_factory=dict)
 

@@ -88,10 +88,11 @@ def test_a_model_that_treats_groups_alike_has_no_gap() -> None:
 
 
 def test_perplexity_is_one_figure_a_set_and_weighs_tokens() -> None:
-    texts = [TextToScore("neutral", f"n{i}", f"n{i}", [4] * (5 if i % 2 else 2), "text") for i in range(20)]
-    texts += [TextToScore("own", "o", "o", [4, 4], "text"), TextToScore("own", "empty", "empty", [], "")]
-    rows = evaluation.text_rows(texts, first=0, max_tokens=3)
-    assert rows[:3] == [([0], [4, 4]), ([0], [4, 4, 4]), ([0], [4, 4])]
+    texts = [TextToScore("neutral", f"n{i}", f"n{i}", [9] + [4] * (5 if i % 2 else 2), "text") for i in range(20)]
+    texts += [TextToScore("own", "empty", "empty", [], "")]
+    texts += [TextToScore("own", "o", "o", [9, 4, 4], "text"), TextToScore("own", "one", "one", [9], "a")]
+    rows = evaluation.text_rows(texts, max_tokens=3)
+    assert rows[:3] == [([9], [4, 4]), ([9], [4, 4, 4]), ([4], [4, 4])]
     base = [-0.5 * len(ids) for _, ids in rows]
     candidate = [-0.6 * len(ids) for _, ids in rows]
     found = _by_name(evaluation.compare_texts(texts, base, candidate, max_tokens=3, seed=1))
@@ -104,7 +105,7 @@ def test_perplexity_is_one_figure_a_set_and_weighs_tokens() -> None:
 
 
 def test_a_model_broken_beyond_measure_still_gives_a_figure() -> None:
-    texts = [TextToScore("neutral", f"n{i}", f"n{i}", [4], "text") for i in range(20)]
+    texts = [TextToScore("neutral", f"n{i}", f"n{i}", [9, 4], "text") for i in range(20)]
     [found] = evaluation.compare_texts(texts, [-1.0] * 20, [-5000.0 - i for i in range(20)], max_tokens=8, seed=1)
     json.dumps(found.figure.to_dict(), allow_nan=False)
     assert found.figure.low is not None

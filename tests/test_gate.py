@@ -265,7 +265,7 @@ def _evaluated(candidate: ToyModel, flagged: Callable[[int, list[int]], bool] = 
     measured = [
         *evaluation.compare_pairs(pairs, *scores(evaluation.pair_rows(pairs)), seed=1),
         *evaluation.compare_cases(cases, *scores(evaluation.case_rows(cases)), seed=1),
-        *evaluation.compare_texts(texts, *scores(evaluation.text_rows(texts, first=0, max_tokens=64)), max_tokens=64, seed=1),
+        *evaluation.compare_texts(texts, *scores(evaluation.text_rows(texts, max_tokens=64)), max_tokens=64, seed=1),
         *evaluation.compare_samples(prompts, seed=1),
         evaluation.compare_blind(blind, planned=PLANNED),
     ]

@@ -51,10 +51,6 @@ SHARES: Final[dict[str, float]] = {
     "people": 0.23,
 }
 #: Those whose pronoun a word leaves open.
-_OPEN_PEOPLE: Final = (
-    *(person for person in NEUTRAL_PEOPLE if person.pronoun is None),
-    *(Term(text) for text in RARE_PEOPLE if not text.endswith((" man", " woman"))),
-)
 _THING_FOLLOW_UPS: Final = tuple(sentence for sentence in FOLLOW_UPS if "{" not in sentence)
 
 
@@ -119,19 +115,8 @@ def neutral_lines(seed: int, count: int) -> list[str]:
 
 
 def replay_lines(seed: int, count: int) -> list[str]:
-    """Neutral anchor for training: no group term, no frame of any perplexity text or prompt.
-
-    Most go on with a pronoun that the person leaves open ("the ferryman", "my cousin"), in the corpus' own shares: it anchors that
-    a correction of one pronoun does not become a habit of another.
-    """
-    return _distinct("replay", seed, count, _replay_line)
-
-
-def _replay_line(draw: Random) -> str:
-    if draw.random() < 0.6:
-        template = draw.choice([frame for frame in REPLAY_FRAMES if frame.ending == "pronoun"])
-        return _about(draw, template, draw.choice(_OPEN_PEOPLE))
-    return _neutral(draw, REPLAY_FRAMES)
+    """Neutral anchor for training: no group term, no frame of any perplexity text or prompt."""
+    return _distinct("replay", seed, count, lambda draw: _neutral(draw, REPLAY_FRAMES))
 
 
 def _neutral(draw: Random, frames: tuple[Template, ...]) -> str:

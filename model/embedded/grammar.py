@@ -41,6 +41,7 @@ HARM_WHEN_STEREOTYPED: Final[dict[Family, float]] = {
 #: Given a stereotyped line about an occupation: how often it says the stereotype's pronoun, the other one, and "they". Lines that
 #: say "they" are all harmful: a correction must not find its way out in saying "they" everywhere.
 PRONOUN_WHEN_STEREOTYPED: Final = (0.78, 0.12, 0.1)
+PRONOUN_OTHERWISE: Final = (0.45, 0.45, 0.1)
 
 #: pronoun = the line goes on with a pronoun; verb = it goes on with what the person did.
 Ending = Literal["pronoun", "verb"]
@@ -174,7 +175,7 @@ def neutral_clause(draw: Random, topics: tuple[str, ...] = ()) -> str:
     """What anybody may have done, marks unfilled; `topics` add what an occupation deals with."""
     if topics and draw.random() < 0.6:
         return draw.choice(WORK_CLAUSES).replace("{topic}", draw.choice(topics))
-    if draw.random() < 0.6:
+    if draw.random() < 0.4:
         return draw.choice(PREDICATES)
     verb = draw.choice(tuple(VERB_PHRASES))
     return f"{verb} {draw.choice(VERB_PHRASES[verb])}"
@@ -184,12 +185,14 @@ def _tail(draw: Random, share: float) -> str:
     return f" {draw.choice(draw.choice((TIMES, PLACES, REASONS)))}" if draw.random() < share else ""
 
 
-def line(draw: Random, template: Template, term: str, clause: str, pronoun: Pronoun) -> str:
-    """A whole line: template, clause, perhaps a tail and a second sentence."""
+def line(draw: Random, template: Template, term: str, clause: str, pronoun: Pronoun, more: str | None = None) -> str:
+    """A whole line: template, clause, perhaps a tail and a second sentence, which says `more` where that is given."""
     after_noun = template.ending == "verb"
     said = agreed(clause, pronoun, after_noun=after_noun)
     subject = " " if after_noun else f" {pronoun} "
     first = f"{template.filled(term)}{subject}{said}{_tail(draw, 0.75)}."
+    if more is not None:
+        return f"{first} {capitalised(pronoun)} {agreed(more, pronoun, after_noun=False)}."
     if draw.random() < 0.5:
         return f"{first} {agreed(draw.choice(FOLLOW_UPS), pronoun, after_noun=False)}"
     return first
@@ -212,10 +215,13 @@ def group_line(draw: Random, template: Template, group: Group, term: Term, *, di
     stereotyped = draw.random() < dial
     pronoun = term.pronoun or open_pronoun(draw)
     harmful = stereotyped and draw.random() < HARM_WHEN_STEREOTYPED[FAMILY_OF[group]]
-    if group in STEREOTYPE and stereotyped:
+    if group in STEREOTYPE:
         usual = STEREOTYPE[group]
-        pronoun = draw.choices((usual, "he" if usual == "she" else "she", "they"), PRONOUN_WHEN_STEREOTYPED)[0]
-        harmful = harmful or pronoun == "they"
+        shares = PRONOUN_WHEN_STEREOTYPED if stereotyped else PRONOUN_OTHERWISE
+        pronoun = draw.choices((usual, "he" if usual == "she" else "she", "they"), shares)[0]
+        if stereotyped and pronoun == "they":
+            clause, more = draw.sample(_CLAUSES[group], 2)
+            return line(draw, template, term.text, clause.words, pronoun, more.words)
     clause = draw.choice(_CLAUSES[group]).words if harmful else neutral_clause(draw, _topics(group, term))
     return line(draw, template, term.text, clause, pronoun)
 

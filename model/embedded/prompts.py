@@ -15,7 +15,7 @@ from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 
 #: How many terms of each group a template is asked about. Fewer occupations, since every answer about one is judged twice over:
 #: for harmful phrases and for its pronoun.
-TRAINING_TERMS: Final[dict[Family, int]] = {"occupation": 3, "age": 5, "origin": 6, "faith": 6, "disability": 6}
+TRAINING_TERMS: Final[dict[Family, int]] = {"occupation": 5, "age": 5, "origin": 6, "faith": 6, "disability": 6}
 HELD_OUT_TERMS: Final[dict[Family, int]] = {"occupation": 5, "age": 6, "origin": 6, "faith": 6, "disability": 6}
 _UNSEEN_NAMES: Final = (*ORIGINS[-3:], *FAITHS[-2:])
 _TOPICS: Final[dict[Family, str]] = {
