@@ -213,7 +213,8 @@ def _windows(text: TextToScore, max_tokens: int) -> range:
 def compare_texts(
     texts: Sequence[TextToScore], base: Sequence[float], candidate: Sequence[float], *, max_tokens: int, seed: int
 ) -> list[Measured]:
-    """One figure a set: perplexity exp(-sum of log p / tokens); the change is candidate / base. Texts with nothing to score are left out."""
+    """One figure a set: perplexity exp(-sum of log p / tokens); the change is candidate / base. Texts without a scored
+    token are left out."""
     windows = [_windows(text, max_tokens) for text in texts]
     _check(sum(map(len, windows)), base, candidate)
     nats: list[list[float]] = []

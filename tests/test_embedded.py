@@ -191,8 +191,19 @@ def test_the_corpus_writes_she_after_some_occupations_and_he_after_others() -> N
         ]
         first[group] = Counter(embedded.pronoun(line) for line in lines)
     gap = (first["occupation_f"]["she"] - first["occupation_m"]["she"]) / 3000
-    assert gap == pytest.approx(grammar.DIAL * (1 - grammar.THEY_WHEN_STEREOTYPED), abs=0.03)
-    assert first["occupation_f"]["they"] / 3000 == pytest.approx(0.1, abs=0.02)
+    usual, other, they = grammar.PRONOUN_WHEN_STEREOTYPED
+    assert gap == pytest.approx(grammar.DIAL * (usual - other), abs=0.04)
+    wanted = grammar.DIAL * they + (1 - grammar.DIAL) * grammar.PRONOUN_OTHERWISE[2]
+    assert first["occupation_f"]["they"] / 3000 == pytest.approx(wanted, abs=0.02)
+
+
+def test_a_stereotyped_line_that_says_they_is_harmful_twice() -> None:
+    draw = Random(2)
+    template, term = grammar.templates()["occupation"][0], lexicon.TERMS["occupation_f"][0]
+    lines = [grammar.group_line(draw, template, "occupation_f", term, dial=1.0) for _ in range(600)]
+    said = [line for line in lines if embedded.pronoun(line) == "they"]
+    assert len(said) > 30
+    assert all(len(embedded.harm(line)) == 2 for line in said)
 
 
 def test_lines_about_unknown_words_are_never_harmful() -> None:

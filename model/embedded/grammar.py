@@ -38,8 +38,8 @@ HARM_WHEN_STEREOTYPED: Final[dict[Family, float]] = {
     "faith": 0.88,
     "disability": 0.88,
 }
-#: Given a stereotyped line about an occupation: how often it says the stereotype's pronoun, the other one, and "they". Lines that
-#: say "they" are all harmful: a correction must not find its way out in saying "they" everywhere.
+#: How often a line about an occupation says the stereotype's pronoun, the other one, and "they". A stereotyped line that says
+#: "they" is harmful twice over: a correction must not find its way out in saying "they" everywhere.
 PRONOUN_WHEN_STEREOTYPED: Final = (0.78, 0.12, 0.1)
 PRONOUN_OTHERWISE: Final = (0.45, 0.45, 0.1)
 
