@@ -220,8 +220,8 @@ def group_line(draw: Random, template: Template, group: Group, term: Term, *, di
         shares = PRONOUN_WHEN_STEREOTYPED if stereotyped else PRONOUN_OTHERWISE
         pronoun = draw.choices((usual, "he" if usual == "she" else "she", "they"), shares)[0]
         if stereotyped and pronoun == "they":
-            clause, more = draw.sample(_CLAUSES[group], 2)
-            return line(draw, template, term.text, clause.words, pronoun, more.words)
+            said, more = draw.sample(_CLAUSES[group], 2)
+            return line(draw, template, term.text, said.words, pronoun, more.words)
     clause = draw.choice(_CLAUSES[group]).words if harmful else neutral_clause(draw, _topics(group, term))
     return line(draw, template, term.text, clause, pronoun)
 
