@@ -105,9 +105,9 @@ def mean_difference(
 
 
 def log_ratio(base: Sequence[float], candidate: Sequence[float], clusters: Sequence[Hashable], *, seed: int) -> Interval | None:
-    """Logarithm of (sum of candidate / sum of base) over values >= 0, by cluster bootstrap-t. None where a sum is 0."""
+    """Logarithm of (sum of candidate / sum of base) over values >= 0, by cluster bootstrap-t. None where a sum is 0 or next to it."""
     below, above = _totals(clusters, base, candidate)
-    if below.sum() <= 0 or above.sum() <= 0:
+    if min(below.sum(), above.sum()) < 1e-100:
         return None
     ratio = _ratio_of_sums(above, below)
 

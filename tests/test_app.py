@@ -151,3 +151,19 @@ def test_a_session_that_ends_elsewhere_ends_on_the_open_page_too(web: WebProcess
             if ended.is_visible():
                 break
         expect(ended).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_of_a_maintainer_opens_in_an_empty_home_and_fits_the_screen(
+    web: WebProcess, browser: Browser, width: int
+) -> None:
+    with page_of(browser, width=width) as page:
+        sign_in(page, web.url, "max", PASSWORD)
+        for listed in app.PAGES:
+            if "maintainer" not in listed.roles:
+                continue
+            page.goto(f"{web.url}/{listed.url_path}")
+            expect(page.get_by_role("heading", level=1)).to_have_text(listed.title, timeout=30_000)
+            expect(page.get_by_text("Sign out")).to_be_visible(timeout=30_000)
+            assert page.locator(".stException").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{listed.title} at {width} px"

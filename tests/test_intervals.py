@@ -173,3 +173,8 @@ def test_the_order_of_items_changes_nothing(rows: list[tuple[float, float, int]]
         for b, c, k in (([row[i] for row in order] for i in range(3)) for order in (rows, shuffled))
     ]
     assert found[0] == found[1]
+
+
+def test_a_sum_next_to_nothing_has_no_ratio() -> None:
+    assert intervals.log_ratio([5e-324] * 20, [1.0] * 20, list(range(20)), seed=0) is None
+    assert intervals.log_ratio([1.0] * 20, [5e-324] * 20, list(range(20)), seed=0) is None

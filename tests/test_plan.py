@@ -53,7 +53,7 @@ def test_another_seed_gives_other_batches_of_the_same_pairs() -> None:
 def test_the_fingerprint_follows_content_and_recipe_but_not_how_often_a_checkpoint_is_written() -> None:
     base = planned(random_pairs(10))
     assert planned(random_pairs(10), recipe=replace(RECIPE, checkpoint_every=1)).fingerprint == base.fingerprint
-    assert planned(random_pairs(10), recipe=replace(RECIPE, beta=0.2)).fingerprint != base.fingerprint
+    assert planned(random_pairs(10), recipe=replace(RECIPE, beta=0.7)).fingerprint != base.fingerprint
     assert planned(random_pairs(10), replay_seed=2).fingerprint != base.fingerprint
     changed = random_pairs(10)
     changed[3] = replace(changed[3], weight=changed[3].weight * 2)

@@ -169,7 +169,7 @@ def test_the_figures_of_the_first_step_are_those_of_the_reference(tmp_path: Path
     assert first.preference_loss == pytest.approx(math.log(2), abs=1e-5)
     assert [first.margin, first.chosen_change, first.rejected_change] == pytest.approx([0, 0, 0], abs=1e-4)
     assert first.accuracy == pytest.approx(0.5)
-    assert first.loss == pytest.approx(first.preference_loss + 0.5 * first.replay_loss, abs=1e-5)
+    assert first.loss == pytest.approx(first.preference_loss + RECIPE.replay_weight * first.replay_loss, abs=1e-5)
     assert first.learning_rate == 5e-3
     assert first.pairs_per_second > 0
     last = seen[-1]
