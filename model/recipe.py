@@ -51,14 +51,14 @@ class Recipe:
     dropout: float = 0.0
     #: Optimiser steps, never epochs: runs with few and with many pairs stay comparable.
     steps: int = 24
-    learning_rate: float = 3e-3
+    learning_rate: float = 3.2e-3
     schedule: Schedule = "linear"
     #: Steps over which the learning rate rises from 0.
     warmup: int = 0
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     #: Strength of the tie to the reference: the implicit reward is beta * log(policy / reference).
-    beta: float = 0.2
+    beta: float = 0.4
     #: Pairs a step; all of them where there are fewer.
     pairs_per_step: int = 32
     #: Factor of the preference loss; 0 trains on the replay alone (a control).
