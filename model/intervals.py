@@ -105,7 +105,7 @@ def mean_difference(
 
 
 def log_ratio(base: Sequence[float], candidate: Sequence[float], clusters: Sequence[Hashable], *, seed: int) -> Interval | None:
-    """Logarithm of (sum of candidate / sum of base) over values >= 0, by cluster bootstrap-t. None where a sum is 0 or next to it."""
+    """Logarithm of (sum of candidate / sum of base) over values >= 0, by cluster bootstrap-t; None where a sum is (next to) 0."""
     below, above = _totals(clusters, base, candidate)
     if min(below.sum(), above.sum()) < 1e-100:
         return None

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
 from sqlmodel import select
 
+from flagback.model.recipe import Recipe
 from flagback.review_app import cli, jobs, reference
-from flagback.review_app.commands import files, people
+from flagback.review_app.commands import files, loop, people
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, records
 from flagback.storage.store import Store
@@ -136,6 +138,13 @@ def test_every_command_of_the_loop_is_there() -> None:
 def test_words_written_out_for_speed_are_those_of_the_records() -> None:
     assert get_args(people.Role) == get_args(records.Role)
     assert get_args(files.TextPurpose) == get_args(records.TextPurpose)
+
+
+def test_the_defaults_that_help_names_are_those_of_the_recipe() -> None:
+    options = signature(loop.correct, eval_str=True).parameters
+    for name in ("steps", "learning_rate", "beta", "rank", "replay_weight"):
+        option = options[name].annotation.__metadata__[0]
+        assert option.show_default == str(getattr(Recipe(), name)), name
 
 
 def test_an_error_of_ours_is_one_message_with_the_next_step(run: Run) -> None:
