@@ -110,6 +110,8 @@ def sample(
         _keep(store, run, loaded, [(prompts[key], draws) for key, draws in waiting.items()])
     with store.writing() as session:
         run = _row(session, SamplingRun, run_id)
+        if run.state == "cancelled":
+            raise Cancelled(f"Sampling run {run_id} was stopped.")
         run.state, run.ended_at, run.done = "succeeded", clock(), len(run.prompt_ids)
         session.add(run)
     return run
@@ -139,10 +141,24 @@ def _keep(
         ids_made = add_generations(session, new)
         # Blind runs get their items from the evaluation, which shows a text that both versions wrote only once.
         if run.purpose == "loop":
-            make_items(session, ids_made, purpose="loop", reviews_per_item=run.reviews_per_item, seed=int(run.decoding["seed"]))
+            fresh = _not_yet_shown(session, run.version_id, ids_made)
+            make_items(session, fresh, purpose="loop", reviews_per_item=run.reviews_per_item, seed=int(run.decoding["seed"]))
         row = _row(session, SamplingRun, run.id)
         row.done = min(len(row.prompt_ids), row.done + len(answers))
         session.add(row)
+
+
+def _not_yet_shown(session: Session, version_id: int, generation_ids: Sequence[int]) -> list[int]:
+    """Those generations whose text no earlier run of this version put before reviewers: nobody judges the same text twice."""
+    written = session.exec(select(Generation).where(col(Generation.id).in_(generation_ids))).all()
+    shown = session.exec(
+        select(Generation.prompt_id, Generation.text_hash)
+        .join(Item, col(Item.generation_id) == Generation.id)
+        .where(Generation.version_id == version_id, Item.purpose == "loop")
+        .where(col(Generation.prompt_id).in_({row.prompt_id for row in written}))
+    ).all()
+    before = {(prompt_id, text_hash) for prompt_id, text_hash in shown}
+    return [row.id for row in written if (row.prompt_id, row.text_hash) not in before]
 
 
 # ------------------------------------------------------------------ correction
@@ -300,11 +316,14 @@ def finish(store: Store, run_id: int, *, by: str, clock: Clock = now) -> int:
     with store.writing() as session:
         run = _row(session, CorrectionRun, run_id)
         assert run.candidate_id is not None, "register comes before finish"
+        if run.state == "cancelled":
+            raise Cancelled(f"Correction {run_id} was stopped.")
+        run.state, run.stage, run.ended_at = "succeeded", "done", run.ended_at or clock()
+        session.add(run)
+        # The same pairs, recipe and seed give the same candidate, which may have its evaluation already.
         known = session.exec(select(Evaluation).where(Evaluation.candidate_id == run.candidate_id)).first()
         if known is not None:
             return known.id
-        run.state, run.stage, run.ended_at = "succeeded", "done", clock()
-        session.add(run)
         return runs.request_evaluation(
             session, candidate_id=run.candidate_id, by=by, now=clock(), seed=run.seed, set_id=run.set_id, simulated=run.simulated
         ).id

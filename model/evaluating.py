@@ -32,6 +32,7 @@ from flagback.storage.records import (
     Prompt,
     ReferenceText,
     SamplingRun,
+    Slot,
     now,
 )
 from flagback.storage.store import Store
@@ -61,6 +62,8 @@ def blind_samples(
     with store.writing() as session:
         evaluation = _open(session, evaluation_id, "blind samples")
         found = _blind_runs(session, evaluation)
+        if evaluation.state == "succeeded":
+            return [run.id for run in found]
         if not found:
             try:
                 found = _ask_for_samples(session, evaluation, clock())
@@ -84,20 +87,24 @@ def evaluate(
     clock: Clock = now,
     should_stop: Callable[[], bool] | None = None,
 ) -> Evaluation:
-    """Measures, judges and keeps every figure with the items behind it. Repeating it overwrites this evaluation's own rows only."""
+    """Measures, judges and keeps every figure with the items behind it. A finished one is left as it is, since a
+    decision may rest on it: a new look at new reviews is a new evaluation."""
     stop = should_stop or cancelled(store, Evaluation, evaluation_id)
     with store.writing() as session:
         evaluation = _open(session, evaluation_id, "measure")
+        if evaluation.state == "succeeded":
+            return evaluation
         base, candidate = (session.get_one(ModelVersion, number) for number in (evaluation.base_id, evaluation.candidate_id))
         found = _blind_runs(session, evaluation)
         tags = [prompt.tags for prompt in session.exec(select(Prompt)).all()]
         sampled, answers = _samples(session, found), _blind_answers(session, found, simulated=evaluation.simulated)
+        planned = _judgeable(session, found, answers)
         held_out = preferences.pairs_of(session, evaluation.set_id, training=False) if evaluation.set_id else []
         texts = session.exec(
             select(ReferenceText).where(ReferenceText.purpose == "perplexity").order_by(col(ReferenceText.text_hash))
         ).all()
     scored = _Scored(shelf.get(base), shelf.get(candidate), stop, evaluation.seed)
-    measured = [measuring.compare_blind(answers, planned=min(BLIND_PROMPTS, len(sampled)))] if sampled else []
+    measured = [measuring.compare_blind(answers, planned=planned)] if sampled else []
     measured += measuring.compare_samples([_as_samples(row, scored.base) for row in sampled], seed=evaluation.seed)
     measured += scored.pairs(held_out)
     measured += scored.cases(sampled, groups.axes_from_tags(tags, families=TAGGED_AXES))
@@ -137,8 +144,9 @@ def _open(session: Session, evaluation_id: int, stage: str) -> Evaluation:
     evaluation = session.get_one(Evaluation, evaluation_id)
     if evaluation.state == "cancelled":
         raise Cancelled(f"Evaluation {evaluation_id} was stopped.")
-    evaluation.state, evaluation.stage = "running", stage
-    session.add(evaluation)
+    if evaluation.state != "succeeded":
+        evaluation.state, evaluation.stage = "running", stage
+        session.add(evaluation)
     return evaluation
 
 
@@ -235,6 +243,28 @@ def _blind_answers(session: Session, found: Sequence[SamplingRun], *, simulated:
                     )
                 )
     return made
+
+
+def _judgeable(session: Session, found: Sequence[SamplingRun], answers: Sequence[measuring.BlindAnswer]) -> int:
+    """How many prompts have both sides judged or still to be judged.
+
+    An empty answer is never shown, and one that all its reviewers skipped or set aside gets no vote any more: the gate must not
+    wait for them.
+    """
+    open_texts = session.exec(
+        select(Prompt.content_hash, Generation.text)
+        .join(Generation, col(Generation.prompt_id) == Prompt.id)
+        .join(Item, col(Item.generation_id) == Generation.id)
+        .join(Slot, col(Slot.item_id) == Item.id)
+        .where(Item.purpose == "blind", col(Generation.sampling_run_id).in_([run.id for run in found]))
+        .where(col(Slot.state).in_(["open", "claimed"]))
+    ).all()
+    waiting = {(key, text) for key, text in open_texts}
+    sides: dict[str, set[str]] = {}
+    for answer in answers:
+        if answer.reviews or (answer.key, answer.text) in waiting:
+            sides.setdefault(answer.key, set()).add(answer.side)
+    return sum(len(both) == 2 for both in sides.values())
 
 
 def _as_samples(answered: _Answered, loaded: Loaded) -> measuring.SampledPrompt:

@@ -139,9 +139,16 @@ def furnish(store: Store) -> None:
             embedded.add_reference_texts(session)
         if waiting_items(session) < ENOUGH and not _sampling_under_way(session):
             earlier = session.exec(select(func.count()).select_from(SamplingRun)).one()
-            # One reviewer signs in to the demo, so one review an item is all there will be.
+            # One reviewer signs in to the demo, so one review an item is all there will be. On training prompts alone, so that the
+            # first flags make pairs; the gate's blind samples are of the held-out ones anyway.
             runs.request_sampling(
-                session, by="demo", now=now(), limit=PROMPTS, decoding={"k": DRAWS, "seed": earlier}, reviews_per_item=1
+                session,
+                by="demo",
+                now=now(),
+                limit=PROMPTS,
+                decoding={"k": DRAWS, "seed": earlier},
+                reviews_per_item=1,
+                side="training",
             )
 
 

@@ -55,7 +55,7 @@ class LoopState:
     simulated_reviews: int
     #: Flags among the reviews, 0-1; None without reviews.
     flag_share: float | None
-    #: Flags in force on loop answers of the current version.
+    #: Flags in force on loop answers of the current version that no correction of it has learnt from yet.
     flags_on_current: int
     #: The newest frozen set and its size, None before the first.
     newest_set: int | None
@@ -131,16 +131,22 @@ def _verdicts(session: Session) -> dict[tuple[bool, str], int]:
 
 
 def _flags_on(session: Session, version_id: int) -> int:
-    """Flags in force on what a version wrote for the loop."""
+    """Flags in force on what a version wrote for the loop, given since its last correction."""
+    learnt = session.exec(
+        select(func.max(CorrectionRun.created_at)).where(
+            CorrectionRun.parent_id == version_id, CorrectionRun.state == "succeeded", col(CorrectionRun.simulated).is_(False)
+        )
+    ).one()
     newer = aliased(Review)
-    return session.exec(
+    flags = (
         select(func.count())
         .select_from(Review)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
         .join(Generation, col(Generation.id) == Item.generation_id)
         .where(col(newer.id).is_(None), Review.verdict == "flag", Item.purpose == "loop", Generation.version_id == version_id)
-    ).one()
+    )
+    return session.exec(flags if learnt is None else flags.where(Review.created_at > learnt)).one()
 
 
 def _by_state(session: Session, kind: type[CorrectionRun] | type[SamplingRun]) -> dict[str, int]:
@@ -176,11 +182,10 @@ def _next(
     if samplings.get("waiting", 0) + samplings.get("running", 0):
         return Next("wait", "The model is answering prompts.")
     if flags >= ENOUGH_FLAGS:
-        return Next("correct", f"{flags} flags stand on what version {current.id} wrote: start a correction.")
+        return Next("correct", f"{flags} new flags stand on what version {current.id} wrote: start a correction.")
     if seats_open:
-        return Next(
-            "review", f"{seats_open} reviews are wanted; version {current.id} has {flags} flags so far, {ENOUGH_FLAGS} are a start."
-        )
+        counted = f"{flags} new flag{'s' * (flags != 1)}"
+        return Next("review", f"{seats_open} reviews are wanted; version {current.id} has {counted}, {ENOUGH_FLAGS} are a start.")
     return Next("sample", f"Have version {current.id} answer some prompts, for people to review.")
 
 
@@ -198,7 +203,44 @@ def _next_of(session: Session, candidate: ModelVersion, seats_open: int) -> Next
     if evaluation.verdict != "pass" and _gone_on(session, evaluation):
         return None
     said = (evaluation.verdict or "nothing").replace("_", " ")
+    if evaluation.verdict == "not_enough_data":
+        waiting, judged = _blind_seats(session, candidate.id), _judged_since(session, candidate.id, evaluation)
+        if waiting:
+            return Next(
+                "review",
+                f"The gate waits for {waiting} blind reviews of {named} and its parent, which reviewers get first. "
+                "When they are done, evaluate again.",
+            )
+        if judged:
+            return Next("evaluate", f"{judged} blind reviews of {named} came in since: evaluate it again.")
     return Next("decide", f"The gate said '{said}' of {named}: look at the comparison, then promote it, or sample and review more.")
+
+
+def _blind_seats(session: Session, candidate_id: int) -> int:
+    """Seats of a candidate's blind comparison that nobody has filled."""
+    return session.exec(
+        select(func.count())
+        .select_from(Slot)
+        .join(Item, col(Item.id) == Slot.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .join(SamplingRun, col(SamplingRun.id) == Generation.sampling_run_id)
+        .join(Evaluation, col(Evaluation.id) == SamplingRun.evaluation_id)
+        .where(Evaluation.candidate_id == candidate_id, Item.purpose == "blind", Slot.state != "done")
+    ).one()
+
+
+def _judged_since(session: Session, candidate_id: int, evaluation: Evaluation) -> int:
+    """Blind reviews of a candidate's comparison that came in after an evaluation ended."""
+    return session.exec(
+        select(func.count())
+        .select_from(Review)
+        .join(Item, col(Item.id) == Review.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .join(SamplingRun, col(SamplingRun.id) == Generation.sampling_run_id)
+        .join(Evaluation, col(Evaluation.id) == SamplingRun.evaluation_id)
+        .where(Evaluation.candidate_id == candidate_id, Item.purpose == "blind", Review.verdict != "skip")
+        .where(Review.created_at > (evaluation.ended_at or evaluation.created_at))
+    ).one()
 
 
 def _gone_on(session: Session, evaluation: Evaluation) -> bool:

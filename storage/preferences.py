@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sqlalchemy import func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -167,6 +168,21 @@ def freeze(
             ],
         )
     return session.exec(select(PreferenceSet).where(PreferenceSet.fingerprint == fingerprint)).one()
+
+
+def sizes(session: Session) -> dict[int, tuple[int, int]]:
+    """(pairs to learn from, pairs kept to test on) of every set that has any, by the side of the split their prompt stands on."""
+    training = col(Prompt.shard).in_(TRAINING_SHARDS)
+    rows = session.exec(
+        select(PreferencePair.set_id, training, func.count())
+        .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
+        .group_by(col(PreferencePair.set_id), training)
+    ).all()
+    found: dict[int, tuple[int, int]] = {}
+    for set_id, learnt, count in rows:
+        before = found.get(set_id, (0, 0))
+        found[set_id] = (count, before[1]) if learnt else (before[0], count)
+    return found
 
 
 def pairs_of(session: Session, set_id: int, *, training: bool | None = None) -> list[PairRow]:

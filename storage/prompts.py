@@ -109,21 +109,49 @@ def add_prompts(session: Session, prompts: Iterable[NewPrompt]) -> Added:
     """Adds the prompts that are not there yet. Equal means equal messages and language, to the character.
 
     Raises BadPrompt for the first that cannot be stored; the caller's transaction then leaves nothing behind. A duplicate keeps
-    the tags, split key and shard it was first added with.
+    the tags, split key and shard it was first added with. The same messages under another language or with other tags take the
+    split key of the first: one text never stands on both sides of the split.
     """
     one_at_a_time(session, "prompts")
     ids: list[int] = []
     added = 0
+    families: dict[str, str] = {}
     remaining = enumerate(prompts)
     while chunk := [_row(index, prompt) for index, prompt in islice(remaining, AT_A_TIME)]:
         hashes = [row["content_hash"] for row in chunk]
         known = _ids_of(session, hashes)
+        _join_families(session, chunk, families)
         fresh = {row["content_hash"]: row for row in chunk if row["content_hash"] not in known}
         made = insert_missing(session, "prompt", list(fresh.values()), returning=["id"])
         known |= _ids_of(session, list(fresh))
         added += len(made)
         ids += [known[value] for value in hashes]
     return Added(added, len(ids) - added, ids)
+
+
+def _join_families(session: Session, chunk: Sequence[dict[str, Any]], families: dict[str, str]) -> None:
+    """Gives rows whose messages are known already, in the store or earlier in this call, the split key of the first.
+
+    `families` is what this call has seen: messages (as a content hash without language) to split key.
+    """
+    texts = [content_hash(row["messages"], "") for row in chunk]
+    wanted = {
+        content_hash(row["messages"], lang): text
+        for lang in session.exec(select(Prompt.lang).distinct()).all()
+        for row, text in zip(chunk, texts, strict=True)
+        if text not in families
+    }
+    for start in range(0, len(wanted), AT_A_TIME):
+        hashes = list(wanted)[start : start + AT_A_TIME]
+        for found, key in session.exec(
+            select(Prompt.content_hash, Prompt.split_key)
+            .where(col(Prompt.content_hash).in_(hashes))
+            .order_by(col(Prompt.id).desc())
+        ).all():
+            families[wanted[found]] = key
+    for row, text in zip(chunk, texts, strict=True):
+        row["split_key"] = families.setdefault(text, row["split_key"])
+        row["shard"] = shard_of(row["split_key"])
 
 
 def _ids_of(session: Session, hashes: Sequence[str]) -> dict[str, int]:

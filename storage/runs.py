@@ -47,6 +47,10 @@ class RunUnderWay(Exception):
     """One correction at a time: the parent must not change under a run."""
 
 
+class PartOfEvaluation(Exception):
+    """Blind samples are stopped with their evaluation, never alone."""
+
+
 class UnknownRow(Exception):
     """A number that names nothing."""
 
@@ -206,8 +210,16 @@ def flags_to_learn_from(session: Session, version_id: int) -> int:
 def cancel(
     session: Session, kind: type[SamplingRun] | type[CorrectionRun] | type[Evaluation], row_id: int, *, by: str, now: datetime
 ) -> None:
-    """Stops a waiting or running request; a worker polls for it between steps. A finished one is left as it is."""
+    """Stops a waiting or running request; a worker polls for it between steps. A finished one is left as it is.
+
+    Raises PartOfEvaluation for blind samples: their evaluation would wait for them for ever.
+    """
     row = _named(session, kind, row_id)
+    if isinstance(row, SamplingRun) and row.evaluation_id is not None:
+        raise PartOfEvaluation(
+            f"Sampling run {row_id} writes the blind samples of evaluation {row.evaluation_id}; stop that: "
+            f"flagback runs --cancel evaluation-{row.evaluation_id}."
+        )
     if row.state in ("waiting", "running"):
         row.state = "cancelled"
         row.ended_at = now

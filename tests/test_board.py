@@ -187,6 +187,20 @@ def test_a_key_held_down_answers_one_item(place: Place, board: Page) -> None:
     assert len(place.rows()) == 1
 
 
+def test_a_double_click_answers_one_item(place: Place, board: Page) -> None:
+    fine = board.get_by_role("button", name="Looks fine")
+    for number, pause in enumerate((0, 120, 250), start=1):
+        box = fine.bounding_box()
+        assert box is not None
+        board.wait_for_timeout(600)
+        for _ in range(2):
+            board.mouse.click(box["x"] + 20, box["y"] + 20)
+            board.wait_for_timeout(pause)
+        until(lambda wanted=number: len(place.rows()) >= wanted, f"row {number}")  # type: ignore[misc]
+        board.wait_for_timeout(700)
+        assert len(place.rows()) == number
+
+
 def test_a_flag_is_four_keys(place: Place, board: Page) -> None:
     prompt = shown(board)
     press(board, "f", "1", "s", "Enter")

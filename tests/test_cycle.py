@@ -224,3 +224,50 @@ def test_a_base_whose_files_changed_is_refused(loop: Loop) -> None:
     version.files = {**version.files, "config.json": "0" * 64}
     with pytest.raises(ChangedWeights, match=r"config\.json changed"):
         loop.shelf.get(version)
+
+
+def test_the_same_correction_asked_for_twice_ends_twice_with_one_candidate(loop: Loop) -> None:
+    loop.sample()
+    loop.review()
+    ended = []
+    for _ in range(2):
+        run = loop.correction()
+        cycle.freeze(loop.store, run.id)
+        cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work")
+        cycle.register(loop.store, loop.shelf, run.id)
+        cycle.finish(loop.store, run.id, by="test")
+        with loop.store.reading() as session:
+            kept = session.get_one(CorrectionRun, run.id)
+            ended.append((kept.state, kept.stage, kept.candidate_id))
+    assert ended[0] == ended[1] == ("succeeded", "done", 2)
+
+
+def test_a_correction_stopped_after_its_training_stays_stopped(loop: Loop) -> None:
+    loop.sample()
+    loop.review()
+    run = loop.correction()
+    cycle.freeze(loop.store, run.id)
+    cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work")
+    cycle.register(loop.store, loop.shelf, run.id)
+    with loop.store.writing() as session:
+        runs.cancel(session, CorrectionRun, run.id, by="ada", now=now())
+    with pytest.raises(cycle.Cancelled):
+        cycle.finish(loop.store, run.id, by="test")
+    with loop.store.reading() as session:
+        assert session.get_one(CorrectionRun, run.id).state == "cancelled"
+        assert not session.exec(select(Evaluation)).all()
+
+
+def test_a_text_written_again_is_not_put_before_reviewers_again(loop: Loop) -> None:
+    loop.sample()
+    with loop.store.reading() as session:
+        items = len(session.exec(select(Item)).all())
+    loop.sample()
+    with loop.store.reading() as session:
+        assert len(session.exec(select(Item)).all()) == items
+    loop.sample(seed=1)
+    with loop.store.reading() as session:
+        shown = session.exec(
+            select(Generation.prompt_id, Generation.text_hash).join(Item, col(Item.generation_id) == Generation.id)
+        ).all()
+    assert len(shown) == len(set(shown)) > items

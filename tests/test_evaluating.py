@@ -13,7 +13,7 @@ from flagback.storage import reviews, runs, slots
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.importing import import_preferences
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, ReferenceText, SamplingRun, now
+from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, ReferenceText, SamplingRun, Slot, now
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
@@ -112,6 +112,38 @@ def test_without_reviews_the_gate_waits_and_with_them_a_second_evaluation_counts
     assert second.figures["flag_rate"]["n"] == 12
     assert first.figures["flag_rate"]["n"] == 0
     assert second.figures["perplexity:neutral"] == first.figures["perplexity:neutral"]
+
+
+def test_what_nobody_can_judge_any_more_is_not_waited_for(candidate: Candidate) -> None:
+    evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    with candidate.store.writing() as session:
+        spoilt = session.exec(select(Item).where(Item.purpose == "blind").order_by(col(Item.id)).limit(1)).one()
+        for slot in session.exec(select(Slot).where(Slot.item_id == spoilt.id)).all():
+            slot.state = "done"
+            session.add(slot)
+    candidate.judge_all()
+    done = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation)
+    assert done.figures["flag_rate"]["n"] == done.figures["flag_rate"]["planned"] == 11
+    said = next(reason["words"] for reason in done.reasons if reason["check"] == "flag_rate")
+    assert "are reviewed; ask reviewers to go on" not in said
+
+
+def test_a_finished_evaluation_is_not_measured_again(candidate: Candidate) -> None:
+    evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    first = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation)
+    candidate.judge_all()
+    evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    again = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation)
+    assert (again.state, again.figures, again.ended_at) == ("succeeded", first.figures, first.ended_at)
+
+
+def test_blind_samples_are_stopped_with_their_evaluation_only(candidate: Candidate) -> None:
+    [blind, _] = evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    with (
+        candidate.store.writing() as session,
+        pytest.raises(runs.PartOfEvaluation, match=f"--cancel evaluation-{candidate.evaluation}"),
+    ):
+        runs.cancel(session, SamplingRun, blind, by="ada", now=now())
 
 
 def test_figures_keep_the_texts_behind_them_and_a_repeat_doubles_nothing(candidate: Candidate) -> None:

@@ -158,3 +158,20 @@ def test_a_stored_shard_is_that_of_the_split_key(store: Store) -> None:
         stored = session.exec(select(Prompt).order_by(col(Prompt.id))).all()
     assert [prompt.split_key for prompt in stored] == ["text:a", "family 7"]
     assert [prompt.shard for prompt in stored] == [shard_of("text:a"), shard_of("family 7")]
+
+
+def test_one_text_stands_on_one_side_of_the_split_whatever_door_it_came_in_by(store: Store) -> None:
+    texts = [f"The nurse number {number} said that" for number in range(40)]
+    tagged = [NewPrompt(user(text), "en", {"template": text, "groups": ["f"]}) for text in texts]
+    with store.writing() as session:
+        add_prompts(session, tagged)
+    with store.writing() as session:
+        add_prompts(session, [NewPrompt(user(text), "und") for text in texts])
+        add_prompts(session, [NewPrompt(user("New"), "en", {"template": "a"}), NewPrompt(user("New"), "de")])
+    with store.reading() as session:
+        sides: dict[str, set[tuple[str, int]]] = {}
+        for prompt in session.exec(select(Prompt)).all():
+            sides.setdefault(prompt.messages[0]["content"], set()).add((prompt.split_key, prompt.shard))
+            assert prompt.shard == shard_of(prompt.split_key)
+    assert len(sides) == 41
+    assert all(len(found) == 1 for found in sides.values())

@@ -13,6 +13,8 @@ const MOST_HELD = 40;
 /** Milliseconds between looks when there is nothing to review. */
 const LOOK_AGAIN = 3000;
 /** Answers that can be taken up again. */
+/** For this long after a click brought an answer up, another click is the rest of the same. */
+const SETTLED_MS = 400;
 const UNDOABLE = 10;
 const SEVERITY_KEYS = { slight: "A", clear: "S", severe: "G" };
 
@@ -92,6 +94,18 @@ class Board {
     this.onKey = (event) => this.key(event);
     // One listener for the page, in front of Streamlit's own shortcuts (R and C), which do not see into this element.
     addEventListener("keydown", this.onKey, true);
+    // The second half of a double click must not judge the answer that has only just come up.
+    this.clicked = Infinity;
+    this.shell.addEventListener("click", (event) => {
+      if (event.detail === 0) return;
+      const cameByClick = this.appeared > this.clicked;
+      if (cameByClick && this.shown && performance.now() - this.appeared < SETTLED_MS) {
+        event.preventDefault();
+        event.stopPropagation();
+      } else {
+        this.clicked = performance.now();
+      }
+    }, true);
     this.onShown = () => this.watchTime();
     document.addEventListener("visibilitychange", this.onShown);
     this.layers = new MutationObserver(() => this.liftLayer());
@@ -649,6 +663,7 @@ class Board {
     this.form = this.again !== null ? structuredClone(this.past[this.again].form)
       : draft && draft.lease_id === item.lease_id ? { ...emptyForm(), ...draft.form } : item?.form ?? emptyForm();
     this.panel = item && this.form.open && (this.again === null || this.past[this.again].answer.verdict === "flag") ? "form" : null;
+    this.appeared = performance.now();
     this.openFor = 0;
     this.openSince = document.visibilityState === "visible" ? performance.now() : null;
     this.hint?.classList.remove("missing");

@@ -66,10 +66,14 @@ def preview(session: Session, version_id: int) -> Preview:
         select(Generation, Prompt, Item)
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
         .join(Item, col(Item.generation_id) == Generation.id)
-        .where(Generation.version_id == version_id, Item.purpose == "loop", col(Item.id).in_(votes))
+        .where(Generation.version_id == version_id, Item.purpose == "loop")
     ).all()
     answers, rewrites, texts, prompts = [], [], {}, {}
+    flags = 0
     for generation, prompt, item in rows:
+        if item.id not in votes:
+            continue
+        flags += sum(review.verdict == "flag" for review in votes[item.id])
         judgement = policy.judge(votes[item.id])
         answers.append(pairs.Answer(generation.id, prompt.id, prompt.content_hash, generation.text, judgement))
         texts[generation.id], prompts[prompt.id] = generation.text, prompt
@@ -81,7 +85,6 @@ def preview(session: Session, version_id: int) -> Preview:
     built = pairs.build_pairs(answers, rewrites)
     training = sum(prompts[pair.prompt_id].shard in TRAINING_SHARDS for pair in built)
     examples = [(prompts[pair.prompt_id].messages, texts[pair.chosen_id], texts[pair.rejected_id]) for pair in built[:3]]
-    flags = sum(review.verdict == "flag" for given in votes.values() for review in given)
     return Preview(flags, built, training, len(built) - training, examples)
 
 
@@ -230,6 +233,7 @@ def _list(installation: Installation) -> None:
             .order_by(col(CorrectionRun.id).desc())
         ).all()
         sets = {row.id: row for row in session.exec(select(PreferenceSet)).all()}
+        sizes = preferences.sizes(session)
         versions = {row.id: row for row in session.exec(select(ModelVersion)).all()}
         judged = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
     st.subheader("Past corrections", anchor=False)
@@ -240,7 +244,8 @@ def _list(installation: Installation) -> None:
     for run in found:
         frozen = sets.get(run.set_id or 0)
         ends = {"succeeded": "done", "failed": "failed", "cancelled": "stopped by hand"}
-        size = f" · {frozen.n_pairs:,} pairs" if frozen else ""
+        learnt, kept = sizes.get(run.set_id or 0, (0, 0))
+        size = f" · {learnt:,} pairs learnt, {kept:,} kept to test on" if frozen else ""
         title = f"Correction {run.id} · {ends[run.state]} · {look.clock(run.created_at)}{size}"
         with st.expander(title, expanded=asked == str(run.id)):
             _detail(installation, run, frozen, versions, judged)

@@ -86,7 +86,10 @@ def _take(installation: Installation) -> None:
     if "flagback_download" in st.session_state:
         data, name, count = st.session_state["flagback_download"]
         st.download_button(
-            f"Download {count} {name} ({len(data) / 1024:,.0f} KB)", data, file_name=f"flagback-{name}.zip", mime="application/zip"
+            f"Download {count:,} rows of {name} ({len(data) / 1024:,.0f} KB)",
+            data,
+            file_name=f"flagback-{name}.zip",
+            mime="application/zip",
         )
 
 

@@ -62,6 +62,10 @@ STYLE = """<style>
   .fb-way { grid-template-columns: repeat(2, 1fr); } .fb-step { border-bottom: 1px solid var(--line); }
   .fb-two { grid-template-columns: 1fr; } .stMainBlockContainer { padding-left: 16px; padding-right: 16px; }
   .fb-table td, .fb-table th { padding: 8px 5px; font-size: 14px; }
+  .fb-words thead { display: none; }
+  .fb-words tr { display: grid; grid-template-columns: 1fr auto; border-top: 1px solid var(--line); }
+  .fb-words td { border: 0; padding-left: 0; }
+  .fb-words td:last-child { grid-column: 1 / -1; padding-top: 0; }
 }
 </style>"""
 
@@ -138,8 +142,11 @@ def pill(words: str, tone: Tone = "plain") -> str:
     return f'<span class="fb-pill {tone if tone != "plain" else ""}">{escape(words)}</span>'
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> None:
-    """A quiet table of HTML cells; the caller escapes. Without any word in the header there is none."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), words: bool = False) -> None:
+    """A quiet table of HTML cells; the caller escapes. Without any word in the header there is none.
+
+    `words`: three columns of which the last is a sentence; on a narrow screen it goes below the others.
+    """
 
     def row(tag: str, cells: Sequence[str]) -> str:
         joined = "".join(f"<{tag}{' class=num' if place in numeric else ''}>{cell}</{tag}>" for place, cell in enumerate(cells))
@@ -147,7 +154,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequ
 
     head = f"<thead>{row('th', [escape(name) for name in header])}</thead>" if any(header) else ""
     body = "".join(row("td", cells) for cells in rows)
-    html(f'<div class="fb-wide"><table class="fb-table">{head}<tbody>{body}</tbody></table></div>')
+    html(f'<div class="fb-wide"><table class="fb-table{" fb-words" if words else ""}">{head}<tbody>{body}</tbody></table></div>')
 
 
 def asked(messages: Sequence[dict[str, str]]) -> str:

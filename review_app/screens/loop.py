@@ -10,7 +10,8 @@ from sqlmodel import Session, col, select
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import harm, look
-from flagback.storage import runs
+from flagback.review_app.screens.corrections import preview
+from flagback.storage import preferences, runs
 from flagback.storage.overview import LoopState, loop_state
 from flagback.storage.records import (
     Account,
@@ -18,7 +19,6 @@ from flagback.storage.records import (
     Evaluation,
     Item,
     ModelVersion,
-    PreferenceSet,
     SamplingRun,
     Slot,
     now,
@@ -46,7 +46,7 @@ _PLACES = {
 class Around(NamedTuple):
     """What the first page says beside the counts."""
 
-    #: Reviews wanted, of them blind ones; and how many seats reviewers hold at this moment.
+    #: Seats that anyone could take, blind ones that nobody has filled, and seats that reviewers hold at this moment.
     seats: int
     blind: int
     held: int
@@ -56,13 +56,15 @@ class Around(NamedTuple):
     #: Seconds that the last correction took, and the last sampling for one prompt; None before the first.
     correction: float | None
     sampling: float | None
+    #: Pairs on training prompts that the reviews of the current version's answers give now; 0 unless a correction comes next.
+    to_learn: int
 
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     with installation.store.reading() as session:
         state = loop_state(session)
-        around = _around(session)
+        around = _around(session, state)
     since = (
         f"Version {state.current_id} ({state.current_name}) is current since {look.day(state.current_since)}"
         if state.current_id
@@ -99,7 +101,7 @@ def show(installation: Installation, account: Account) -> None:
         _corrections(installation)
 
 
-def _around(session: Session) -> Around:
+def _around(session: Session, state: LoopState) -> Around:
     seats: dict[tuple[str, str], int] = {
         (state, purpose): count
         for state, purpose, count in session.exec(
@@ -123,12 +125,13 @@ def _around(session: Session) -> Around:
 
     return Around(
         seats=count("open"),
-        blind=seats.get(("open", "blind"), 0),
+        blind=seats.get(("open", "blind"), 0) + seats.get(("claimed", "blind"), 0),
         held=count("claimed"),
         asked=sum(seats.values()),
         filled=count("done"),
         correction=sum(correction.seconds.values()) if correction else None,
         sampling=each,
+        to_learn=preview(session, state.current_id).training if state.next.code == "correct" and state.current_id else 0,
     )
 
 
@@ -136,9 +139,9 @@ def _waiting_words(state: LoopState, around: Around) -> str:
     if not state.items_waiting:
         return "all are judged" if around.filled else "none yet"
     if not around.seats:
-        return "all with reviewers now"
+        return f"all {around.held:,} with reviewers now"
     blind = f", {around.blind:,} of them blind" if around.blind else ""
-    return f"{around.seats:,} reviews wanted{blind}"
+    return f"{around.seats + around.held:,} reviews wanted{blind}"
 
 
 def _outcomes(state: LoopState) -> str:
@@ -151,7 +154,12 @@ def _next_words(installation: Installation, state: LoopState, around: Around) ->
     title, words = _TITLES[state.next.code], state.next.words
     if state.next.code == "correct":
         cost = look.seconds(around.correction) if around.correction else "about half a minute with the embedded model"
-        return f"{state.flags_on_current:,} flags are ready to learn from.", (
+        if not around.to_learn:
+            return f"{state.flags_on_current:,} flags, and no pair to learn from yet.", (
+                "A pair is a flagged answer beside one to the same prompt that looked fine, or beside its rewrite; about 3 of 10 "
+                "prompts are kept to test on. Have more of the answers judged, or flag with a rewrite."
+            )
+        return f"{state.flags_on_current:,} new flags, {around.to_learn:,} pairs to learn from.", (
             f"A correction takes {cost} here. Nothing goes live until it passes the gate, blind comparisons by people among it."
         )
     if state.next.code == "sample" and around.held:
@@ -187,8 +195,8 @@ def _next(installation: Installation, account: Account, state: LoopState, around
 def _ask_to_sample(installation: Installation, account: Account, state: LoopState, each: float | None) -> None:
     with st.form("sampling", border=False):
         look.html(
-            f"Version {state.current_id} answers prompts it has not answered yet. Reviewers then see its answers, without "
-            "its name. No model is changed."
+            f"Version {state.current_id} answers prompts that it has not answered yet, then others. Reviewers then see its "
+            "answers, without its name. No model is changed."
         )
         columns = st.columns(3)
         prompts = columns[0].number_input("Prompts", 1, 10_000, min(60, max(1, state.prompts)))
@@ -245,7 +253,7 @@ def _under_way(installation: Installation, account: Account) -> None:
 def _corrections(installation: Installation) -> None:
     with installation.store.reading() as session:
         found = session.exec(select(CorrectionRun).order_by(col(CorrectionRun.id).desc()).limit(6)).all()
-        sizes = dict(session.exec(select(PreferenceSet.id, PreferenceSet.n_pairs)).all())
+        sizes = preferences.sizes(session)
         versions = {version.id: version for version in session.exec(select(ModelVersion)).all()}
         judged = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
         sampled = session.exec(select(SamplingRun.id).limit(1)).first() is not None
@@ -264,7 +272,7 @@ def _corrections(installation: Installation) -> None:
         rows.append(
             [
                 look.link(f"/corrections?run={run.id}", str(run.id)),
-                f"{sizes[run.set_id]:,}" if run.set_id in sizes else "–",
+                f"{sizes[run.set_id][0]:,}" if run.set_id in sizes else "–",
                 _harm_change(evaluation),
                 _utility_change(evaluation),
                 outcome(run, version, evaluation),

@@ -86,8 +86,10 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
                 [escape(look.figure_name(reason["check"])), marks.get(reason["verdict"], ""), escape(reason["words"])]
                 for reason in evaluation.reasons
             ],
+            words=True,
         )
-        _blind_progress(evaluation)
+        if version.state == "candidate":
+            _blind_progress(evaluation)
         with st.expander("All figures"):
             look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
         look.html(look.link(f"/compare?version={version.id}", "Read what both versions wrote, side by side"))
