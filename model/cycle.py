@@ -31,7 +31,6 @@ from flagback.storage.records import (
     Prompt,
     Record,
     ReferenceText,
-    Review,
     RunMetric,
     SamplingRun,
     now,
@@ -197,21 +196,9 @@ def build_set(session: Session, version_id: int, *, simulated: bool) -> Preferen
 
 def judged_answers(session: Session, version_id: int, *, simulated: bool) -> tuple[list[pairs.Answer], list[pairs.Rewrite]]:
     """Every reviewed answer of a version with the panel's judgement, and reviewers' rewrites stored as generations."""
-    by_item: dict[int, list[Review]] = {}
-    for review in reviews.effective(session, purpose="loop", simulated=simulated):
-        by_item.setdefault(review.item_id, []).append(review)
-    rows = session.exec(
-        select(Generation, Prompt, Item)
-        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-        .join(Item, col(Item.generation_id) == Generation.id)
-        .where(Generation.version_id == version_id, Item.purpose == "loop")
-    ).all()
     answers: list[pairs.Answer] = []
     rewrites: list[pairs.Rewrite] = []
-    for generation, prompt, item in rows:
-        votes = by_item.get(item.id)
-        if not votes:
-            continue
+    for generation, prompt, votes in reviews.judged(session, version_id, simulated=simulated):
         answers.append(pairs.Answer(generation.id, prompt.id, prompt.content_hash, generation.text, policy.judge(votes)))
         for vote in votes:
             if vote.rewrite and policy.ballot(vote) == "harm":

@@ -349,6 +349,21 @@ def effective(
     return sorted(found, key=lambda review: review.id)
 
 
+def judged(session: Session, version_id: int, *, simulated: bool) -> list[tuple[Generation, Prompt, list[Review]]]:
+    """Every answer of a version that was reviewed for the loop, with its prompt and the reviews in force, in item order."""
+    votes: dict[int, list[Review]] = {}
+    for review in effective(session, purpose="loop", simulated=simulated):
+        votes.setdefault(review.item_id, []).append(review)
+    rows = session.exec(
+        select(Generation, Prompt, Item.id)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .join(Item, col(Item.generation_id) == Generation.id)
+        .where(Generation.version_id == version_id, Item.purpose == "loop")
+        .order_by(col(Item.id))
+    ).all()
+    return [(generation, prompt, votes[item_id]) for generation, prompt, item_id in rows if item_id in votes]
+
+
 def recent(session: Session, reviewer: str, *, limit: int = 10) -> list[Review]:
     """The reviewer's answers in force, newest first."""
     newer = aliased(Review)

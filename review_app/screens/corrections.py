@@ -20,12 +20,8 @@ from flagback.storage.records import (
     Account,
     CorrectionRun,
     Evaluation,
-    Generation,
-    Item,
     ModelVersion,
     PreferenceSet,
-    Prompt,
-    Review,
     RunMetric,
     now,
 )
@@ -59,25 +55,14 @@ class Preview(NamedTuple):
 
 def preview(session: Session, version_id: int) -> Preview:
     """The pairs that the reviews of a version's answers give now, by the code that builds them; stores nothing."""
-    votes: dict[int, list[Review]] = {}
-    for review in reviews.effective(session, purpose="loop", simulated=False):
-        votes.setdefault(review.item_id, []).append(review)
-    rows = session.exec(
-        select(Generation, Prompt, Item)
-        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-        .join(Item, col(Item.generation_id) == Generation.id)
-        .where(Generation.version_id == version_id, Item.purpose == "loop")
-    ).all()
     answers, rewrites, texts, prompts = [], [], {}, {}
     flags = 0
-    for generation, prompt, item in rows:
-        if item.id not in votes:
-            continue
-        flags += sum(review.verdict == "flag" for review in votes[item.id])
-        judgement = policy.judge(votes[item.id])
+    for generation, prompt, votes in reviews.judged(session, version_id, simulated=False):
+        flags += sum(review.verdict == "flag" for review in votes)
+        judgement = policy.judge(votes)
         answers.append(pairs.Answer(generation.id, prompt.id, prompt.content_hash, generation.text, judgement))
         texts[generation.id], prompts[prompt.id] = generation.text, prompt
-        for vote in votes[item.id]:
+        for vote in votes:
             if vote.rewrite and policy.ballot(vote) == "harm":
                 # A rewrite becomes a generation when a set is frozen; until then a negative number stands for it.
                 texts[-vote.id] = pairs.with_same_start(vote.rewrite, generation.text)
