@@ -116,7 +116,9 @@ def draw(session: Session) -> None:
     colour = alt.Color(
         "seen:N",
         title=None,
-        legend=alt.Legend(orient="bottom", labelLimit=260) if both else None,
+        legend=alt.Legend(orient="bottom", labelLimit=260, symbolType="circle", symbolDash=[1, 0], symbolStrokeWidth=0)
+        if both
+        else None,
         scale=alt.Scale(domain=[names["blind"], names["loop"]], range=[palette["accent"], palette["soft"]]),
     )
     dash = alt.StrokeDash("seen:N", legend=None, scale=alt.Scale(domain=[names["blind"], names["loop"]], range=[[1, 0], [5, 4]]))
