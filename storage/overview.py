@@ -208,8 +208,7 @@ def _next_of(session: Session, candidate: ModelVersion, seats_open: int) -> Next
         if waiting:
             return Next(
                 "review",
-                f"The gate waits for {waiting} blind reviews of {named} and its parent, which reviewers get first. "
-                "When they are done, evaluate again.",
+                f"The gate waits for {waiting} blind reviews of {named} and its parent. When they are done, evaluate again.",
             )
         if judged:
             return Next("evaluate", f"{judged} blind reviews of {named} came in since: evaluate it again.")

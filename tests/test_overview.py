@@ -139,3 +139,28 @@ def test_simulated_answers_are_counted_apart(store: Store) -> None:
         simulated=True,
     )
     assert (state(store).reviews, state(store).simulated_reviews, state(store).flag_share) == (0, 1, None)
+
+
+def test_flags_that_a_correction_learnt_from_are_not_counted_again(store: Store) -> None:
+    with store.writing() as session:
+        register_base(session, BASE, by="ada")
+        prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": "p"}])]).ids
+        ids = add_generations(session, [NewGeneration(prompts[0], f" {x}", "end", "sampled", "run:1", version_id=1) for x in "ab"])
+        make_items(session, ids, purpose="loop", reviews_per_item=1, seed=1)
+    held = claim(store, "r_ada", count=2, now=NOON, lease_for=timedelta(hours=1), seed=1)
+    for one, moment in zip(held, (NOON, NOON + timedelta(minutes=2)), strict=True):
+        flag = Answer(
+            token=str(uuid4()),
+            lease_id=one.lease_id,
+            verdict="flag",
+            categories=["attack"],
+            severity="clear",
+            taxonomy_version="1",
+            guideline_version="1",
+        )
+        submit(store, "r_ada", flag, now=moment, policy_version="1")
+    assert state(store).flags_on_current == 2
+    with store.writing() as session:
+        learnt = NOON + timedelta(minutes=1)
+        session.add(CorrectionRun(parent_id=1, recipe={}, seed=1, asked_by="ada", state="succeeded", created_at=learnt))
+    assert state(store).flags_on_current == 1

@@ -140,8 +140,9 @@ def _waiting_words(state: LoopState, around: Around) -> str:
         return "all are judged" if around.filled else "none yet"
     if not around.seats:
         return f"all {around.held:,} with reviewers now"
-    blind = f", {around.blind:,} of them blind" if around.blind else ""
-    return f"{around.seats + around.held:,} reviews wanted{blind}"
+    wanted = around.seats + around.held
+    blind = ", all blind" if around.blind == wanted else f", {around.blind:,} of them blind" if around.blind else ""
+    return f"{wanted:,} reviews wanted{blind}"
 
 
 def _outcomes(state: LoopState) -> str:
