@@ -12,7 +12,7 @@ help:
 	@echo "make setup       install into .venv only"
 	@echo "make test        linters, types, layers and the test suite, real browser and real PostgreSQL included"
 	@echo "make acceptance  the longer runs with real processes"
-	@echo "make docs        writes docs/cli.md from the commands' own help"
+	@echo "make docs        writes docs/cli.md and docs/access.md from the commands' own help"
 
 setup: $(READY)
 
@@ -45,7 +45,7 @@ tools: setup
 	@.ci/tools
 
 docs: setup
-	$(BIN)/python -m flagback.review_app.reference docs/cli.md
+	$(BIN)/python -m flagback.review_app.reference docs
 
 constraints:
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v -e '^#' -e '@' -e '^pip=' -e '^wheel=' | sed 's/+cpu$$//'; } > constraints.new

@@ -106,6 +106,7 @@ def fill(store: Store, reviews: int, seed: int) -> None:
                     "item_id": number // REVIEWS_AN_ITEM + 1,
                     "number": number % REVIEWS_AN_ITEM,
                     "want_group": "any",
+                    "lang": "en",
                     "state": "done",
                     "bucket": 1,
                     "rank": number,

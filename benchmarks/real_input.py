@@ -340,6 +340,8 @@ def review_in_browser(address: str, login: str, password: str, *, count: int) ->
         page.get_by_label("Name").fill(login)
         page.get_by_label("Password").fill(password)
         page.get_by_role("button", name="Sign in").click()
+        page.get_by_text("I want to review answers").click()
+        page.get_by_role("button", name="Start").click()
         output = page.locator(".output")
         output.wait_for(timeout=30_000)
         for number in range(count):

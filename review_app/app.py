@@ -3,40 +3,24 @@
 Knows who is signed in and which pages that role has; what a page shows is its module's business. Runs inside `flagback serve`.
 """
 
+import logging
+import secrets
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
 
 import streamlit as st
 
 from flagback.review_app import auth
-from flagback.review_app.installation import REVIEWING_ROLES, STEERING_ROLES, Installation, served
-from flagback.storage.records import Account, Role
+from flagback.review_app.access import PAGES, Listed
+from flagback.review_app.board import show_watch
+from flagback.review_app.installation import Installation, served
+from flagback.review_app.screens import look
+from flagback.storage.records import Account
 
+_log = logging.getLogger(__name__)
 
-class Listed(NamedTuple):
-    """One page."""
-
-    #: Who sees it; for all others its address does not exist and its code does not run.
-    roles: frozenset[Role]
-    #: Module with `show(installation, account)`, imported when the page is opened.
-    module: str
-    title: str
-    #: The address, without the slash.
-    url_path: str
-
-
-#: To add a page, write its module and a line here. "/" leads to a role's first line.
-PAGES: tuple[Listed, ...] = (
-    Listed(REVIEWING_ROLES, "flagback.review_app.screens.review", "Review", "review"),
-    Listed(STEERING_ROLES, "flagback.review_app.screens.loop", "The loop", "loop"),
-    Listed(STEERING_ROLES, "flagback.review_app.screens.corrections", "Corrections", "corrections"),
-    Listed(STEERING_ROLES, "flagback.review_app.screens.versions", "Versions", "versions"),
-    Listed(STEERING_ROLES | {"auditor"}, "flagback.review_app.screens.compare", "Compare", "compare"),
-    Listed(STEERING_ROLES, "flagback.review_app.screens.data", "Data", "data"),
-)
 
 #: Bookish paper, tighter than Streamlit's own; the sign-out line at the foot.
 _FRAME = """<style>
@@ -53,6 +37,7 @@ def draw(installation: Installation) -> None:
     if account is None:
         _ask_to_sign_in()
         return
+    show_watch(token=auth.page_token(installation, account))
     own = [listed for listed in PAGES if account.role in listed.roles]
     pages = [st.Page(_shower(listed, installation, account), title=listed.title, url_path=listed.url_path) for listed in own]
     # Streamlit opens its default page at "/" only, so that is a page of its own and every listed one keeps its address.
@@ -61,7 +46,7 @@ def draw(installation: Installation) -> None:
     st.session_state["flagback_pages"] = {listed.url_path: page for listed, page in zip(own, pages, strict=True)}
     if chosen is start:
         chosen.run()
-    if account.role in REVIEWING_ROLES:
+    if chosen.url_path == "review":
         chosen.run()
         return
     st.html(_FRAME)
@@ -77,7 +62,17 @@ def _shower(listed: Listed, installation: Installation, account: Account) -> Cal
 
 
 def _show(module: str, installation: Installation, account: Account) -> None:
-    import_module(module).show(installation, account)
+    """Draws one page. What goes wrong is told under a number, and written to the log under the same."""
+    try:
+        import_module(module).show(installation, account)
+    except Exception:
+        number = secrets.token_hex(3)
+        _log.exception("The page %s failed (error %s).", module, number)
+        look.said(
+            f"Something went wrong on this page (error {number}; the server's log says what). Nothing you answered is lost. "
+            "Reload the page; if it happens again, tell whoever runs this installation the number.",
+            "flag",
+        )
 
 
 def _ask_to_sign_in() -> None:

@@ -1,32 +1,28 @@
-"""Who is at the browser: sign-in, sign-out, the session cookie, and the check that a request comes from our own pages.
+"""Who is at the browser: sign-in, sign-out, the session cookie and the token of our pages.
 
-Knows cookies, headers and the sign-in page; knows nothing of passwords (flagback.storage.accounts) or of what a role may see.
+Knows cookies and the sign-in page; knows nothing of passwords (flagback.storage.accounts), of what a role may see (access) or of
+where requests come from (guard).
 """
 
+import hmac
 import html
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from importlib.resources import files
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flagback.review_app.installation import Installation
-from flagback.storage import accounts
+from flagback.review_app.plain_pages import FormToken, error_box, form, page, piece, stale_form, token_fits
+from flagback.storage import accounts, sign_ins
+from flagback.storage.pseudonyms import keyed_hash
 from flagback.storage.records import Account, now
 
 #: How long a sign-in lasts.
 SESSION_FOR = timedelta(days=14)
-#: Longest sign-in form read, bytes.
-LONGEST_FORM = 16_384
-#: Paths that answer without a session: our own and those of Streamlit's front end.
-OPEN_PATHS = ("/signin", "/signout", "/healthz", "/look/", "/api/", "/static/", "/_stcore/", "/component/", "/media/")
 
 
 def cookie_name(installation: Installation) -> str:
@@ -38,24 +34,33 @@ def account_of(installation: Installation, cookie: str | None) -> Account | None
     """The account whose live session the cookie's value names, None without one. Reads the database: call it on every request."""
     if not cookie:
         return None
+    moment = now()
     with installation.store.reading() as session:
-        return accounts.session_account(session, cookie, now=now())
+        found = accounts.signed_in(session, cookie, now=moment)
+    if found is None:
+        return None
+    if found.stale(moment):
+        with installation.store.writing() as session:
+            accounts.seen(session, cookie, now=moment)
+    return found.account
 
 
-def from_our_pages(request: Request) -> bool:
-    """Whether a state-changing request comes from a page of this origin.
+def account_at(installation: Installation, connection: HTTPConnection) -> Account | None:
+    """Who a request or websocket comes from; what `guard` found out a moment ago is not asked again."""
+    if "flagback.account" in connection.scope:
+        account: Account | None = connection.scope["flagback.account"]
+        return account
+    return account_of(installation, connection.cookies.get(cookie_name(installation)))
 
-    Browsers send Origin with every POST; it must name our host. Older ones are judged by Sec-Fetch-Site or Referer. A program
-    that sends none of the three is no browser, so no foreign page can be behind it.
-    """
-    origin, host = request.headers.get("origin"), request.headers.get("host", "")
-    if origin is not None:
-        return urlsplit(origin).netloc == host != ""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    referer = request.headers.get("referer")
-    return referer is None or urlsplit(referer).netloc == host != ""
+
+def page_token(installation: Installation, account: Account) -> str:
+    """What our pages send back with everything they ask for, so that it is done for the account the page was made for."""
+    return keyed_hash(installation.pseudonym_key, f"flagback page of account {account.id}")
+
+
+def page_token_fits(installation: Installation, account: Account, given: str | None) -> bool:
+    """Whether a request comes from a page that was made for this account."""
+    return hmac.compare_digest(page_token(installation, account).encode(), (given or "").encode("utf-8", "replace"))
 
 
 def routes(installation: Installation) -> list[BaseRoute]:
@@ -64,97 +69,114 @@ def routes(installation: Installation) -> list[BaseRoute]:
 
     async def sign_in(request: Request) -> Response:
         onward = _local_path(request.query_params.get("next"))
-        if request.method == "GET":
-            return await run_in_threadpool(_sign_in_page, installation, onward)
-        if not from_our_pages(request):
-            return _foreign()
-        form = await _form(request)
-        login, password = form.get("login", "").strip(), form.get("password", "")
-        cookie = await run_in_threadpool(_open_session, installation, login, password)
-        if cookie is None:
+        if request.method != "POST":
+            return await run_in_threadpool(_sign_in_page, installation, request, onward)
+        given = await form(request)
+        if not token_fits(installation, request, given.get("token", "")):
+            return stale_form("/signin")
+        login, password = given.get("login", "").strip(), given.get("password", "")
+        tried = await run_in_threadpool(_try, installation, request, login, password)
+        if isinstance(tried, timedelta):
+            words = (
+                f"Too many tries. Wait {_waiting(tried)}, then try again. Forgotten the password? Whoever invited you can send "
+                "a link for a new one."
+            )
+            answer = await run_in_threadpool(_sign_in_page, installation, request, onward, login, words, 429)
+            answer.headers["Retry-After"] = str(max(1, round(tried.total_seconds())))
+            return answer
+        if tried is None:
             words = "The name or the password is not right. Both are written exactly as they were given to you."
-            return await run_in_threadpool(_sign_in_page, installation, onward, login, words)
+            return await run_in_threadpool(_sign_in_page, installation, request, onward, login, words, 401)
         response = RedirectResponse(onward, status_code=303)
-        response.set_cookie(
-            name,
-            cookie,
-            max_age=int(SESSION_FOR.total_seconds()),
-            httponly=True,
-            samesite="lax",
-            path="/",
-            secure=request.url.scheme == "https",
-        )
+        await run_in_threadpool(open_in_browser, installation, request, response, tried)
         return response
 
     async def sign_out(request: Request) -> Response:
-        if request.method == "GET":
-            return _page("Sign out", _piece("sign_out.html"))
-        if not from_our_pages(request):
-            return _foreign()
-        cookie = request.cookies.get(name)
-        if cookie:
-            await run_in_threadpool(_end_session, installation, cookie)
-        response = RedirectResponse("/signin", status_code=303)
+        account = await run_in_threadpool(account_at, installation, request)
+        if account is None:
+            return RedirectResponse("/signin", status_code=303)
+        if request.method != "POST":
+            field = f'<input type="hidden" name="token" value="{page_token(installation, account)}">'
+            return page("Sign out", piece("sign_out.html").format(token=field))
+        if not page_token_fits(installation, account, (await form(request)).get("token")):
+            return stale_form("/signout")
+        await run_in_threadpool(_end_session, installation, request.cookies.get(name))
+        response = RedirectResponse("/signin?signed_out", status_code=303)
         response.delete_cookie(name, path="/", httponly=True, samesite="lax")
+        response.headers["Clear-Site-Data"] = '"cache"'
         return response
 
     return [Route("/signin", sign_in, methods=["GET", "POST"]), Route("/signout", sign_out, methods=["GET", "POST"])]
 
 
-class SignInFirst:
-    """Sends a browser that opens a page without a live session to /signin, and adds the headers every answer carries.
-
-    The screens check the session again on every run: a session that ends while a page is open ends there too.
-    """
-
-    def __init__(self, app: ASGIApp, *, installation: Installation) -> None:
-        self.app = app
-        self.installation = installation
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope)
-        path = request.url.path
-        opens_a_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-        if opens_a_page and not path.startswith(OPEN_PATHS):
-            cookie = request.cookies.get(cookie_name(self.installation))
-            if await run_in_threadpool(account_of, self.installation, cookie) is None:
-                onward = path + (f"?{request.url.query}" if request.url.query else "")
-                target = "/signin" if path == "/" else f"/signin?next={quote(onward, safe='')}"
-                await RedirectResponse(target, status_code=303)(scope, receive, send)
-                return
-        await self.app(scope, receive, _with_headers(send))
+def open_in_browser(installation: Installation, request: Request, response: Response, account: Account) -> None:
+    """Signs the browser in: a session row, its cookie, and the end of whatever session the browser had before."""
+    name, before, moment = cookie_name(installation), request.cookies.get(cookie_name(installation)), now()
+    with installation.store.writing() as session:
+        if before:
+            accounts.end_session(session, before, now=moment)
+        cookie = accounts.open_session(session, account.id, now=moment, for_=SESSION_FOR, browser=_browser(request))
+    response.set_cookie(
+        name,
+        cookie,
+        max_age=int(SESSION_FOR.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        path="/",
+        secure=request.url.scheme == "https",
+    )
 
 
-def _with_headers(send: Send) -> Callable[..., Awaitable[None]]:
-    """No framing by other sites, no guessing of types, no address of ours in a Referer."""
-
-    async def sending(message: "dict[str, object]") -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers.setdefault("X-Frame-Options", "SAMEORIGIN")
-            headers.setdefault("X-Content-Type-Options", "nosniff")
-            headers.setdefault("Referrer-Policy", "same-origin")
-        await send(message)
-
-    return sending
+def address_of(request: HTTPConnection) -> str:
+    """Where a request comes from; behind a proxy uvicorn has put the client's address here, if it trusts the proxy."""
+    return request.client.host if request.client else "unknown"
 
 
-def _open_session(installation: Installation, login: str, password: str) -> str | None:
+def _try(installation: Installation, request: Request, login: str, password: str) -> Account | timedelta | None:
+    """The account, how long to wait first, or None for a wrong name or password."""
+    under = sign_ins.counted(
+        installation.pseudonym_key, login=accounts.login_form(login)[: accounts.LONGEST_LOGIN], address=address_of(request)
+    )
+    with installation.store.writing() as session:
+        wait = sign_ins.attempt(session, under, now=now())
+    if wait > timedelta(0):
+        return wait
     with installation.store.reading() as session:
         account = accounts.verify(session, login, password)
-    if account is None:
-        return None
-    with installation.store.writing() as session:
-        return accounts.open_session(session, account.id, now=now(), for_=SESSION_FOR)
+    if account is not None:
+        with installation.store.writing() as session:
+            sign_ins.succeeded(session, under)
+    return account
 
 
-def _end_session(installation: Installation, cookie: str) -> None:
-    with installation.store.writing() as session:
-        accounts.end_session(session, cookie, now=now())
+def _end_session(installation: Installation, cookie: str | None) -> None:
+    if cookie:
+        with installation.store.writing() as session:
+            accounts.end_session(session, cookie, now=now())
+
+
+def _browser(request: Request) -> str:
+    """The browser in two words: enough to tell one's own apart, too little to be told by."""
+    agent = request.headers.get("user-agent", "")
+    name = next((word for mark, word in _BROWSERS if mark in agent), "Another program")
+    system = next((word for mark, word in _SYSTEMS if mark in agent), "")
+    return f"{name} on {system}" if system else name
+
+
+_BROWSERS = (("Firefox/", "Firefox"), ("Edg/", "Edge"), ("OPR/", "Opera"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "an iPhone"),
+    ("iPad", "an iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS", "a Mac"),
+    ("Linux", "Linux"),
+)
+
+
+def _waiting(wait: timedelta) -> str:
+    seconds = max(1, round(wait.total_seconds()))
+    return f"{seconds} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
 
 
 def _local_path(wanted: str | None) -> str:
@@ -166,29 +188,9 @@ def _local_path(wanted: str | None) -> str:
     return wanted
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a small urlencoded form, {} for anything else."""
-    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return {}
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_FORM:
-            return {}
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-    return {name: values[0] for name, values in fields.items()}
-
-
-def _foreign() -> Response:
-    words = (
-        "This form was sent from another site, so nothing was done. Open Flagback's own address and try there; behind a "
-        "proxy, the proxy must pass the Host header on."
-    )
-    body = f'<p class="error" role="alert">{words}</p><p><a href="/signin">To the sign-in page</a></p>'
-    return _page("Not from here", body, 403)
-
-
-def _sign_in_page(installation: Installation, onward: str, login: str = "", words: str = "") -> Response:
+def _sign_in_page(
+    installation: Installation, request: Request, onward: str, login: str = "", words: str = "", status: int = 200
+) -> Response:
     """The page with its form; `words` is shown as an error above it."""
     with installation.store.reading() as session:
         demo = session.exec(
@@ -203,32 +205,16 @@ def _sign_in_page(installation: Installation, onward: str, login: str = "", word
         if demo
         else ""
     )
-    error = f'<p class="error" role="alert" id="error">{html.escape(words)}</p>' if words else ""
-    action = "/signin" if onward == "/" else f"/signin?next={quote(onward, safe='')}"
-    form = _piece("sign_in.html").format(
-        action=html.escape(action),
+    token = FormToken(installation, request)
+    filled = piece("sign_in.html").format(
+        action=html.escape("/signin" if onward == "/" else f"/signin?next={quote(onward, safe='')}"),
+        token=token.field(),
         login=html.escape(login),
-        error=error,
+        error=error_box(words),
         demo=note,
+        signed_out="data-signed-out" if "signed_out" in request.query_params else "",
         described='aria-describedby="error" aria-invalid="true"' if words else "",
         focus_login="" if login else "autofocus",
         focus_password="autofocus" if login else "",
     )
-    return _page("Sign in", form, 401 if words else 200)
-
-
-def _piece(name: str) -> str:
-    return files("flagback.review_app.board").joinpath(name).read_text(encoding="utf-8")
-
-
-def _page(title: str, body: str, status: int = 200) -> Response:
-    """A page of our own outside Streamlit, in the same look."""
-    content = _piece("page.html").format(title=html.escape(title), body=body)
-    return HTMLResponse(
-        content,
-        status,
-        headers={
-            "Cache-Control": "no-store",
-            "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
-        },
-    )
+    return token.send_along(page("Sign in", filled, status))

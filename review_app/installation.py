@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from flagback.review_app.home import open_records
 from flagback.review_app.settings import Settings
 from flagback.storage.pseudonyms import pseudonym
-from flagback.storage.records import Account, Role
+from flagback.storage.records import Account
 from flagback.storage.store import Store
-
-#: Roles whose screen is the review board. The others judge figures, not answers.
-REVIEWING_ROLES: frozenset[Role] = frozenset({"reviewer", "lead"})
-#: Roles that see and steer the loop.
-STEERING_ROLES: frozenset[Role] = frozenset({"maintainer", "administrator"})
 
 
 @dataclass(frozen=True)
@@ -30,6 +25,10 @@ class Installation:
     def reviewer(self, account: Account) -> str:
         """The pseudonym that an account's answers are stored under."""
         return pseudonym(self.pseudonym_key, account.id)
+
+    def browser_name(self, account: Account) -> str:
+        """What a browser keeps an account's waiting answers and drafts under: tells nobody who it is."""
+        return pseudonym(self.pseudonym_key, account.id, "browser")
 
 
 class NothingServed(Exception):

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands' own --help: `python -m flagback.review_app.reference docs/cli.md`.
+"""Writes docs/cli.md from the commands' own --help, and docs/access.md: `python -m flagback.review_app.reference docs`.
 
 Knows how to walk the command tree; knows nothing of what the commands do.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import typer.main
 
+from flagback.review_app.access import table
 from flagback.review_app.cli import app
 from flagback.review_app.settings import Settings
 
@@ -56,4 +57,6 @@ def _default(value: object) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    folder = Path(sys.argv[1])
+    (folder / "cli.md").write_text(reference(), encoding="utf-8")
+    (folder / "access.md").write_text(table(), encoding="utf-8")

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from pathlib import Path
 
 import streamlit as st
+from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -17,13 +18,14 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from streamlit import config as streamlit_config
 
-from flagback.review_app import auth
+from flagback.review_app import auth, downloads, joining
 from flagback.review_app.api import build_api
-from flagback.review_app.home import refuse_taken_port
+from flagback.review_app.guard import Guard
+from flagback.review_app.home import open_records, refuse_taken_port
 from flagback.review_app.installation import Installation, open_installation, serve_from
 from flagback.review_app.settings import Settings, streamlit_options
-from flagback.storage import slots
-from flagback.storage.records import now
+from flagback.storage import invitations, slots
+from flagback.storage.records import Account, now
 from flagback.storage.store import UnreachableDatabase
 
 #: How often leases that ran out are given back, seconds.
@@ -40,7 +42,7 @@ def build_app(settings: Settings) -> st.App:
         Path(__file__).with_name("app.py"),
         routes=_routes(installation),
         lifespan=_lifespan(installation),
-        middleware=[Middleware(auth.SignInFirst, installation=installation)],
+        middleware=[Middleware(Guard, installation=installation)],
     )
 
 
@@ -50,10 +52,24 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> None:
     app = build_app(settings)
     _read_no_other_config()
     options = streamlit_options() | {"server.address": settings.host, "server.port": settings.port}
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    say(f"Flagback is at http://{host}:{settings.port} (Ctrl+C stops it).")
+    say(f"Flagback is at {settings.address} (Ctrl+C stops it).")
+    if link := first_administrator_link(settings):
+        say(f"Nobody manages accounts yet. Make the first administrator within 24 hours, once: {link}")
     with suppress(KeyboardInterrupt):
         app.run(config=options)
+
+
+def first_administrator_link(settings: Settings) -> str | None:
+    """A one-time link that makes the first administrator; None once there is one, and in a demo, which has its own sign-ins."""
+    store = open_records(settings)
+    try:
+        with store.writing() as session:
+            if session.exec(select(Account.id).where(col(Account.demo).is_(True)).limit(1)).first() is not None:
+                return None
+            code = invitations.first_administrator(session, now=now())
+    finally:
+        store.close()
+    return None if code is None else f"{settings.address}/join/{code}"
 
 
 def _read_no_other_config() -> None:
@@ -81,6 +97,8 @@ def _routes(installation: Installation) -> list[BaseRoute]:
         Route("/healthz", health, methods=["GET"]),
         *(_file(f"/look/{name}", path) for name, path in look_files().items()),
         *auth.routes(installation),
+        *joining.routes(installation),
+        *downloads.routes(installation),
         Mount("/api/v1", app=build_api(installation)),
     ]
 
@@ -94,6 +112,7 @@ def look_files() -> dict[str, Path]:
         "serif.woff2": next(media.glob("SourceSerifVariable-Roman.*.woff2")),
         "serif-italic.woff2": next(media.glob("SourceSerifVariable-Italic.*.woff2")),
         "page.css": board / "page.css",
+        "signed_out.js": board / "signed_out.js",
         "logo.svg": board / "logo.svg",
     }
 
@@ -106,7 +125,7 @@ def _file(address: str, path: Path) -> Route:
 
 
 def _lifespan(installation: Installation) -> Callable[[st.App], AbstractAsyncContextManager[None]]:
-    """Gives back leases that ran out, as long as the server runs."""
+    """Gives back leases that ran out, and deletes what nobody fetched, as long as the server runs."""
 
     @asynccontextmanager
     async def living(_app: st.App) -> AsyncIterator[None]:
@@ -126,6 +145,7 @@ async def _sweep_for_ever(installation: Installation) -> None:
     while True:
         try:
             await run_in_threadpool(slots.sweep, installation.store, now=now())
+            await run_in_threadpool(downloads.sweep, installation.settings.downloads)
         except Exception:
-            _log.exception("Leases that ran out could not be given back; trying again in %.0f s.", SWEEP_EVERY)
+            _log.exception("Leases and downloads that ran out could not be cleared; trying again in %.0f s.", SWEEP_EVERY)
         await asyncio.sleep(SWEEP_EVERY)

@@ -28,6 +28,11 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Where the web listens.")
     port: int = Field(default=8501, ge=1, le=65535, description="On which port.")
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#\s]+$",
+        description="The address people use, https://review.example.org, where it is not the one the web listens on.",
+    )
     lease_minutes: int = Field(default=30, ge=1, le=24 * 60, description="How long a claimed item stays with its reviewer.")
     items_a_day: int = Field(default=40, ge=1, description="What a reviewer sees as today's aim; no countdown hangs on it.")
     threads: int = Field(default=0, ge=0, description="torch threads of a worker; 0 leaves torch's own choice.")
@@ -47,6 +52,17 @@ class Settings(BaseSettings):
         """Adapters and other files, addressed by sha256."""
         return self.home / "artifacts"
 
+    @property
+    def downloads(self) -> Path:
+        """Exports prepared in the browser, until they are fetched or an hour has gone."""
+        return self.home / "downloads"
+
+    @property
+    def address(self) -> str:
+        """The address people use."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
     def pseudonym_key(self) -> bytes:
         """The 32-byte key that turns account ids into pseudonyms: a file outside the database, made at first use, mode 0600."""
         path = self.home / "pseudonym.key"
@@ -63,6 +79,12 @@ class Settings(BaseSettings):
             raise BrokenKey(
                 f"{path} holds {len(key)} bytes where 32 were expected; bring the file back from a backup: "
                 "without it reviews cannot be tied to their reviewers."
+            )
+        if len(set(key)) < 8:
+            raise BrokenKey(
+                f"{path} holds a key that anyone could guess (it was written by hand, or for a test); move it away and a "
+                "random one "
+                "is made at the next start. Reviews given under the old key then belong to nobody any more."
             )
         return key
 

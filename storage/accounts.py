@@ -1,17 +1,22 @@
-"""Accounts and sign-in sessions. Knows passwords and cookies only as hashes; knows no review and no pseudonym."""
+"""Accounts and sign-in sessions. Knows passwords and cookies only as hashes; knows no review and no pseudonym.
+
+Whatever changes what an account may do (password, role, disabled) ends its sessions.
+"""
 
 import hashlib
 import secrets
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from flagback.storage import records
+from flagback.storage import audit, records
 from flagback.storage.records import Account, Role
 
 #: argon2id, the second choice of the OWASP password cheat sheet (19 MiB, 2 passes): about 20 ms on one core here.
@@ -21,6 +26,8 @@ NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$/Km5m+Gd2WzbQfw1L3PpXw$HGxMtDnFjAAJVgXx
 SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1_000
 LONGEST_LOGIN = 100
+#: How stale a session's "last seen" may be: a write a request would cost more than the figure is worth.
+SEEN_EVERY = timedelta(hours=1)
 
 
 class LoginTaken(Exception):
@@ -40,16 +47,34 @@ def login_form(login: str) -> str:
     return unicodedata.normalize("NFKC", login).strip().casefold()
 
 
-def create(session: Session, login: str, password: str, role: Role, *, demo: bool = False) -> Account:
-    """Makes an account. Raises LoginTaken, BadLogin or BadPassword."""
+def create(
+    session: Session,
+    login: str,
+    password: str | None,
+    role: Role,
+    *,
+    demo: bool = False,
+    pool_id: int | None = None,
+    external_hash: str | None = None,
+) -> Account:
+    """Makes an account; without a password it signs in another way only. Raises LoginTaken, BadLogin or BadPassword."""
     name = login_form(login)
     if not name or len(name) > LONGEST_LOGIN or not name.isprintable():
         raise BadLogin(f"The login {login!r} cannot be used; expected 1 to {LONGEST_LOGIN} visible characters.")
-    _check_password(password)
+    if password is not None:
+        _check_password(password)
     taken = LoginTaken(f"The login {name!r} is taken; choose another, or see 'flagback account --help' for changing that one.")
     if session.exec(select(Account.id).where(Account.login == name)).first() is not None:
         raise taken
-    account = Account(login=name, role=role, password_hash=HASHER.hash(password), demo=demo, created_at=records.now())
+    account = Account(
+        login=name,
+        role=role,
+        password_hash=None if password is None else HASHER.hash(password),
+        demo=demo,
+        pool_id=pool_id,
+        external_hash=external_hash,
+        created_at=records.now(),
+    )
     try:
         with session.begin_nested():
             session.add(account)
@@ -64,24 +89,44 @@ def verify(session: Session, login: str, password: str) -> Account | None:
     """The account whose password this is; None for an unknown login, a wrong password, a disabled account: after equal work."""
     account = session.exec(select(Account).where(Account.login == login_form(login))).first()
     try:
-        HASHER.verify(account.password_hash if account else NOBODY, password)
+        HASHER.verify(account.password_hash if account and account.password_hash else NOBODY, password)
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return None
     return account if account and not account.disabled else None
 
 
-def open_session(session: Session, account_id: int, *, now: datetime, for_: timedelta) -> str:
+def open_session(session: Session, account_id: int, *, now: datetime, for_: timedelta, browser: str = "") -> str:
     """Signs a browser in and returns its cookie's value (43 URL-safe characters, 256 bits); only its hash is stored."""
     cookie = secrets.token_urlsafe(32)
-    session.add(records.Session(token_hash=_cookie_hash(cookie), account_id=account_id, created_at=now, expires_at=now + for_))
+    session.add(
+        records.Session(
+            token_hash=_cookie_hash(cookie),
+            account_id=account_id,
+            browser=browser[:80],
+            created_at=now,
+            seen_at=now,
+            expires_at=now + for_,
+        )
+    )
     session.flush()
     return cookie
 
 
-def session_account(session: Session, cookie: str, *, now: datetime) -> Account | None:
+class SignedIn(NamedTuple):
+    """A live session and whose it is."""
+
+    account: Account
+    session: records.Session
+
+    def stale(self, now: datetime) -> bool:
+        """Whether "last seen" is due to be written again."""
+        return now - self.session.seen_at > SEEN_EVERY
+
+
+def signed_in(session: Session, cookie: str, *, now: datetime) -> SignedIn | None:
     """Whose browser this is; None once signed out, expired, disabled or never signed in."""
-    return session.exec(
-        select(Account)
+    found = session.exec(
+        select(Account, records.Session)
         .join(records.Session, col(records.Session.account_id) == Account.id)
         .where(
             records.Session.token_hash == _cookie_hash(cookie),
@@ -90,6 +135,37 @@ def session_account(session: Session, cookie: str, *, now: datetime) -> Account 
             col(Account.disabled).is_(False),
         )
     ).first()
+    return None if found is None else SignedIn(*found)
+
+
+def seen(session: Session, cookie: str, *, now: datetime) -> None:
+    """Writes down that a browser was here."""
+    session.exec(update(records.Session).where(col(records.Session.token_hash) == _cookie_hash(cookie)).values(seen_at=now))
+
+
+def live_sessions(session: Session, account_id: int, *, now: datetime) -> Sequence[records.Session]:
+    """An account's signed-in browsers, newest first."""
+    return session.exec(
+        select(records.Session)
+        .where(
+            records.Session.account_id == account_id,
+            col(records.Session.ended_at).is_(None),
+            records.Session.expires_at > now,
+        )
+        .order_by(col(records.Session.created_at).desc())
+    ).all()
+
+
+def end_sessions(session: Session, account_id: int, *, now: datetime, token_hash: str | None = None) -> int:
+    """Signs an account out everywhere, or in the one browser whose `token_hash` is given; returns how many it ended."""
+    ended = update(records.Session).where(
+        col(records.Session.account_id) == account_id,
+        col(records.Session.ended_at).is_(None),
+        col(records.Session.expires_at) > now,
+    )
+    if token_hash is not None:
+        ended = ended.where(col(records.Session.token_hash) == token_hash)
+    return len(session.connection().execute(ended.values(ended_at=now).returning(col(records.Session.token_hash))).all())
 
 
 def end_session(session: Session, cookie: str, *, now: datetime) -> None:
@@ -105,41 +181,79 @@ class UnknownLogin(Exception):
     """A login that no account has."""
 
 
+class LastAdministrator(Exception):
+    """The account is the only one left that can manage accounts."""
+
+
 def change_password(session: Session, login: str, password: str, *, now: datetime) -> Account:
     """Gives an account another password and ends its sessions. Raises UnknownLogin or BadPassword."""
-    account = _known(session, login)
+    account = by_login(session, login)
     _check_password(password)
     account.password_hash = HASHER.hash(password)
     session.add(account)
-    _end_all_sessions(session, account, now)
+    end_sessions(session, account.id, now=now)
     return account
 
 
-def set_disabled(session: Session, login: str, *, disabled: bool, now: datetime) -> Account:
-    """Shuts an account out, ending its sessions, or lets it in again; what it wrote stays. Raises UnknownLogin."""
-    account = _known(session, login)
+def set_role(session: Session, login: str, role: Role, *, now: datetime, by: str) -> Account:
+    """Gives an account another role and ends its sessions. Raises UnknownLogin or LastAdministrator."""
+    account = by_login(session, login)
+    if role != account.role:
+        _keep_one_administrator(session, account)
+        details = {"login": account.login, "from": account.role, "to": role}
+        account.role = role
+        session.add(account)
+        end_sessions(session, account.id, now=now)
+        audit.record(session, actor=by, action="role changed", details=details, now=now)
+    return account
+
+
+def set_languages(session: Session, account_id: int, languages: Sequence[str]) -> None:
+    """Notes which languages a person reads, as primary subtags."""
+    account = session.get_one(Account, account_id)
+    account.languages = sorted(set(languages))
+    session.add(account)
+
+
+def set_disabled(session: Session, login: str, *, disabled: bool, now: datetime, by: str) -> Account:
+    """Shuts an account out, ending its sessions, or lets it in again; what it wrote stays.
+
+    Raises UnknownLogin or LastAdministrator.
+    """
+    account = by_login(session, login)
+    if disabled:
+        _keep_one_administrator(session, account)
     account.disabled = disabled
     session.add(account)
     if disabled:
-        _end_all_sessions(session, account, now)
+        end_sessions(session, account.id, now=now)
+    action = "account shut out" if disabled else "account let in again"
+    audit.record(session, actor=by, action=action, details={"login": account.login}, now=now)
     return account
 
 
-def _known(session: Session, login: str) -> Account:
+def administrators(session: Session) -> int:
+    """How many accounts can manage accounts."""
+    return session.exec(
+        select(func.count()).select_from(Account).where(Account.role == "administrator", col(Account.disabled).is_(False))
+    ).one()
+
+
+def _keep_one_administrator(session: Session, account: Account) -> None:
+    if account.role == "administrator" and not account.disabled and administrators(session) == 1:
+        raise LastAdministrator(
+            f"{account.login} is the only administrator; make another one first: flagback account role LOGIN administrator."
+        )
+
+
+def by_login(session: Session, login: str) -> Account:
+    """The account of a login. Raises UnknownLogin."""
     account = session.exec(select(Account).where(Account.login == login_form(login))).first()
     if account is None:
         raise UnknownLogin(
             f"There is no account {login_form(login)!r}; see 'flagback account list', or make it with 'flagback account create'."
         )
     return account
-
-
-def _end_all_sessions(session: Session, account: Account, now: datetime) -> None:
-    session.exec(
-        update(records.Session)
-        .where(col(records.Session.account_id) == account.id, col(records.Session.ended_at).is_(None))
-        .values(ended_at=now)
-    )
 
 
 def _cookie_hash(cookie: str) -> str:

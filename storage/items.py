@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from flagback.storage.prompts import AT_A_TIME
+from flagback.storage.prompts import AT_A_TIME, primary_language
 from flagback.storage.records import Generation, ItemPurpose, Prompt, now
 from flagback.storage.store import insert_all, insert_missing
 
@@ -26,12 +26,15 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
     wanted = sorted(set(generation_ids))
     for start in range(0, len(wanted), AT_A_TIME):
         rows = session.exec(
-            select(Generation, Prompt.content_hash)
+            select(Generation, Prompt.content_hash, Prompt.lang)
             .join(Prompt, col(Prompt.id) == Generation.prompt_id)
             .where(col(Generation.id).in_(wanted[start : start + AT_A_TIME]))
             .order_by(col(Generation.id))
         ).all()
-        content = {generation.id: f"{prompt_hash}:{generation.text_hash}" for generation, prompt_hash in rows}
+        content = {
+            generation.id: (f"{prompt_hash}:{generation.text_hash}", primary_language(lang))
+            for generation, prompt_hash, lang in rows
+        }
         items = [
             {
                 "kind": "single",
@@ -40,7 +43,7 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
                 "generation_id": generation.id,
                 "created_at": now(),
             }
-            for generation, _ in rows
+            for generation, _, _ in rows
             if generation.text.strip()
         ]
         returned = insert_missing(session, "item", items, returning=["id", "generation_id"])
@@ -51,19 +54,20 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
         insert_all(
             session,
             "slot",
-            [slot_row(item, number, content[generation], seed) for item, generation in new for number in range(reviews_per_item)],
+            [slot_row(item, number, *content[generation], seed) for item, generation in new for number in range(reviews_per_item)],
         )
         made += len(new)
     return made
 
 
-def slot_row(item_id: int, number: int, content: str, seed: int) -> dict[str, Any]:
-    """The columns of one open slot; `content` names what is judged, independent of row ids."""
+def slot_row(item_id: int, number: int, content: str, lang: str, seed: int) -> dict[str, Any]:
+    """The columns of one open slot; `content` names what is judged, independent of row ids; `lang` is a primary subtag."""
     digest = hashlib.sha256(f"{seed}:{content}:{number}".encode()).digest()
     return {
         "item_id": item_id,
         "number": number,
         "want_group": "any",
+        "lang": lang,
         "state": "open",
         "bucket": 1,
         "rank": int.from_bytes(digest[:8], "big") % RANKS,

@@ -85,6 +85,11 @@ def content_hash(messages: Sequence[Mapping[str, str]], lang: str) -> str:
     return text_hash(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
 
 
+def primary_language(lang: str) -> str:
+    """The primary subtag of a BCP 47 tag, "pt" of "pt-BR", by which slots and readers are matched; "und" without one."""
+    return lang.replace("_", "-").split("-")[0].strip().lower() or "und"
+
+
 def split_key_of(messages: Sequence[Mapping[str, str]], tags: Mapping[str, Any]) -> str:
     """The family of a prompt: its template and groups where tagged, else its first user turn, normalised.
 

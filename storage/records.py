@@ -41,6 +41,12 @@ PairKind = Literal["contrast", "rewrite", "imported"]
 #: replay = trained on as a neutral anchor; perplexity = utility texts of the maintainer's choice. Never both.
 TextPurpose = Literal["replay", "perplexity"]
 DecisionKind = Literal["promote", "override", "roll_back"]
+#: join = makes an account; reset = a new password for one; first = makes the first administrator.
+InvitationPurpose = Literal["join", "reset", "first"]
+#: named = people choose a name and a password; anonymous = a crowd platform sends people who give neither.
+PoolKind = Literal["named", "anonymous"]
+#: review = to judge answers at all; the others are uses of one's background: who gets which item, weights in training, exports.
+ConsentPurpose = Literal["review", "assignment", "training", "export"]
 
 
 def now() -> datetime:
@@ -233,6 +239,7 @@ class Slot(Record, table=True):
         Index(
             "ix_slot_open",
             "want_group",
+            "lang",
             "bucket",
             "rank",
             "id",
@@ -247,6 +254,8 @@ class Slot(Record, table=True):
     number: int
     #: The declared group this seat is kept for, or "any". Never exported beside a pseudonym.
     want_group: str = "any"
+    #: Primary language subtag of the prompt ("en", "pt"), "und" where unknown: only who reads it is handed the item.
+    lang: str = "und"
     state: SlotState = Field(default="open", sa_type=String)
     #: 0 is served first.
     bucket: int = 1
@@ -482,20 +491,60 @@ class ReferenceText(Record, table=True):
     text_hash: str = Field(unique=True)
 
 
+class Pool(Record, table=True):
+    """Reviewers who came by one invitation code: a team, or the takers of a crowd platform's task."""
+
+    __tablename__ = "pool"
+    __table_args__ = (one_of("kind", PoolKind),)
+    id: int = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    kind: PoolKind = Field(sa_type=String)
+    #: Answers after which an anonymous reviewer is shown the completion code; null: there is no end.
+    answers_wanted: int | None = None
+    completion_code: str | None = None
+    created_at: AwareDatetime = Field(default_factory=now)
+
+
 class Account(Record, table=True):
     """Who may sign in. Lives apart from reviews, which know pseudonyms only."""
 
     __tablename__ = "account"
-    __table_args__ = (one_of("role", Role),)
+    __table_args__ = (one_of("role", Role), UniqueConstraint("pool_id", "external_hash"))
     id: int = Field(default=None, primary_key=True)
     login: str = Field(unique=True)
     role: Role = Field(sa_type=String)
-    #: argon2id.
-    password_hash: str
+    #: argon2id; null for who signs in another way only.
+    password_hash: str | None = None
     #: Made by `flagback demo`; marked as such everywhere.
     demo: bool = False
     disabled: bool = False
+    pool_id: int | None = Field(default=None, foreign_key="pool.id")
+    #: Keyed hash of the id that a crowd platform knows the person by; the id itself is kept nowhere.
+    external_hash: str | None = None
+    #: Primary subtags of the languages the person reads; null until asked.
+    languages: list[str] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     created_at: AwareDatetime = Field(default_factory=now)
+
+
+class Invitation(Record, table=True):
+    """A link that lets someone in. Known by its code's hash only; shown once, when it is made."""
+
+    __tablename__ = "invitation"
+    __table_args__ = (one_of("purpose", InvitationPurpose), one_of("role", Role))
+    id: int = Field(default=None, primary_key=True)
+    #: sha256 of the code.
+    code_hash: str = Field(unique=True)
+    purpose: InvitationPurpose = Field(sa_type=String)
+    role: Role = Field(sa_type=String)
+    pool_id: int | None = Field(default=None, foreign_key="pool.id")
+    #: Whose password is reset; null for the other purposes.
+    account_id: int | None = Field(default=None, foreign_key="account.id")
+    uses_left: int = 1
+    made_by: str
+    created_at: AwareDatetime = Field(default_factory=now)
+    expires_at: AwareDatetime
+    #: Withdrawn before its time.
+    ended_at: AwareDatetime | None = None
 
 
 class Session(Record, table=True):
@@ -505,9 +554,74 @@ class Session(Record, table=True):
     #: sha256 of the cookie's value.
     token_hash: str = Field(primary_key=True)
     account_id: int = Field(foreign_key="account.id", index=True)
+    #: The browser in a few words, for its owner to tell one from another.
+    browser: str = ""
     created_at: AwareDatetime = Field(default_factory=now)
     expires_at: AwareDatetime
+    #: When a request last came, to the hour.
+    seen_at: AwareDatetime = Field(default_factory=now)
     ended_at: AwareDatetime | None = None
+
+
+class SignInFailure(Record, table=True):
+    """Failed sign-ins in a row of one login, or from one address; what the growing delay is reckoned from."""
+
+    __tablename__ = "sign_in_failure"
+    #: Keyed hash of the login or the address.
+    who: str = Field(primary_key=True)
+    failures: int = 0
+    last_at: AwareDatetime
+
+
+class Consent(Record, table=True):
+    """What a person agreed to, or took back. Append-only: the newest row of a purpose is in force."""
+
+    __tablename__ = "consent"
+    __table_args__ = (one_of("purpose", ConsentPurpose), Index("ix_consent_account_id_purpose", "account_id", "purpose"))
+    id: int = Field(default=None, primary_key=True)
+    account_id: int = Field(foreign_key="account.id")
+    purpose: ConsentPurpose = Field(sa_type=String)
+    given: bool
+    #: Version of the words that were on the screen.
+    text_version: str
+    created_at: AwareDatetime = Field(default_factory=now)
+
+
+class BackgroundForm(Record, table=True):
+    """The questions about people's background, as the administrator set them. Append-only: the newest is asked."""
+
+    __tablename__ = "background_form"
+    id: int = Field(default=None, primary_key=True)
+    #: [{"code", "question", "options": [{"code", "words"}, ...], "several": bool, "own_words": bool}, ...]
+    questions: list[dict[str, Any]] = Field(sa_type=JSON)
+    made_by: str
+    created_at: AwareDatetime = Field(default_factory=now)
+
+
+class Background(Record, table=True):
+    """One answer about someone's background, under a pseudonym that is neither the account nor the one on the reviews."""
+
+    __tablename__ = "background"
+    #: "b_" pseudonym: only the key file's holder can tell whose it is, or which reviews are the same person's.
+    person: str = Field(primary_key=True)
+    question: str = Field(primary_key=True)
+    #: Option codes; empty where only own words were given.
+    answers: list[str] = Field(sa_type=JSON)
+    own_words: str | None = None
+    form_id: int = Field(foreign_key="background_form.id")
+    updated_at: AwareDatetime = Field(default_factory=now)
+
+
+class WorkLog(Record, table=True):
+    """Time and answers of a week, for payment: under a pseudonym of its own, so that no answer can be found through it."""
+
+    __tablename__ = "work_log"
+    #: "w_" pseudonym.
+    person: str = Field(primary_key=True)
+    #: ISO week in UTC: "2026-W47".
+    week: str = Field(primary_key=True)
+    answers: int = 0
+    seconds: float = 0.0
 
 
 class WorkerHeartbeat(Record, table=True):

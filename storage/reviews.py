@@ -20,6 +20,7 @@ from sqlalchemy import and_, func, literal_column, or_, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from flagback.storage import work
 from flagback.storage.items import slot_row
 from flagback.storage.prompts import AT_A_TIME, unstorable
 from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Review, Severity, Slot
@@ -103,9 +104,28 @@ class BadAnswer(ValueError):
         self.field = field
 
 
-def submit(store: Store, reviewer: str, answer: Answer, *, now: datetime, policy_version: str, simulated: bool = False) -> Receipt:
-    """Stores an answer, and returns only when it is in the database. Raises UnknownLease, AlreadyAnswered or BadAnswer."""
-    return store.settle(lambda session: _submit(session, reviewer, answer, now, policy_version, simulated))
+def submit(
+    store: Store,
+    reviewer: str,
+    answer: Answer,
+    *,
+    now: datetime,
+    policy_version: str,
+    simulated: bool = False,
+    worker: str | None = None,
+) -> Receipt:
+    """Stores an answer, and returns only when it is in the database. Raises UnknownLease, AlreadyAnswered or BadAnswer.
+
+    With `worker`, the pseudonym hours are counted under, a first answer (not its corrections) counts as work.
+    """
+
+    def work_once(session: Session) -> Receipt:
+        receipt = _submit(session, reviewer, answer, now, policy_version, simulated)
+        if worker is not None and receipt.stored == "new" and answer.supersedes_token is None:
+            work.add(session, worker, seconds=answer.seconds_open, now=now)
+        return receipt
+
+    return store.settle(work_once)
 
 
 def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, policy_version: str, simulated: bool) -> Receipt:
@@ -316,9 +336,12 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
             .one_or_none()
         )
     if answer.verdict == "skip" and earlier.slot_id is not None:
-        session.exec(update(Slot).where(col(Slot.id) == earlier.slot_id).values(reviewer=None))
+        left = session.exec(select(Slot).where(Slot.id == earlier.slot_id)).one()
+        left.reviewer = None
+        session.add(left)
         number = session.exec(select(func.max(Slot.number)).where(Slot.item_id == earlier.item_id)).one() or 0
-        insert_all(session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", 0)])
+        session.flush()
+        insert_all(session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", left.lang, 0)])
         return None
     return earlier.slot_id
 

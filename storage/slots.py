@@ -4,7 +4,7 @@ The slot's row is the lock: whoever changes a slot's leases holds it. A reviewer
 two open tabs show the same items. That no slot has two live claims and no reviewer two of one item is held by the database.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
@@ -49,12 +49,22 @@ class Claim(NamedTuple):
     earlier: dict[str, Any] | None
 
 
-def claim(store: Store, reviewer: str, *, count: int, now: datetime, lease_for: timedelta, seed: int) -> list[Claim]:
+def claim(
+    store: Store,
+    reviewer: str,
+    *,
+    count: int,
+    now: datetime,
+    lease_for: timedelta,
+    seed: int,
+    languages: Sequence[str] | None = None,
+) -> list[Claim]:
     """The reviewer's live claims, filled up to `count` with new ones, where there are open slots for them.
 
-    Never an item that the reviewer holds or has answered, skipped ones included. Lowest bucket first; within a bucket from a
-    random start (by `seed`) in rank order, so that reviewers do not crowd at one place; not two of one prompt family in a row
-    where the next 16 open slots hold another. Expired claims of others are not taken: sweep() frees them.
+    Never an item that the reviewer holds or has answered, skipped ones included, nor one in a language that is not among
+    `languages` (primary subtags; None stands for all; prompts of unknown language go to everyone). Lowest bucket first; within a
+    bucket from a random start (by `seed`) in rank order, so that reviewers do not crowd at one place; not two of one prompt
+    family in a row where the next 16 open slots hold another. Expired claims of others are not taken: sweep() frees them.
     """
     if not 0 <= count <= MOST_CLAIMS:
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
@@ -65,7 +75,7 @@ def claim(store: Store, reviewer: str, *, count: int, now: datetime, lease_for: 
         family = _family_of(session, held[-1].item_id) if held else _last_family(session, reviewer)
         fresh: list[str] = []
         while len(held) + len(fresh) < count:
-            taken = _take(session, reviewer, family=family, expires_at=now + lease_for, random=random)
+            taken = _take(session, reviewer, languages=languages, family=family, expires_at=now + lease_for, random=random)
             if taken is None:
                 break
             lease = Lease(
@@ -137,27 +147,47 @@ class _Seat(NamedTuple):
     family: str
 
 
-def _take(session: Session, reviewer: str, *, family: str | None, expires_at: datetime, random: Random) -> _Seat | None:
+def _take(
+    session: Session, reviewer: str, *, languages: Sequence[str] | None, family: str | None, expires_at: datetime, random: Random
+) -> _Seat | None:
     """Claims one slot, or returns None when nothing is open for this reviewer."""
     connection = session.connection()
+    lanes = list(_open_languages(connection)) if languages is None else sorted({*languages, "und"})
+    random.shuffle(lanes)  # a language with few items is not left behind by one with many
     bucket = -1
-    while (found := connection.execute(_next_bucket(), {"over": bucket}).scalar_one()) is not None:
+    while (found := _next_bucket(connection, lanes, over=bucket)) is not None:
         bucket, start = found, random.randrange(RANKS)
-        for low, high in ((start, RANKS - 1), (0, start)):
-            for page in _pages(connection, reviewer, bucket=bucket, low=low, high=high):
-                # Sorting is stable: rank order, those of the last family behind.
-                for seat in sorted(page, key=lambda seat: seat.family == family):
-                    given = {"slot": seat.slot_id, "who": reviewer, "ends": expires_at}
-                    if connection.execute(_claim_statement(), given).one_or_none() is not None:
-                        return seat
+        for lane in lanes:
+            for low, high in ((start, RANKS - 1), (0, start)):
+                for page in _pages(connection, reviewer, lang=lane, bucket=bucket, low=low, high=high):
+                    # Sorting is stable: rank order, those of the last family behind.
+                    for seat in sorted(page, key=lambda seat: seat.family == family):
+                        given = {"slot": seat.slot_id, "who": reviewer, "ends": expires_at}
+                        if connection.execute(_claim_statement(), given).one_or_none() is not None:
+                            return seat
     return None
 
 
-def _pages(connection: Connection, reviewer: str, *, bucket: int, low: int, high: int) -> Iterator[list[_Seat]]:
-    """The open slots of a bucket with low <= rank <= high that are new to the reviewer, in rank order, by growing pages."""
+def _open_languages(connection: Connection) -> Iterator[str]:
+    """The languages that open slots have: one look into the index for each, however many slots there are."""
+    slot = Record.metadata.tables["slot"]
+    after: str | None = ""
+    statement = select_core(func.min(slot.c.lang)).where(_is_open(slot), slot.c.lang > bindparam("after"))
+    while (after := connection.execute(statement, {"after": after}).scalar_one()) is not None:
+        yield after
+
+
+def _next_bucket(connection: Connection, lanes: Sequence[str], *, over: int) -> int | None:
+    """The next bucket over `over` with an open slot in one of the languages, None where there is none."""
+    found = [connection.execute(_bucket_statement(), {"lang": lane, "over": over}).scalar_one() for lane in lanes]
+    return min((bucket for bucket in found if bucket is not None), default=None)
+
+
+def _pages(connection: Connection, reviewer: str, *, lang: str, bucket: int, low: int, high: int) -> Iterator[list[_Seat]]:
+    """A language's open slots of a bucket with low <= rank <= high that are new to the reviewer, by rank, in growing pages."""
     size, rank, slot_id = LOOK_AHEAD, low, 0
     while True:
-        given = {"who": reviewer, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
+        given = {"who": reviewer, "lang": lang, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
         rows = connection.execute(_page_statement(size), given).all()
         yield [_Seat(row.id, row.item_id, row.split_key) for row in rows if row.own == 0]
         if len(rows) < size:
@@ -166,10 +196,12 @@ def _pages(connection: Connection, reviewer: str, *, bucket: int, low: int, high
 
 
 @cache
-def _next_bucket() -> Any:
-    """The next bucket over `over` with an open slot, null where there is none."""
+def _bucket_statement() -> Any:
+    """The next bucket over `over` with an open slot of language `lang`, null where there is none."""
     slot = Record.metadata.tables["slot"]
-    return select_core(func.min(slot.c.bucket)).where(_is_open(slot), slot.c.bucket > bindparam("over"))
+    return select_core(func.min(slot.c.bucket)).where(
+        _is_open(slot), slot.c.lang == bindparam("lang"), slot.c.bucket > bindparam("over")
+    )
 
 
 @cache
@@ -186,6 +218,7 @@ def _page_statement(size: int) -> Any:
         select_core(slot.c.id, slot.c.item_id, slot.c.rank)
         .where(
             _is_open(slot),
+            slot.c.lang == bindparam("lang"),
             slot.c.bucket == bindparam("bucket"),
             slot.c.rank >= rank,
             slot.c.rank <= bindparam("high"),

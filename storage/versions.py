@@ -166,7 +166,7 @@ def promote(store: Store, version_id: int, *, by: str, now: datetime, override_r
     version. A version rolled back earlier can come back by override only.
     """
     if not by.strip() or (override_reason is not None and not override_reason.strip()):
-        raise MissingReason("A promotion needs the name of who decides, and an override a reason; give --by and --override TEXT.")
+        raise MissingReason("A promotion needs the name of who decides, and an override a reason; give --as and --override TEXT.")
     with store.writing() as session:
         one_at_a_time(session, "versions")
         version = get(session, version_id)
@@ -196,7 +196,7 @@ def promote(store: Store, version_id: int, *, by: str, now: datetime, override_r
 def roll_back(store: Store, *, by: str, now: datetime, reason: str) -> Decision:
     """Makes the version current again that was so before the present one was promoted; the present one is retired."""
     if not by.strip() or not reason.strip():
-        raise MissingReason("A roll-back needs the name of who decides and a reason; give --by and --reason TEXT.")
+        raise MissingReason("A roll-back needs the name of who decides and a reason; give --as and --reason TEXT.")
     with store.writing() as session:
         one_at_a_time(session, "versions")
         before = current(session)

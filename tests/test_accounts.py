@@ -14,13 +14,14 @@ from flagback.storage.accounts import (
     BadLogin,
     BadPassword,
     LoginTaken,
+    SignedIn,
     UnknownLogin,
     change_password,
     create,
     end_session,
     open_session,
-    session_account,
     set_disabled,
+    signed_in,
     verify,
 )
 from flagback.storage.records import Account
@@ -31,6 +32,11 @@ DAY = timedelta(days=1)
 GOOD = "correct horse"
 
 
+def found(signed: SignedIn | None) -> Account | None:
+    """Whose session it is."""
+    return None if signed is None else signed.account
+
+
 def test_only_the_right_password_lets_in(store: Store) -> None:
     with store.writing() as session:
         made = create(session, " Ada ", GOOD, "reviewer")
@@ -39,6 +45,7 @@ def test_only_the_right_password_lets_in(store: Store) -> None:
         assert verify(session, "bob", GOOD) is None
         assert verify(session, "ada", "\ud800" * 9) is None
     assert (made.login, made.role, made.demo) == ("ada", "reviewer", False)
+    assert made.password_hash is not None
     assert made.password_hash.startswith("$argon2id$")
     assert GOOD not in made.password_hash
 
@@ -92,15 +99,15 @@ def test_a_cookie_lets_in_until_it_ends_and_is_stored_as_a_hash_only(store: Stor
         ada = create(session, "ada", GOOD, "reviewer")
         cookie = open_session(session, ada.id, now=NOON, for_=DAY)
         other = open_session(session, ada.id, now=NOON, for_=DAY)
-        assert session_account(session, cookie, now=NOON) == ada
-        assert session_account(session, cookie, now=NOON + DAY) is None
-        assert session_account(session, cookie + "x", now=NOON) is None
-        assert session_account(session, "\udc80", now=NOON) is None
+        assert found(signed_in(session, cookie, now=NOON)) == ada
+        assert signed_in(session, cookie, now=NOON + DAY) is None
+        assert signed_in(session, cookie + "x", now=NOON) is None
+        assert signed_in(session, "\udc80", now=NOON) is None
         end_session(session, cookie, now=NOON)
         end_session(session, cookie, now=NOON + DAY)
         end_session(session, "unknown", now=NOON)
-        assert session_account(session, cookie, now=NOON) is None
-        assert session_account(session, other, now=NOON) == ada
+        assert signed_in(session, cookie, now=NOON) is None
+        assert found(signed_in(session, other, now=NOON)) == ada
         rows = session.exec(select(records.Session)).all()
     assert all(cookie not in str(row.model_dump()) for row in rows)
     assert [row.ended_at for row in rows if row.ended_at] == [NOON]
@@ -111,13 +118,13 @@ def test_a_disabled_account_is_out_at_once_and_can_come_back(store: Store) -> No
         ada = create(session, "ada", GOOD, "reviewer")
         cookie = open_session(session, ada.id, now=NOON, for_=DAY)
     with store.writing() as session:
-        set_disabled(session, "Ada", disabled=True, now=NOON)
+        set_disabled(session, "Ada", disabled=True, now=NOON, by="max")
     with store.writing() as session:
-        assert session_account(session, cookie, now=NOON) is None
+        assert signed_in(session, cookie, now=NOON) is None
         assert verify(session, "ada", GOOD) is None
-        set_disabled(session, "ada", disabled=False, now=NOON)
+        set_disabled(session, "ada", disabled=False, now=NOON, by="max")
         assert verify(session, "ada", GOOD) is not None
-        assert session_account(session, cookie, now=NOON) is None
+        assert signed_in(session, cookie, now=NOON) is None
 
 
 def test_a_new_password_replaces_the_old_one_and_ends_its_sessions(store: Store) -> None:
@@ -126,7 +133,7 @@ def test_a_new_password_replaces_the_old_one_and_ends_its_sessions(store: Store)
     with store.writing() as session:
         change_password(session, "ada", "battery staple", now=NOON)
     with store.reading() as session:
-        assert session_account(session, cookie, now=NOON) is None
+        assert signed_in(session, cookie, now=NOON) is None
         assert verify(session, "ada", GOOD) is None
         assert verify(session, "ada", "battery staple") is not None
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from sqlmodel import select
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from flagback.review_app import auth
 from flagback.review_app.api import build_api
+from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts
@@ -22,8 +24,9 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Review, Role, now
 from flagback.storage.store import Store
+from tests.people import person
 
-OURS = {"Origin": "http://testserver"}
+OURS = {"Origin": "http://127.0.0.1"}
 
 
 @pytest.fixture
@@ -49,17 +52,19 @@ def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
 def signed_in(installation: Installation, login: str = "ada", role: Role = "reviewer") -> TestClient:
     """A client with the session of a new account."""
     with installation.store.writing() as session:
-        account = accounts.create(session, login, "a long password", role)
+        account = person(session, login, role)
         cookie = accounts.open_session(session, account.id, now=now(), for_=timedelta(hours=1))
     client = stranger(installation)
     client.cookies.set(auth.cookie_name(installation), cookie)
+    client.headers["X-Flagback-Token"] = auth.page_token(installation, account)
     return client
 
 
 def stranger(installation: Installation) -> TestClient:
     """A client without a session, mounted as the server mounts it."""
-    app = Starlette(routes=[Mount("/api/v1", app=build_api(installation))])
-    return TestClient(app, headers=OURS, raise_server_exceptions=False)
+    guard = Middleware(Guard, installation=installation)
+    app = Starlette(routes=[Mount("/api/v1", app=build_api(installation))], middleware=[guard])
+    return TestClient(app, base_url="http://127.0.0.1", headers=OURS, raise_server_exceptions=False)
 
 
 def answer(lease: str, **said: Any) -> dict[str, Any]:
@@ -172,7 +177,7 @@ def test_a_request_from_another_site_is_refused_even_with_a_session(installation
 
 def test_a_maintainer_reviews_nothing(installation: Installation) -> None:
     refused = signed_in(installation, "max", "maintainer").post("/api/v1/claim", json={"count": 1})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_a_reviewer")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_your_role")
 
 
 def test_stop_for_today_frees_what_was_held(installation: Installation) -> None:
@@ -233,8 +238,8 @@ def test_a_failure_inside_is_told_without_its_trace(installation: Installation, 
 
 
 def test_the_form_of_every_request_is_published(installation: Installation) -> None:
-    paths = stranger(installation).get("/api/v1/openapi.json").json()["paths"]
-    assert set(paths) == {"/claim", "/answers", "/release", "/today", "/recent"}
+    paths = signed_in(installation).get("/api/v1/openapi.json").json()["paths"]
+    assert set(paths) == {"/claim", "/answers", "/release", "/today", "/recent", "/session"}
 
 
 def test_unknown_paths_and_methods_answer_in_json_too(installation: Installation) -> None:

@@ -13,15 +13,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from flagback.review_app.board import mount_data
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.store import Store
 from tests.browser import WebProcess, chromium, page_in, page_of, sign_in
-
-PASSWORD = "a long password"
+from tests.people import PASSWORD, person
 
 
 class Row(NamedTuple):
@@ -60,7 +58,7 @@ class Place:
         """Makes a reviewer's account, whose rows are the ones looked at from now on."""
         self.login = f"reviewer-{uuid.uuid4().hex[:8]}"
         with self.store.writing() as session:
-            account = accounts.create(session, self.login, PASSWORD, "reviewer")
+            account = person(session, self.login)
         self.who = pseudonym(self.key, account.id)
         return self.login
 

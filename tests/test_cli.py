@@ -252,13 +252,14 @@ def test_a_short_password_and_a_missing_terminal_are_refused(run: Run, store: St
 
 
 def test_prompts_come_in_are_listed_and_asked_for(run: Run, store: Store, tmp_path: Path) -> None:
-    report = run("import", "prompts", str(prompts_file(tmp_path)), "--source", "made up", "--by", "ada", "--json").json
+    run("account", "create", "ada", "--role", "maintainer", "--password-stdin", stdin="correct horse\n")
+    report = run("import", "prompts", str(prompts_file(tmp_path)), "--source", "made up", "--as", "ada", "--json").json
     assert (report["rows"], report["added"], report["duplicates"]) == (30, 30, 0)
     listed = run("prompts", "--limit", "5", "--json").json
     assert listed["total"] == 30
     assert len(listed["prompts"]) == 5
     assert listed["prompts"][0]["tags"]["source"] == "made up"
-    asked = run("sample", "--prompts", "10", "--k", "2", "--seed", "7", "--no-wait", "--by", "ada", "--json").json
+    asked = run("sample", "--prompts", "10", "--k", "2", "--seed", "7", "--no-wait", "--as", "ada", "--json").json
     assert asked["run"] == "sampling-1"
     with store.reading() as session:
         row = session.get_one(records.SamplingRun, 1)
@@ -299,9 +300,12 @@ def test_a_run_is_stopped_by_its_name_or_its_number(run: Run, store: Store, tmp_
         (["correct", "--learning-rate", "-1"], "learning_rate"),
         (["evaluate"], "flagback correct"),
         (["evaluate", "1"], "is a base"),
-        (["promote", "9"], "no version 9"),
-        (["promote", "1", "--override", "because"], "--by"),
-        (["rollback", "--reason", "regret"], "first of its line"),
+        (["promote", "9", "--as", "max"], "no version 9"),
+        (["promote", "9", "--as", "ada"], "ada is reviewer"),
+        (["promote", "9", "--as", "eve"], "no account 'eve'"),
+        (["promote", "1", "--override", "because"], "--as ACCOUNT"),
+        (["rollback", "--reason", "regret", "--as", "max"], "first of its line"),
+        (["rollback", "--reason", "regret"], "--as ACCOUNT (max)"),
         (["export", "pairs", "out"], "set"),
         (["export", "reviews", "out"], "review"),
     ],
@@ -310,6 +314,8 @@ def test_what_cannot_be_done_is_refused_in_words_and_nothing_is_stored(
     run: Run, store: Store, words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for login, role in (("max", "maintainer"), ("ada", "reviewer")):
+        run("account", "create", login, "--role", role, "--password-stdin", stdin="correct horse\n")
     said = run(*words)
     assert said.code == 1
     assert message in said.err

@@ -38,7 +38,7 @@ def test_the_web_process_loads_no_torch_and_no_job_engine() -> None:
     code = (
         "import sys, importlib\n"
         "import flagback.review_app.server\n"
-        "from flagback.review_app.app import PAGES\n"
+        "from flagback.review_app.access import PAGES\n"
         "for page in PAGES: importlib.import_module(page.module)\n"
         "print([name for name in ('torch', 'transformers', 'peft', 'accelerate', 'dbos') if name in sys.modules])\n"
     )
@@ -64,7 +64,9 @@ def test_it_serves_from_any_folder_and_ends_quietly_on_ctrl_c(tmp_path: Path) ->
         assert missing.value.headers["content-type"] == "application/json"
         assert web.interrupt() == 0
     assert "Traceback" not in web.log()
-    assert web.log().strip() == f"Flagback is at {web.url} (Ctrl+C stops it)."
+    told, link = web.log().strip().splitlines()
+    assert told == f"Flagback is at {web.url} (Ctrl+C stops it)."
+    assert link.startswith(f"Nobody manages accounts yet. Make the first administrator within 24 hours, once: {web.url}/join/")
 
 
 def test_a_port_in_use_is_an_error_that_names_it_and_the_next_command(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Knows which failure has which code; the codes are what the board acts on.
 """
 
 import logging
+import secrets
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -53,8 +54,10 @@ def add_handlers(api: FastAPI) -> None:
         return answer(503, "unavailable", "The records do not answer just now. Nothing is lost; send the same request again.")
 
     async def broken(_request: Request, error: Exception) -> JSONResponse:
-        _log.error("A request of the API failed.", exc_info=error)
-        return answer(500, "internal", "Something went wrong on the server; its log says what. Send the same request again.")
+        number = secrets.token_hex(3)
+        _log.error("A request of the API failed (error %s).", number, exc_info=error)
+        words = f"Something went wrong on the server (error {number}; its log says what). Send the same request again."
+        return answer(500, "internal", words)
 
     async def unknown_lease(_request: Request, error: Exception) -> JSONResponse:
         return answer(404, "unknown_lease", str(error))

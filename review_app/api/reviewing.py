@@ -12,11 +12,13 @@ from pydantic import AwareDatetime, BaseModel, Field
 from sqlmodel import Session
 
 from flagback.model.policy import POLICY_VERSION
+from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.api.errors import Refused
-from flagback.review_app.auth import account_of, cookie_name
-from flagback.review_app.installation import REVIEWING_ROLES, Installation
-from flagback.storage import reviews, slots
-from flagback.storage.records import Review, now
+from flagback.review_app.auth import account_at, page_token_fits
+from flagback.review_app.installation import Installation
+from flagback.storage import consent, reviews, slots
+from flagback.storage.pseudonyms import pseudonym
+from flagback.storage.records import Account, Pool, Review, now
 from flagback.storage.reviews import Answer
 
 #: Most items one browser holds at a time.
@@ -54,6 +56,8 @@ class Claimed(BaseModel):
     """The items held now; empty when there is nothing to review."""
 
     items: list[Shown]
+    #: For an anonymous reviewer: what the platform asks for, once enough is answered.
+    completion_code: str | None = None
 
 
 class Saved(BaseModel):
@@ -101,49 +105,82 @@ def _installation(request: Request) -> Installation:
 Here = Annotated[Installation, Depends(_installation)]
 
 
-def _reviewer(request: Request, here: Here) -> str:
-    """The pseudonym of the signed-in reviewer."""
-    account = account_of(here, request.cookies.get(cookie_name(here)))
+class Reviewer:
+    """Who asks: the account for what it may do, and the pseudonym its answers stand under."""
+
+    def __init__(self, here: Installation, account: Account) -> None:
+        self.account = account
+        self.pseudonym = here.reviewer(account)
+        #: What hours are counted under.
+        self.worker = pseudonym(here.pseudonym_key, account.id, "work")
+
+
+def signed_in(request: Request, here: Here) -> Account:
+    """The account, whose own page must have sent the request: a browser may have changed hands since the page was drawn."""
+    account = account_at(here, request)
     if account is None:
         raise Refused(401, "not_signed_in", "You are not signed in, or your sign-in has ended; sign in again at /signin.")
+    if not page_token_fits(here, account, request.headers.get("x-flagback-token")):
+        raise Refused(
+            403,
+            "other_account",
+            "This page was made for another sign-in, so nothing was stored or shown. Reload the page; what was answered "
+            "under the other sign-in is sent when that person signs in again.",
+        )
+    return account
+
+
+def _reviewer(account: Annotated[Account, Depends(signed_in)], here: Here) -> Reviewer:
+    """The signed-in reviewer."""
     if account.role not in REVIEWING_ROLES:
         raise Refused(
             403,
             "not_a_reviewer",
             f"Your role is {account.role}; reviewing needs the account of a reviewer ('flagback account create').",
         )
-    return here.reviewer(account)
+    return Reviewer(here, account)
 
 
-Who = Annotated[str, Depends(_reviewer)]
+Who = Annotated[Reviewer, Depends(_reviewer)]
+
+
+@router.get("/session", status_code=204)
+def session(_account: Annotated[Account, Depends(signed_in)]) -> None:
+    """204 as long as the page's sign-in lives, 401 once it has ended, 403 where someone else signed in since."""
 
 
 @router.post("/claim")
 def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
-    """Items to review: those this reviewer already holds, then new ones."""
+    """Items to review: those this reviewer already holds, then new ones, in languages they read."""
     moment = now()
+    with here.store.reading() as session:
+        if not consent.in_force(session, who.account.id)["review"]:
+            raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
+        code = _completion(session, who)
     held = slots.claim(
         here.store,
-        who,
-        count=wanted.count,
+        who.pseudonym,
+        count=0 if code else wanted.count,
         now=moment,
         lease_for=timedelta(minutes=here.settings.lease_minutes),
         seed=secrets.randbits(32),
+        languages=who.account.languages,
     )
-    return Claimed(items=[_shown(item, seconds_left=(item.expires_at - moment).total_seconds()) for item in held])
+    items = [_shown(item, seconds_left=(item.expires_at - moment).total_seconds()) for item in held]
+    return Claimed(items=items, completion_code=code)
 
 
 @router.post("/answers")
 def answer(given: Answer, who: Who, here: Here) -> Saved:
     """Stores one answer; the same token again gives the first receipt again."""
-    receipt = reviews.submit(here.store, who, given, now=now(), policy_version=POLICY_VERSION)
+    receipt = reviews.submit(here.store, who.pseudonym, given, now=now(), policy_version=POLICY_VERSION, worker=who.worker)
     return Saved(saved_at=receipt.saved_at, stored=receipt.stored, late=receipt.late)
 
 
 @router.post("/release")
 def release(who: Who, here: Here) -> Released:
     """Stop for today: everything this reviewer holds goes back, for others to take."""
-    return Released(released=slots.release(here.store, who, now=now()))
+    return Released(released=slots.release(here.store, who.pseudonym, now=now()))
 
 
 @router.get("/today")
@@ -154,15 +191,27 @@ def today(
     moment = now()
     start = moment.replace(hour=0, minute=0, second=0, microsecond=0) if since is None else max(since, moment - timedelta(days=2))
     with here.store.reading() as session:
-        return Today(answered=reviews.answered_today(session, who, since=start), aim=here.settings.items_a_day)
+        return Today(
+            answered=reviews.answered_today(session, who.pseudonym, since=start),
+            aim=here.settings.items_a_day,
+        )
 
 
 @router.get("/recent")
 def recent(who: Who, here: Here) -> RecentAnswers:
     """The last ten answers, for undo after the page was opened anew."""
     with here.store.reading() as session:
-        newest_first = reviews.recent(session, who, limit=10)
+        newest_first = reviews.recent(session, who.pseudonym, limit=10)
         return RecentAnswers(answers=[_again(session, review) for review in reversed(newest_first)])
+
+
+def _completion(session: Session, who: Reviewer) -> str | None:
+    """The code that an anonymous reviewer has earned, None before that and for everyone else."""
+    pool = None if who.account.pool_id is None else session.get(Pool, who.account.pool_id)
+    if pool is None or pool.answers_wanted is None:
+        return None
+    answered = reviews.answered_today(session, who.pseudonym, since=who.account.created_at)
+    return pool.completion_code if answered >= pool.answers_wanted else None
 
 
 def _again(session: Session, review: Review) -> Recent:

@@ -16,27 +16,37 @@ from flagback.storage.taxonomy import CATEGORIES, GUIDELINE_VERSION, SEVERITIES,
 
 #: Name under which Streamlit serves the files.
 NAME = "flagback.board"
+WATCH = "flagback.watch"
 
 
-def show_board(*, account: str, aim: int) -> None:
-    """Mounts the board for one account, whose waiting answers the browser keeps under that name; `aim` is answers a day.
+def show_board(*, account: str, token: str, aim: int) -> None:
+    """Mounts the board for one account, whose waiting answers the browser keeps under that name; `aim` is answers a day."""
+    _register()
+    mount = component(NAME, js="board.js", css="board.css")
+    mount(key="board", data=mount_data(account=account, token=token, aim=aim))
 
-    The files are registered by hand: Streamlit's own scan finds no pyproject in an editable install, and from a wheel resolves a
-    wrong root.
-    """
+
+def show_watch(*, token: str) -> None:
+    """Mounts what leaves the page when its sign-in has ended, in this tab or another; it shows nothing."""
+    _register()
+    mount = component(WATCH, js="watch.js")
+    mount(key="watch", data={"token": token, "api": "/api/v1"}, height=0)
+
+
+def _register() -> None:
+    """Registers the files by hand: Streamlit's own scan finds no pyproject in an editable install, a wrong root in a wheel."""
     folder = Path(__file__).parent
-    manifest = ComponentManifest(name="flagback", version="1", components=[ComponentConfig(name="board", asset_dir=folder.name)])
+    parts = [ComponentConfig(name=name.removeprefix("flagback."), asset_dir=folder.name) for name in (NAME, WATCH)]
     manager = get_bidi_component_manager()
     if manager.get_component_asset_root(NAME) is None:
-        manager.register_from_manifest(manifest, folder.parent)
-    mount = component(NAME, js="board.js", css="board.css")
-    mount(key="board", data=mount_data(account=account, aim=aim))
+        manager.register_from_manifest(ComponentManifest(name="flagback", version="1", components=parts), folder.parent)
 
 
-def mount_data(*, account: str, aim: int) -> dict[str, Any]:
+def mount_data(*, account: str, token: str, aim: int) -> dict[str, Any]:
     """All that the board is told by the page."""
     return {
         "account": account,
+        "token": token,
         "aim": aim,
         "api": "/api/v1",
         "taxonomy": {

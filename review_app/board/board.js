@@ -1,7 +1,7 @@
 // The review board: shows one answer, takes one decision, goes on at once; answers travel in the outbox.
 // Knows keys, drawing and the order of items; knows nothing of models, scores or other people's answers.
 
-import { Outbox, ask, uuid } from "./outbox.js";
+import { Outbox, ask, usePageToken, uuid } from "./outbox.js";
 import { difference, make, margins, selected, write } from "./text.js";
 
 /** Where the running board is kept: on the element it was mounted in, and once for the page. */
@@ -72,6 +72,7 @@ class Board {
     this.root = root;
     this.data = data;
     this.account = data.account;
+    this.token = data.token;
     this.api = data.api;
     this.taxonomy = data.taxonomy;
     this.queue = [];
@@ -88,6 +89,7 @@ class Board {
 
   start() {
     loadFonts();
+    usePageToken(this.token);
     this.draw();
     this.outbox = new Outbox(this.account, this.api, (news) => this.told(news));
     for (const lease of this.outbox.leases()) this.answered.add(lease);
@@ -168,6 +170,7 @@ class Board {
       this.reached = true;
       const here = new Set([...this.queue.map((one) => one.lease_id), this.item?.lease_id, ...this.answered]);
       const fresh = claimed.body.items.filter((one) => !here.has(one.lease_id));
+      this.completion = claimed.body.completion_code;
       for (const one of fresh) one.until = Date.now() + one.seconds_left * 1000;
       if (!this.item && !this.queue.length) {
         const draft = this.draft();
@@ -530,7 +533,7 @@ class Board {
 
   /** A claim or a look that did not work. No connection is told in the top line; the rest in words. */
   refused({ status, body }) {
-    if (status === 401) this.signedOut();
+    if (status === 401 || body?.error?.code === "other_account") this.signedOut();
     else if (status === 403) this.notify(body?.error?.message ?? "This account may not review.");
     this.sync();
   }
@@ -580,7 +583,7 @@ class Board {
     this.help = this.drawHelp();
     this.shell = make("div", { class: "board", tabindex: "-1", style: "visibility:hidden" },
       make("div", { class: "top" }, make("div", { class: "logo" }, logo(), make("span", {}, "Flagback")), make("div", { class: "grow" }),
-        this.count, this.saved, this.stopButton),
+        this.count, this.saved, make("a", { class: "you", href: "/you" }, "You"), this.stopButton),
       this.stage, this.empty, this.notice, this.live, this.help);
     this.root.append(this.shell);
     this.form = emptyForm();
@@ -780,6 +783,10 @@ class Board {
     const undo = this.past.length ? button("", () => this.undo(), key("U"), "Take up my last answer again") : null;
     const words = {
       loading: [make("p", { class: "soft" }, "Fetching the first answer…")],
+      finished: [make("h2", {}, "You are done. Thank you."),
+        make("p", {}, "Your completion code, for the platform that sent you:"), make("p", { class: "code" }, this.completion ?? ""),
+        make("p", { class: "soft" }, "It stays here and on the page “You” as long as this browser is signed in."),
+        make("div", { class: "row" }, undo)],
       none: [make("h2", {}, this.today ? "That is all for now." : "Nothing to review just now."),
         make("p", {}, "When the model has written more, the next answer appears here by itself. This page looks every few seconds; you may leave it open."),
         make("div", { class: "row" }, undo)],

@@ -8,6 +8,12 @@ const PAUSES = [0.5, 1, 2, 4, 8];
 /** Milliseconds after which a silent server counts as no connection. */
 const PATIENCE = 10_000;
 
+/** Shows the server which account the page was made for: in a shared browser the cookie may be someone else's by now. */
+let pageToken = "";
+export function usePageToken(token) {
+  pageToken = token;
+}
+
 /** Asks our own server. Resolves to {status, body}; status 0 stands for no connection. */
 export async function ask(method, address, body) {
   const abort = new AbortController();
@@ -18,7 +24,7 @@ export async function ask(method, address, body) {
       credentials: "same-origin",
       cache: "no-store",
       signal: abort.signal,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      headers: { "X-Flagback-Token": pageToken, ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     const text = await response.text();
@@ -123,7 +129,7 @@ export class Outbox {
           this.forget(entry);
           this.tell({ refused: body.error.message, code: body.error.code, token: entry.answer.token });
         } else {
-          this.state = status === 401 ? "signed_out" : "offline";
+          this.state = status === 401 || body?.error?.code === "other_account" ? "signed_out" : "offline";
           const pause = PAUSES[Math.min(this.attempt, PAUSES.length - 1)];
           this.attempt += 1;
           this.timer = setTimeout(() => ((this.timer = 0), this.deliver()), pause * 1000);

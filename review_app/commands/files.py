@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flagback.review_app.commands.shared import By, Json, doer, records, show
+from flagback.review_app.commands.shared import As, Json, actor, records, show
 
 if TYPE_CHECKING:
     from flagback.storage.importing import ImportReport
@@ -37,7 +37,7 @@ def prompts(
     source: Annotated[str | None, typer.Option(help="Where they come from; kept as a tag.")] = None,
     licence: Annotated[str | None, typer.Option(help="Their licence; kept as a tag.")] = None,
     trim: Annotated[bool, typer.Option("--trim", help="Drop white space at the end of prompts.")] = False,
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Add prompts from CSV, JSONL or the BOLD layout.
@@ -48,7 +48,7 @@ def prompts(
     from flagback.storage.records import now
 
     with records(context) as store:
-        report = import_prompts(store, file, source=source, licence=licence, trim=trim, by=doer(by), now=now())
+        report = import_prompts(store, file, source=source, licence=licence, trim=trim, by=actor(store, as_), now=now())
     _tell(report, as_json=as_json, onward="sample answers with 'flagback sample'")
 
 
@@ -56,7 +56,7 @@ def preferences(
     context: typer.Context,
     file: File,
     name: Annotated[str, typer.Option(help="What the set is called: letters, digits, dots, dashes, underscores.")],
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Add preference pairs as one frozen set.
@@ -67,7 +67,7 @@ def preferences(
     from flagback.storage.records import now
 
     with records(context) as store:
-        report = import_preferences(store, file, name=name, by=doer(by), now=now())
+        report = import_preferences(store, file, name=name, by=actor(store, as_), now=now())
     _tell(report, as_json=as_json, onward=f"learn from it with 'flagback correct --set {report.set_id}'")
 
 
@@ -76,7 +76,7 @@ def texts(
     file: File,
     purpose: Annotated[TextPurpose, typer.Option(help="perplexity: the gate measures; replay: training keeps to them.")],
     name: Annotated[str, typer.Option(help="One figure of the gate a name.")],
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Add reference texts for training or for the gate.
@@ -87,7 +87,7 @@ def texts(
     from flagback.storage.records import now
 
     with records(context) as store:
-        report = import_texts(store, file, purpose=purpose, name=name, by=doer(by), now=now())
+        report = import_texts(store, file, purpose=purpose, name=name, by=actor(store, as_), now=now())
     _tell(report, as_json=as_json, onward=None)
 
 

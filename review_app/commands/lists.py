@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from flagback.review_app.commands.shared import By, Json, Limit, columns, doer, records, shortened, show
+from flagback.review_app.commands.shared import As, Json, Limit, actor, columns, records, shortened, show
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -101,7 +101,7 @@ def runs(
     context: typer.Context,
     limit: Limit = 20,
     cancel: Annotated[str | None, typer.Option(metavar="RUN", help="Stop this one, by its name in the list.")] = None,
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """List runs and how far they are, or stop one."""
@@ -115,7 +115,7 @@ def runs(
         if cancel is not None:
             with store.writing() as session:
                 request = _named(session, cancel)
-                asked.cancel(session, jobs.TABLES[request.kind], request.row_id, by=doer(by), now=now())
+                asked.cancel(session, jobs.TABLES[request.kind], request.row_id, by=actor(store, as_), now=now())
             show({"cancelled": request.name}, as_json=as_json, lines=[f"{request.name} is stopped."])
             return
         rows: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flagback.review_app.commands.shared import By, Json, doer, note, records, settings_of, show
+from flagback.review_app.commands.shared import As, Json, actor, note, records, settings_of, show
 
 if TYPE_CHECKING:
     from flagback.review_app.jobs import Request
@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 def add(
     context: typer.Context,
     path_or_hub_id: Annotated[str, typer.Argument(help="A Hugging Face directory, a hub id, or 'embedded'.")],
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Register the causal language model to start from.
@@ -48,7 +48,7 @@ def add(
     from flagback.model.cycle import add_model
 
     with records(context) as store:
-        made = add_model(store, path_or_hub_id, by=doer(by))
+        made = add_model(store, path_or_hub_id, by=actor(store, as_))
     show(
         {
             "id": made.id,
@@ -102,7 +102,7 @@ def sample(
     reviews_per_item: Annotated[int, typer.Option(min=1, help="How many people judge each answer.")] = 3,
     version: Annotated[int | None, typer.Option(help="Which version writes.", show_default="the current one")] = None,
     no_wait: NoWait = False,
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Have the model answer prompts, for people to review."""
@@ -115,7 +115,7 @@ def sample(
         with store.writing() as session:
             run = runs.request_sampling(
                 session,
-                by=doer(by),
+                by=actor(store, as_),
                 now=now(),
                 limit=prompts,
                 decoding=decoding,
@@ -152,7 +152,7 @@ def correct(
     replay_weight: Annotated[float | None, typer.Option(help="Weight of the neutral lines.", show_default="1.0")] = None,
     seed: Seed = 0,
     no_wait: NoWait = False,
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Learn from the reviews: a new candidate version.
@@ -175,7 +175,7 @@ def correct(
     Recipe(**recipe)  # refuses what cannot work before it is stored
     with records(context) as store:
         with store.writing() as session:
-            run = runs.request_correction(session, by=doer(by), now=now(), seed=seed, recipe=recipe, set_id=set_id)
+            run = runs.request_correction(session, by=actor(store, as_), now=now(), seed=seed, recipe=recipe, set_id=set_id)
         request = Request("correction", run.id)
         if no_wait:
             _asked(request, {"run": request.name, "parent": run.parent_id}, as_json=as_json)
@@ -205,7 +205,7 @@ def evaluate(
     version: Annotated[int | None, typer.Argument(help="Which candidate.", show_default="the newest")] = None,
     seed: Seed = 0,
     no_wait: NoWait = False,
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Compare a candidate with its parent, and ask the gate."""
@@ -225,7 +225,12 @@ def evaluate(
                 raise NoCandidate("There is no candidate to evaluate; make one with 'flagback correct'.")
             made_by = session.exec(select(CorrectionRun).where(CorrectionRun.candidate_id == version)).first()
             asked = runs.request_evaluation(
-                session, candidate_id=version, by=doer(by), now=now(), seed=seed, set_id=made_by.set_id if made_by else None
+                session,
+                candidate_id=version,
+                by=actor(store, as_),
+                now=now(),
+                seed=seed,
+                set_id=made_by.set_id if made_by else None,
             )
         request = Request("evaluation", asked.id)
         if no_wait:
@@ -240,17 +245,16 @@ def evaluate(
 def promote(
     context: typer.Context,
     version: Version,
-    override: Annotated[str | None, typer.Option(metavar="REASON", help="Promote against the gate; needs --by.")] = None,
-    by: By = None,
+    override: Annotated[str | None, typer.Option(metavar="REASON", help="Promote against the gate, for this reason.")] = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Make a candidate the current version, through the gate."""
     from flagback.storage import versions
     from flagback.storage.records import now
 
-    who = doer(by) if override is None else (by or "")
     with records(context) as store:
-        made = versions.promote(store, version, by=who, now=now(), override_reason=override)
+        made = versions.promote(store, version, by=actor(store, as_, needed_for="promote"), now=now(), override_reason=override)
     show(
         made.model_dump(),
         as_json=as_json,
@@ -264,7 +268,7 @@ def promote(
 def rollback(
     context: typer.Context,
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
-    by: By = None,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Go back to the version that was current before."""
@@ -272,7 +276,7 @@ def rollback(
     from flagback.storage.records import now
 
     with records(context) as store:
-        made = versions.roll_back(store, by=doer(by), now=now(), reason=reason)
+        made = versions.roll_back(store, by=actor(store, as_, needed_for="rollback"), now=now(), reason=reason)
     show(
         made.model_dump(),
         as_json=as_json,

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from flagback.storage.store import Store
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines for people.")]
-By = Annotated[str | None, typer.Option(help="Who does it, as it will be recorded.", show_default="your login on this machine")]
+As = Annotated[
+    str | None,
+    typer.Option("--as", metavar="ACCOUNT", help="Whose act it is, as it will be recorded.", show_default="this machine's user"),
+]
 Limit = Annotated[int, typer.Option(min=1, help="How many rows at most, newest first.")]
 
 
@@ -67,13 +70,46 @@ def records(context: typer.Context) -> "Iterator[Store]":
         store.close()
 
 
-def doer(by: str | None) -> str:
-    """Who is recorded."""
-    if by is not None:
-        return by
-    from flagback.review_app.settings import login_name
+class ActorNeeded(Exception):
+    """An act that someone must answer for was asked for without a name."""
 
-    return login_name()
+
+class NotTheirs(Exception):
+    """The account may not do this."""
+
+
+def actor(store: "Store", as_: str | None, *, needed_for: str | None = None, administering: bool = False) -> str:
+    """Who is recorded: the account named with --as, which must be one that may do this in the browser too.
+
+    Without --as it is the demo's maintainer in a demo, else the user of this machine, marked as such; an act that changes what is
+    current (`needed_for`) is then refused. Raises UnknownLogin, NotTheirs or ActorNeeded.
+    """
+    from sqlmodel import col, select
+
+    from flagback.review_app.access import ADMINISTRATORS, STEERING_ROLES
+    from flagback.review_app.settings import login_name
+    from flagback.storage import accounts
+    from flagback.storage.records import Account
+
+    may = ADMINISTRATORS if administering else STEERING_ROLES
+    with store.reading() as session:
+        if as_ is not None:
+            account = accounts.by_login(session, as_)
+            if account.disabled or account.role not in may:
+                state = "shut out" if account.disabled else account.role
+                raise NotTheirs(f"{account.login} is {state}; expected an account that is one of: {', '.join(sorted(may))}.")
+            return account.login
+        known = session.exec(select(Account).where(col(Account.role).in_(may), col(Account.disabled).is_(False))).all()
+        own = session.exec(select(Account.id).where(col(Account.demo).is_(False)).limit(1)).first()
+    demo = next((account.login for account in known if account.demo and account.role == "maintainer"), None)
+    if demo is not None and own is None and not administering:
+        return demo
+    if needed_for is not None:
+        named = (
+            ", ".join(sorted(account.login for account in known)) or "none yet: 'flagback account create LOGIN --role maintainer'"
+        )
+        raise ActorNeeded(f"'flagback {needed_for}' is recorded under a name; say whose act it is with --as ACCOUNT ({named}).")
+    return f"{login_name()} (command line)"
 
 
 # --------------------------------------------------------------------- showing

@@ -1,15 +1,13 @@
 """Data: bring prompts, pairs and reference texts in; take reviews and pairs out, ready for pandas, `datasets` and TRL."""
 
-import io
-import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from flagback.review_app import downloads
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look
 from flagback.storage.card import Format
@@ -26,7 +24,7 @@ def show(installation: Installation, account: Account) -> None:
     with bring:
         _bring(installation, account)
     with take:
-        _take(installation)
+        _take(installation, account)
 
 
 def _bring(installation: Installation, account: Account) -> None:
@@ -65,7 +63,7 @@ def _import(installation: Installation, account: Account, kind: str, path: Path,
     st.success(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}")
 
 
-def _take(installation: Installation) -> None:
+def _take(installation: Installation, account: Account) -> None:
     what = st.radio("What?", ["Reviews", "Preference pairs of the newest set"], horizontal=True)
     formats: list[Format] = ["parquet", "jsonl", "csv"]
     file_format = st.radio("Format", formats, horizontal=True)
@@ -82,22 +80,11 @@ def _take(installation: Installation) -> None:
             except ExportRefused as error:
                 st.info(str(error))
                 return
-            st.session_state["flagback_download"] = (_zipped(place), report.what, sum(report.rows.values()))
+            ticket = downloads.prepare(installation, account, place, f"flagback-{report.what}")
+            st.session_state["flagback_download"] = (ticket, report.what, sum(report.rows.values()))
     if "flagback_download" in st.session_state:
-        data, name, count = st.session_state["flagback_download"]
-        st.download_button(
-            f"Download {count:,} rows of {name} ({len(data) / 1024:,.0f} KB)",
-            data,
-            file_name=f"flagback-{name}.zip",
-            mime="application/zip",
-        )
-
-
-def _zipped(folder: Path) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                with archive.open(str(path.relative_to(folder)), "w") as target, path.open("rb") as source:
-                    shutil.copyfileobj(source, target)
-    return buffer.getvalue()
+        ticket, name, count = st.session_state["flagback_download"]
+        size = downloads.size(installation, account, ticket)
+        if size is not None:
+            words = f"Download {count:,} rows of {name} ({size / 1024:,.0f} KB)"
+            look.html(f'<p><a class="fb-download" href="/downloads/{ticket}" download>{look.quiet(words)}</a></p>')

@@ -27,6 +27,8 @@ STYLE = """<style>
   padding: 16px 20px 20px; }
 [class*="st-key-fb-card"] h3 { padding-top: 0; }
 .st-key-fb-next { border-left: 5px solid var(--fb-accent); padding: 16px 20px; }
+.fb a.fb-download { display: inline-block; border: 1px solid var(--accent); border-radius: 8px; padding: 8px 16px;
+  font-weight: 600; }
 .fb a { color: var(--accent); text-decoration: none; } .fb a:hover, .fb a:focus-visible { text-decoration: underline; }
 .fb .soft { color: var(--soft); } .fb .small { font-size: 14px; } .fb .title { font-size: 18px; font-weight: 600; }
 .fb-way { display: grid; grid-template-columns: repeat(6, 1fr); border: 1px solid var(--line); border-radius: 10px;

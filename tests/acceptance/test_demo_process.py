@@ -18,10 +18,13 @@ import psutil
 import pytest
 from sqlmodel import select
 
+from flagback.review_app.installation import open_installation
 from flagback.review_app.settings import Settings
+from flagback.storage import accounts
 from flagback.storage.records import Generation, Review, SamplingRun
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+from tests.people import agree, page_token, sign_in_by_form
 
 pytestmark = pytest.mark.acceptance
 
@@ -134,13 +137,18 @@ def port() -> int:
 
 
 @contextmanager
-def signed_in(port: int, login: str, password: str) -> Iterator[httpx.Client]:
-    """A browser's session, without the browser."""
+def signed_in(home: Path, port: int, login: str, password: str) -> Iterator[httpx.Client]:
+    """A browser's session, without the browser, of someone who has agreed to review."""
     address = f"http://127.0.0.1:{port}"
+    installation = open_installation(Settings(home=home))
+    with installation.store.writing() as session:
+        agree(session, accounts.by_login(session, login))
     with httpx.Client(base_url=address, headers={"Origin": address}, timeout=20) as client:
-        answer = client.post("/signin", data={"login": login, "password": password})
+        answer = sign_in_by_form(client, login, password)
         assert answer.status_code == 303, answer.text
+        client.headers.update(page_token(installation, login))
         yield client
+    installation.store.close()
 
 
 def flag_one(client: httpx.Client) -> str:
@@ -166,9 +174,9 @@ def test_a_first_item_sampled_in_this_start_is_there_within_20_seconds_and_ctrl_
     demo.said(f"http://127.0.0.1:{port}")
     seconds = demo.said("answers wait for the reviewer")
     assert seconds < 20, f"{seconds:.1f} s:\n{demo.text}"
-    with signed_in(port, "reviewer", demo.passwords()["reviewer"]) as reviewer:
+    with signed_in(home, port, "reviewer", demo.passwords()["reviewer"]) as reviewer:
         text = flag_one(reviewer)
-    with signed_in(port, "maintainer", demo.passwords()["maintainer"]) as maintainer:
+    with signed_in(home, port, "maintainer", demo.passwords()["maintainer"]) as maintainer:
         assert maintainer.get("/", headers={"Accept": "text/html"}).status_code == 200
     demo.interrupt()
     assert demo.process.returncode == 0
@@ -189,13 +197,13 @@ def test_a_first_item_sampled_in_this_start_is_there_within_20_seconds_and_ctrl_
 def test_a_second_start_keeps_all_data_and_signs_in_with_the_same_passwords(start: Start, home: Path, port: int) -> None:
     first = start()
     first.said("answers wait for the reviewer")
-    with signed_in(port, "reviewer", first.passwords()["reviewer"]) as reviewer:
+    with signed_in(home, port, "reviewer", first.passwords()["reviewer"]) as reviewer:
         flag_one(reviewer)
     first.interrupt()
     second = start()
     second.said("answers wait for the reviewer")
     assert second.passwords() == first.passwords()
-    with signed_in(port, "reviewer", second.passwords()["reviewer"]) as reviewer:
+    with signed_in(home, port, "reviewer", second.passwords()["reviewer"]) as reviewer:
         assert len(reviewer.get("/api/v1/recent").raise_for_status().json()["answers"]) == 1
         flag_one(reviewer)
     second.interrupt()
@@ -206,7 +214,7 @@ def test_a_second_start_keeps_all_data_and_signs_in_with_the_same_passwords(star
 def test_web_and_worker_killed_in_turn_and_together_come_back_and_nothing_is_lost(start: Start, home: Path, port: int) -> None:
     demo = start()
     demo.said("answers wait for the reviewer")
-    with signed_in(port, "reviewer", demo.passwords()["reviewer"]) as reviewer:
+    with signed_in(home, port, "reviewer", demo.passwords()["reviewer"]) as reviewer:
         for words in (["serve"], ["worker"], ["serve", "worker"]):
             flag_one(reviewer)
             killed = [demo.child(word) for word in words]

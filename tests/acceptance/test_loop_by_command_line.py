@@ -22,6 +22,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import CorrectionRun, Generation, Item, ModelVersion, RunMetric, SamplingRun, now
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+from tests.people import person
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
@@ -94,6 +95,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     with made.store.writing() as session:
         add_prompts(session, [NewPrompt(prompt.messages, "en", prompt.tags, prompt.split_key) for prompt in embedded.prompts()])
         embedded.add_reference_texts(session)
+        person(session, "ada", "maintainer")
     yield made
     for process in made.running:
         process.kill()
@@ -131,13 +133,13 @@ def test_from_prompts_to_a_promoted_model_and_back_by_commands_alone(home: Home,
     corrected = home.run("correct", "--seed", "1")
     assert corrected["candidate"] == 2
     assert corrected["evaluation"]["verdict"] in ("fail", "not_enough_data"), "nobody has judged the blind samples yet"
-    assert "gate" in home.run("promote", "2", code=1).lower()
-    assert "--by" in home.run("promote", "2", "--override", "a test", code=1)
+    assert "gate" in home.run("promote", "2", "--as", "ada", code=1).lower()
+    assert "--as" in home.run("promote", "2", "--override", "a test", code=1)
     assert home.review_all() > 0
     assert home.run("evaluate", "2")["verdict"] in ("pass", "fail", "not_enough_data")
-    assert home.run("promote", "2", "--override", "a test", "--by", "ada")["kind"] == "override"
+    assert home.run("promote", "2", "--override", "a test", "--as", "ada")["kind"] == "override"
     assert home.run("sample", "--prompts", "20")["version"] == 2
-    assert home.run("rollback", "--reason", "regret", "--by", "ada")["version_id"] == 1
+    assert home.run("rollback", "--reason", "regret", "--as", "ada")["version_id"] == 1
     states = {version["id"]: version["state"] for version in home.run("versions")["versions"]}
     assert states == {1: "current", 2: "retired"}
 
@@ -189,7 +191,7 @@ def test_a_run_that_is_stopped_ends_soon_and_leaves_no_candidate(home: Home) -> 
     home.review_all()
     command = home.start("correct", "--steps", "5000")
     until(lambda: count(home, RunMetric.step) >= 2)
-    assert home.run("runs", "--cancel", "correction-1", "--by", "ada") == {"cancelled": "correction-1"}
+    assert home.run("runs", "--cancel", "correction-1", "--as", "ada") == {"cancelled": "correction-1"}
     assert command.wait(60) == 1
     assert "Stopped by ada." in (home.folder / "correct.out").read_text()
     assert row(home, CorrectionRun, 1).state == "cancelled"

@@ -153,7 +153,7 @@ def exported(page: Page) -> pd.DataFrame:
     page.get_by_role("tab", name="Take out").click()
     page.get_by_role("button", name="Prepare the download").click()
     with page.expect_download(timeout=60_000) as download:
-        page.get_by_role("button", name=re.compile("^Download ")).click(timeout=60_000)
+        page.get_by_role("link", name=re.compile("^Download ")).click(timeout=60_000)
     archive = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes()))
     return pd.concat([pd.read_parquet(io.BytesIO(archive.read(name))) for name in archive.namelist() if name.endswith(".parquet")])
 
@@ -173,6 +173,8 @@ def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: 
         wait_for(made, "SELECT 1 FROM sampling_run WHERE state = 'succeeded'")
 
         sign_in(reviewer, web.url, "reviewer", WORD)
+        reviewer.get_by_text("I want to review answers").click()
+        reviewer.get_by_role("button", name="Start").click()
         shown = flag_ten(reviewer)
         pass_others(reviewer, shown[-1], 15)
         wait_for(made, "SELECT 1 FROM review GROUP BY 'all' HAVING count(*) = 25", seconds=60)

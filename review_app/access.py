@@ -1,0 +1,147 @@
+"""Who may go where: every page and every route with the roles it answers to. The one table; what is not in it does not exist.
+
+`guard` applies it to each request and websocket, `app` builds the navigation from it, docs/access.md is written from it, and a test
+walks the whole application against it.
+"""
+
+import re
+from functools import cache
+from typing import Literal, NamedTuple, get_args
+
+from flagback.storage.records import Role
+
+ROLES: tuple[Role, ...] = get_args(Role)
+#: Roles whose screen is the review board. The others judge figures, not answers.
+REVIEWING_ROLES: frozenset[Role] = frozenset({"reviewer", "lead"})
+#: Roles that see and steer the loop.
+STEERING_ROLES: frozenset[Role] = frozenset({"maintainer", "administrator"})
+#: Everyone who is signed in.
+SIGNED_IN: frozenset[Role] = frozenset(ROLES)
+ADMINISTRATORS: frozenset[Role] = frozenset({"administrator"})
+#: Roles that see totals of the panel.
+OVERSEEING_ROLES: frozenset[Role] = frozenset({"lead", "maintainer", "auditor", "administrator"})
+
+Kind = Literal["page", "form", "api", "file", "socket"]
+
+
+class Listed(NamedTuple):
+    """One page of the application."""
+
+    roles: frozenset[Role]
+    #: Module with `show(installation, account)`, imported when the page is opened.
+    module: str
+    title: str
+    #: The address, without the slash.
+    url_path: str
+    what: str
+    #: Whether the navigation names it; the others are linked from where they belong.
+    listed: bool = True
+
+
+#: To add a page, write its module and a line here. "/" leads to a role's first line.
+PAGES: tuple[Listed, ...] = (
+    Listed(REVIEWING_ROLES, "flagback.review_app.screens.review", "Review", "review", "the review board"),
+    Listed(STEERING_ROLES, "flagback.review_app.screens.loop", "The loop", "loop", "where the loop stands, and what to do next"),
+    Listed(STEERING_ROLES, "flagback.review_app.screens.corrections", "Corrections", "corrections", "start and watch corrections"),
+    Listed(STEERING_ROLES, "flagback.review_app.screens.versions", "Versions", "versions", "promote and roll back"),
+    Listed(
+        STEERING_ROLES | {"auditor"},
+        "flagback.review_app.screens.compare",
+        "Compare",
+        "compare",
+        "two versions on the same prompts",
+    ),
+    Listed(
+        OVERSEEING_ROLES, "flagback.review_app.screens.panel", "Panel", "panel", "who reviews: totals of groups of five or more"
+    ),
+    Listed(STEERING_ROLES, "flagback.review_app.screens.data", "Data", "data", "import and export"),
+    Listed(ADMINISTRATORS, "flagback.review_app.screens.people", "People", "people", "accounts, invitations, pools, hours"),
+    Listed(SIGNED_IN, "flagback.review_app.screens.you", "You", "you", "one's own consent, languages, background and sign-ins"),
+)
+
+
+class Rule(NamedTuple):
+    """One address, by method."""
+
+    #: "GET", "POST", ...; "WS" for a websocket.
+    methods: frozenset[str]
+    #: "{name}" stands for one segment, "{name:path}" for the rest.
+    path: str
+    #: None: also who is not signed in. Empty: nobody; the address is shut though Streamlit would serve it.
+    roles: frozenset[Role] | None
+    kind: Kind
+    what: str
+
+
+def _rule(methods: str, path: str, roles: frozenset[Role] | None, kind: Kind, what: str) -> Rule:
+    return Rule(frozenset(methods.split()), path, roles, kind, what)
+
+
+RULES: tuple[Rule, ...] = (
+    _rule("GET HEAD", "/", SIGNED_IN, "page", "leads to one's first page"),
+    *(_rule("GET HEAD", f"/{page.url_path}", page.roles, "page", page.what) for page in PAGES),
+    _rule("GET HEAD POST", "/signin", None, "form", "sign in"),
+    _rule("GET HEAD POST", "/signout", SIGNED_IN, "form", "sign out"),
+    _rule("GET HEAD POST", "/join/{code}", None, "form", "use an invitation, reset or first administrator's link"),
+    _rule("GET HEAD", "/healthz", None, "file", "whether web and database answer"),
+    _rule("GET HEAD", "/look/{name}", None, "file", "style, typefaces and logo of our own pages"),
+    _rule("GET HEAD", "/downloads/{ticket}", STEERING_ROLES, "file", "an export prepared on the Data page, by who prepared it"),
+    _rule("GET HEAD", "/api/v1/openapi.json", SIGNED_IN, "api", "description of the review API"),
+    _rule("GET HEAD", "/api/v1/session", SIGNED_IN, "api", "whether the browser is still signed in"),
+    _rule("POST", "/api/v1/claim", REVIEWING_ROLES, "api", "items to review"),
+    _rule("POST", "/api/v1/answers", REVIEWING_ROLES, "api", "store an answer"),
+    _rule("POST", "/api/v1/release", REVIEWING_ROLES, "api", "give items back"),
+    _rule("GET HEAD", "/api/v1/today", REVIEWING_ROLES, "api", "one's own count of the day"),
+    _rule("GET HEAD", "/api/v1/recent", REVIEWING_ROLES, "api", "one's own last answers"),
+    _rule("WS", "/_stcore/stream", SIGNED_IN, "socket", "Streamlit: runs the pages; each run looks at session and role again"),
+    _rule("GET HEAD", "/_stcore/health", None, "file", "Streamlit: whether it runs"),
+    _rule("GET HEAD", "/_stcore/host-config", SIGNED_IN, "file", "Streamlit: options of its front end"),
+    _rule("PUT DELETE", "/_stcore/upload_file/{session}/{file}", STEERING_ROLES, "file", "Streamlit: a file for an import"),
+    _rule("GET HEAD", "/_stcore/bidi-components/{rest:path}", SIGNED_IN, "file", "Streamlit: script and style of our components"),
+    _rule("GET HEAD", "/media/{rest:path}", SIGNED_IN, "file", "Streamlit: the logo; no data is ever put there"),
+    _rule("GET HEAD", "/static/{rest:path}", None, "file", "Streamlit: its front end"),
+    _rule("GET HEAD", "/favicon.png", None, "file", "Streamlit: its icon"),
+)
+
+_SEGMENT = re.compile(r"\{(\w+)(:path)?\}")
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    pieces = _SEGMENT.split(path)
+    text = re.escape(pieces[0])
+    for place in range(1, len(pieces), 3):
+        text += (".+" if pieces[place + 1] else "[^/]+") + re.escape(pieces[place + 2])
+    return re.compile(text)
+
+
+def rules_for(path: str) -> list[Rule]:
+    """The rules of an address, whatever the method; empty where there is none."""
+    return [rule for rule in RULES if _pattern(rule.path).fullmatch(path)]
+
+
+def rule_for(method: str, path: str) -> Rule | None:
+    """The rule of a request, None where there is none: such a request is answered with 404 or 405."""
+    return next((rule for rule in rules_for(path) if method in rule.methods), None)
+
+
+def table() -> str:
+    """docs/access.md."""
+    head = ["address", "method", "not signed in", *ROLES, "what it is"]
+    lines = [
+        "# Who may go where",
+        "",
+        "Written from `flagback.review_app.access` by `make docs`; a test compares it with what the running application does.",
+        "What is not listed does not exist: it is answered with 404, whoever asks. Pages and forms lead who is not signed in to",
+        "the sign-in page; everything else answers 401 without a session and 403 for another role. Every request looks at the",
+        "session's row anew.",
+        "",
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+    ]
+    for rule in RULES:
+        methods = ", ".join(method for method in ("GET", "POST", "PUT", "DELETE", "WS") if method in rule.methods)
+        allowed = ["yes" if rule.roles is None else ""]
+        allowed += ["yes" if rule.roles is None or role in rule.roles else "" for role in ROLES]
+        lines.append(f"| `{rule.path}` | {methods} | {' | '.join(allowed)} | {rule.what} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,77 @@
+"""Exports on their way to a browser: prepared on the Data page, fetched by who prepared them, gone after an hour.
+
+The file stands in the home under its ticket's hash, never in Streamlit's media store, whose addresses ask for no role.
+"""
+
+import hashlib
+import re
+import secrets
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from flagback.review_app.auth import account_at
+from flagback.review_app.installation import Installation
+from flagback.storage.records import Account
+
+#: How long a prepared file waits, seconds.
+KEPT_FOR = 3_600.0
+_TICKET = re.compile(r"[A-Za-z0-9_-]{32}")
+
+
+def prepare(installation: Installation, account: Account, folder: Path, name: str) -> str:
+    """Packs a folder for its account to fetch, and returns the ticket; `name` is the file's name at the browser, without .zip."""
+    ticket = secrets.token_urlsafe(24)
+    place = _place(installation, account, ticket)
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = place.with_suffix(".part")
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                with archive.open(f"{name}/{path.relative_to(folder)}", "w") as target, path.open("rb") as source:
+                    shutil.copyfileobj(source, target)
+    aside.replace(place)
+    return ticket
+
+
+def size(installation: Installation, account: Account, ticket: str) -> int | None:
+    """Bytes of a prepared file; None once it is gone."""
+    place = _place(installation, account, ticket)
+    return place.stat().st_size if place.exists() else None
+
+
+def routes(installation: Installation) -> list[BaseRoute]:
+    """/downloads/TICKET."""
+
+    async def download(request: Request) -> Response:
+        account = await run_in_threadpool(account_at, installation, request)
+        ticket = request.path_params["ticket"]
+        place = _place(installation, account, ticket) if account and _TICKET.fullmatch(ticket) else None
+        if place is None or not place.is_file():
+            words = "This download is gone, or was prepared by someone else; prepare it again on the Data page."
+            return JSONResponse({"error": {"code": "not_found", "message": words}}, 404)
+        return FileResponse(place, media_type="application/zip", filename="flagback.zip", headers={"Cache-Control": "no-store"})
+
+    return [Route("/downloads/{ticket}", download, methods=["GET"])]
+
+
+def sweep(folder: Path) -> int:
+    """Deletes what has waited too long; returns how many files that were."""
+    gone = 0
+    for path in folder.glob("*") if folder.is_dir() else ():
+        if time.time() - path.stat().st_mtime > KEPT_FOR:
+            path.unlink(missing_ok=True)
+            gone += 1
+    return gone
+
+
+def _place(installation: Installation, account: Account, ticket: str) -> Path:
+    """Where a ticket's file is: named by hash, so that no ticket, whatever it holds, leads out of the folder."""
+    digest = hashlib.sha256(f"{account.id}:{ticket}".encode("utf-8", "replace")).hexdigest()
+    return installation.settings.downloads / f"{digest}.zip"

@@ -1,0 +1,259 @@
+"""The guard before every request and websocket: known address, right host, right origin, live session, role, size; and the headers.
+
+Knows `access`' table and applies it before anything else runs: Streamlit's routes and our own alike. What a route or page then
+checks again (the session on every rerun, the page token on every answer) is checked there because a second lock costs little.
+"""
+
+import base64
+import hashlib
+import logging
+import re
+import secrets
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import streamlit as st
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flagback.review_app import access
+from flagback.review_app.access import Rule
+from flagback.review_app.auth import account_of, cookie_name
+from flagback.review_app.home import is_loopback
+from flagback.review_app.installation import Installation
+from flagback.review_app.plain_pages import message
+from flagback.storage.records import Account
+
+#: Longest body of a request, bytes; Streamlit's upload route has its own limit (server.maxUploadSize).
+LONGEST_BODY = 512 * 1024
+#: Longest address, so that logs and redirects stay small.
+LONGEST_PATH = 2_000
+_SAFE = frozenset({"GET", "HEAD"})
+
+_log = logging.getLogger(__name__)
+
+
+class Guard:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp, *, installation: Installation) -> None:
+        self.app = app
+        self.installation = installation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the opening of one websocket."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        if scope["type"] == "websocket":
+            refusal = await self._refusal(connection, "WS")
+            if refusal is None:
+                await self.app(scope, receive, send)
+            else:
+                await _refuse_socket(receive, send)
+            return
+        watched = _Watched(send, headers_for(self.installation))
+        try:
+            refusal = await self._refusal(connection, scope["method"])
+            if refusal is not None:
+                await refusal(scope, receive, watched)
+            else:
+                await self.app(scope, _limited(scope, receive), watched)
+        except _TooLong as error:
+            if not watched.begun:
+                await _said(connection, 413, "too_large", error.detail)(scope, receive, watched)
+        except Exception:
+            number = secrets.token_hex(3)
+            _log.exception("A request failed (error %s): %s %s", number, scope["method"], _loggable(scope["path"]))
+            if not watched.begun:
+                words = f"Something went wrong here (error {number}; the server's log says what). Nothing you answered is lost."
+                await _said(connection, 500, "internal", words)(scope, receive, watched)
+
+    async def _refusal(self, connection: HTTPConnection, method: str) -> Response | None:
+        """Why a request is not let through, None if it is; who asks is left in the scope."""
+        path = connection.scope["path"]
+        if len(path) > LONGEST_PATH:
+            return _said(connection, 414, "too_long", "The address is too long.")
+        if not host_is_ours(self.installation, connection.headers.get("host", "")):
+            words = (
+                "Flagback does not answer under this address. Open it under the one it was started with, or name this one in "
+                "FLAGBACK_PUBLIC_URL."
+            )
+            return _said(connection, 421, "unknown_host", words)
+        if method not in _SAFE and not from_our_pages(connection):
+            words = (
+                "This was sent from another site, so nothing was done. Open Flagback's own address and try there; behind a "
+                "proxy, the proxy must pass the Host header on."
+            )
+            return _said(connection, 403, "foreign_origin", words)
+        rules = access.rules_for(path)
+        rule = next((rule for rule in rules if method in rule.methods), None)
+        if rule is None:
+            if rules:
+                return _said(connection, 405, "wrong_method", "This address is not asked in that way.")
+            return _said(connection, 404, "not_found", "There is nothing at this address.")
+        cookie = connection.cookies.get(cookie_name(self.installation))
+        account = await run_in_threadpool(account_of, self.installation, cookie)
+        connection.scope["flagback.account"] = account
+        return None if rule.roles is None else _by_role(connection, rule, account)
+
+
+def _by_role(connection: HTTPConnection, rule: Rule, account: Account | None) -> Response | None:
+    assert rule.roles is not None
+    if account is None:
+        if rule.kind in ("page", "form") and connection.scope["type"] == "http":
+            path, query = connection.scope["path"], connection.url.query
+            onward = path + (f"?{query}" if query else "")
+            return RedirectResponse("/signin" if path == "/" else f"/signin?next={quote(onward, safe='')}", status_code=303)
+        words = "You are not signed in, or your sign-in has ended; sign in again at /signin."
+        return _said(connection, 401, "not_signed_in", words)
+    if account.role not in rule.roles:
+        wanted = ", ".join(sorted(rule.roles)) or "nobody"
+        words = f"Your role is {account.role}; this is for: {wanted}. Ask an administrator if that should be otherwise."
+        return _said(connection, 403, "not_your_role", words)
+    return None
+
+
+def _said(connection: HTTPConnection, status: int, code: str, words: str) -> Response:
+    """A refusal in the form that the asker reads: a page for people, JSON for programs."""
+    if "text/html" in connection.headers.get("accept", "") and not connection.scope["path"].startswith("/api/"):
+        titles = {403: "Not for you", 404: "Nothing here", 500: "That went wrong"}
+        return message(titles.get(status, "Not like this"), words, status=status)
+    return JSONResponse({"error": {"code": code, "message": words}}, status, headers={"Cache-Control": "no-store"})
+
+
+async def _refuse_socket(receive: Receive, send: Send) -> None:
+    """Ends a handshake with 403, which is all that a browser can be told."""
+    if (await receive())["type"] == "websocket.connect":
+        await send({"type": "websocket.close", "code": 4403, "reason": "not signed in"})
+
+
+# ------------------------------------------------------------------ where it comes from
+
+
+def from_our_pages(connection: HTTPConnection) -> bool:
+    """Whether a state-changing request, or a websocket, comes from a page of this origin.
+
+    Browsers send Origin with both; it must name our host. Older ones are judged by Sec-Fetch-Site or Referer. A program that sends
+    none of the three is no browser, so no foreign page can be behind it; it still needs a session and a page token.
+    """
+    origin, host = connection.headers.get("origin"), connection.headers.get("host", "")
+    if origin is not None:
+        return urlsplit(origin).netloc == host != ""
+    site = connection.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    referer = connection.headers.get("referer")
+    return referer is None or urlsplit(referer).netloc == host != ""
+
+
+def host_is_ours(installation: Installation, host: str) -> bool:
+    """Whether the Host header is a name we are known by: on a loopback address the loopback names only.
+
+    Else any site could point a name of its own at 127.0.0.1 and have its pages count as ours (DNS rebinding).
+    """
+    settings = installation.settings
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if settings.public_url is not None and name == urlsplit(settings.public_url).hostname:
+        return True
+    return is_loopback(name) if is_loopback(settings.host) or settings.public_url is not None else name != ""
+
+
+# ------------------------------------------------------------------------------- size
+
+
+class _TooLong(HTTPException):
+    """More was sent than is read. Of Starlette's kind, so that a framework which is just reading the body passes it on."""
+
+    def __init__(self) -> None:
+        super().__init__(413, f"More than {LONGEST_BODY // 1024} KB were sent; nothing was stored.")
+
+
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """`receive` that raises once the body is too long, whatever Content-Length says."""
+    if scope["path"].startswith("/_stcore/upload_file/"):
+        return receive
+    length = Request(scope).headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > LONGEST_BODY:
+        raise _TooLong
+    read = 0
+
+    async def counted() -> Message:
+        nonlocal read
+        event = await receive()
+        read += len(event.get("body", b""))
+        if read > LONGEST_BODY:
+            raise _TooLong
+        return event
+
+    return counted
+
+
+# ----------------------------------------------------------------------------- headers
+
+
+@cache
+def inline_script_hash() -> str:
+    """'sha256-...' of the one inline script in Streamlit's page, so that a policy without 'unsafe-inline' lets it run."""
+    index = (Path(st.__file__).with_name("static") / "index.html").read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", index, re.DOTALL)
+    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
+
+
+def headers_for(installation: Installation) -> dict[str, str]:
+    """What every answer carries unless its route says otherwise.
+
+    Scripts from here only; Streamlit sets styles from script, hence 'unsafe-inline' for those alone; nothing is loaded from or sent
+    to another host; nobody may frame a page.
+    """
+    policy = (
+        f"default-src 'self'; script-src 'self' {inline_script_hash()}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Frame-Options": "DENY",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+    }
+    if (installation.settings.public_url or "").startswith("https://"):
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    return headers
+
+
+class _Watched:
+    """`send` that adds the headers and remembers whether an answer has begun."""
+
+    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+        self._send = send
+        self._headers = headers
+        self.begun = False
+
+    async def __call__(self, event: Message) -> None:
+        if event["type"] == "http.response.start":
+            self.begun = True
+            headers = MutableHeaders(scope=event)
+            for name, value in self._headers.items():
+                headers.setdefault(name, value)
+            for foreign in ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Server"):
+                if foreign in headers:
+                    del headers[foreign]
+        await self._send(event)
+
+
+def _loggable(path: str) -> str:
+    """An address without the secrets that stand in some: the code of a link, the ticket of a download."""
+    return re.sub(r"^/(join|downloads)/.*", r"/\1/…", path).encode("ascii", "backslashreplace").decode()[:200]

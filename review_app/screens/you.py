@@ -1,0 +1,208 @@
+"""One's own page: what one agreed to, languages, background, and where one is signed in. Everyone has it; it shows nobody else."""
+
+from typing import Any
+
+import streamlit as st
+
+from flagback.review_app import auth
+from flagback.review_app.access import REVIEWING_ROLES
+from flagback.review_app.installation import Installation
+from flagback.review_app.screens import languages, look
+from flagback.storage import accounts, background, consent, reviews, slots
+from flagback.storage.background import NOT_SAID, Answered, Question
+from flagback.storage.consent import PURPOSES, Purpose
+from flagback.storage.records import Account, Pool, now
+
+
+def show(installation: Installation, account: Account) -> None:
+    """Draws the page."""
+    look.heading("You", "Nobody else sees this page, and what is said here never stands beside your name on another one.")
+    _completion(installation, account)
+    if account.role in REVIEWING_ROLES:
+        look.html(f"<p>{look.link('/review', 'Back to reviewing')}</p>")
+        _consents(installation, account)
+        _languages(installation, account)
+        _background(installation, account)
+    _sign_ins(installation, account)
+    if account.password_hash is not None:
+        _password(installation, account)
+
+
+def _completion(installation: Installation, account: Account) -> None:
+    with installation.store.reading() as session:
+        pool = None if account.pool_id is None else session.get(Pool, account.pool_id)
+        if pool is None or pool.answers_wanted is None:
+            return
+        answered = reviews.answered_today(session, installation.reviewer(account), since=account.created_at)
+    if answered >= pool.answers_wanted:
+        look.html(
+            f'<div class="fb-said ok">You are done. Your completion code: <b>{look.quiet(pool.completion_code or "")}</b></div>'
+        )
+    else:
+        look.said(f"{answered} of {pool.answers_wanted} answers given; then your completion code appears here.")
+
+
+# ---------------------------------------------------------------------- consent
+
+
+def _consents(installation: Installation, account: Account) -> None:
+    st.subheader("What you agree to", anchor=False)
+    with installation.store.reading() as session:
+        given = consent.in_force(session, account.id)
+    for purpose in PURPOSES:
+        with st.container(key=f"fb-card-consent-{purpose.code}"):
+            _one_consent(installation, account, purpose, given=given[purpose.code])
+
+
+def _one_consent(installation: Installation, account: Account, purpose: Purpose, *, given: bool) -> None:
+    """One question with its answer; taking it back says first what that does."""
+    state = look.pill("agreed", "ok") if given else look.pill("not agreed")
+    look.html(f'<div><b>{look.quiet(purpose.words)}</b> {state}</div><div class="soft">{look.quiet(purpose.more)}</div>')
+    asking = f"flagback_taking_back_{purpose.code}"
+    if not given:
+        if st.button("I agree", key=f"agree-{purpose.code}"):
+            _set(installation, account, purpose, given=True)
+    elif not st.session_state.get(asking):
+        if st.button("Take it back…", key=f"back-{purpose.code}"):
+            st.session_state[asking] = True
+            st.rerun()
+    else:
+        look.said(f"If you take it back: {purpose.on_withdrawal}")
+        yes, no = st.columns(2)
+        if yes.button("Take it back", key=f"yes-{purpose.code}", type="primary"):
+            _set(installation, account, purpose, given=False)
+        if no.button("Leave it as it is", key=f"no-{purpose.code}"):
+            del st.session_state[asking]
+            st.rerun()
+
+
+def _set(installation: Installation, account: Account, purpose: Purpose, *, given: bool) -> None:
+    with installation.store.writing() as session:
+        consent.set_consent(session, account.id, {purpose.code: given}, now=now())
+    if purpose.code == "review" and not given:
+        slots.release(installation.store, installation.reviewer(account), now=now())
+    st.session_state.pop(f"flagback_taking_back_{purpose.code}", None)
+    st.rerun()
+
+
+# -------------------------------------------------------------------- languages
+
+
+def _languages(installation: Installation, account: Account) -> None:
+    st.subheader("Languages", anchor=False)
+    chosen = languages.choose(installation, account)
+    if sorted(chosen) != sorted(account.languages or []) and st.button("Keep these languages", disabled=not chosen, type="primary"):
+        with installation.store.writing() as session:
+            accounts.set_languages(session, account.id, chosen)
+        st.rerun()
+
+
+# ------------------------------------------------------------------- background
+
+
+def _background(installation: Installation, account: Account) -> None:
+    st.subheader("Your background", anchor=False)
+    with installation.store.reading() as session:
+        asked, _ = background.questions(session)
+        said = background.answers_of(session, installation.pseudonym_key, account.id)
+    look.html(
+        '<div class="soft">Every question is optional. Answers are kept apart from your account and from your reviews, under a '
+        "name of "
+        "their own, and are used for nothing but what you agree to above. No group of fewer than five people is ever shown; "
+        "what you "
+        "write in your own words is shown to nobody.</div>"
+    )
+    with st.form("background", border=False):
+        given = {question.code: _ask(question, said.get(question.code)) for question in asked}
+        kept = st.form_submit_button("Keep these answers", type="primary")
+    if kept:
+        try:
+            with installation.store.writing() as session:
+                background.set_answers(session, installation.pseudonym_key, account.id, given, now=now())
+        except background.BadBackground as error:
+            look.said(str(error), "flag")
+            return
+        look.said("Kept.", "ok")
+    if said and st.button("Delete all of these answers"):
+        with installation.store.writing() as session:
+            background.forget(session, installation.pseudonym_key, account.id)
+        for question in asked:
+            st.session_state.pop(f"background-{question.code}", None)
+            st.session_state.pop(f"background-{question.code}-own", None)
+        st.rerun()
+
+
+def _ask(question: Question, said: Answered | None) -> Answered:
+    """One question's fields, with what was said before in them."""
+    words = {option.code: option.words for option in question.options} | {NOT_SAID: "Prefer not to say"}
+    codes = list(words)
+    before = [code for code in (said.answers if said else []) if code in words]
+    arguments: dict[str, Any] = {"format_func": words.get, "key": f"background-{question.code}"}
+    if question.several:
+        ticked = st.multiselect(question.question, codes, default=before, placeholder="No answer", **arguments)
+    else:
+        place = codes.index(before[0]) if before else None
+        one = st.selectbox(question.question, codes, index=place, placeholder="No answer", **arguments)
+        ticked = [one] if one is not None else []
+    own = ""
+    if question.own_words:
+        own = st.text_input(
+            "In your own words",
+            value=(said.own_words or "") if said else "",
+            key=f"background-{question.code}-own",
+            max_chars=background.LONGEST_OWN_WORDS,
+            label_visibility="collapsed",
+            placeholder="In your own words, if none of these fits",
+        )
+    return Answered(ticked, own.strip() or None)
+
+
+# --------------------------------------------------------------------- sign-ins
+
+
+def _sign_ins(installation: Installation, account: Account) -> None:
+    st.subheader("Where you are signed in", anchor=False)
+    cookie = st.context.cookies.get(auth.cookie_name(installation)) or ""
+    with installation.store.reading() as session:
+        live = accounts.live_sessions(session, account.id, now=now())
+        here = accounts.signed_in(session, cookie, now=now())
+    own = here.session.token_hash if here else ""
+    for row in live:
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        mark = f" {look.pill('this browser')}" if row.token_hash == own else ""
+        with left:
+            look.html(
+                f'<div>{look.quiet(row.browser or "A browser")}{mark}<div class="small soft">since '
+                f"{look.clock(row.created_at)}, last seen "
+                f"{look.clock(row.seen_at)}</div></div>"
+            )
+        if row.token_hash != own and right.button("Sign out there", key=f"end-{row.token_hash[:12]}"):
+            with installation.store.writing() as session:
+                accounts.end_sessions(session, account.id, now=now(), token_hash=row.token_hash)
+            st.rerun()
+    if st.button("Sign out everywhere"):
+        with installation.store.writing() as session:
+            accounts.end_sessions(session, account.id, now=now())
+        st.rerun()
+
+
+def _password(installation: Installation, account: Account) -> None:
+    st.subheader("Password", anchor=False)
+    with st.form("password", border=False, clear_on_submit=True):
+        before = st.text_input("The password you have", type="password", autocomplete="current-password")
+        after = st.text_input("A new one", type="password", autocomplete="new-password")
+        if not st.form_submit_button("Change it"):
+            return
+    with installation.store.reading() as session:
+        fits = accounts.verify(session, account.login, before) is not None
+    if not fits:
+        look.said("The password you have is not right; nothing was changed.", "flag")
+        return
+    try:
+        with installation.store.writing() as session:
+            accounts.change_password(session, account.login, after, now=now())
+    except accounts.BadPassword as error:
+        look.said(str(error), "flag")
+        return
+    look.said("Changed. You are signed out everywhere; sign in with the new one.", "ok")
+    look.html(look.link("/signin", "Sign in"))
