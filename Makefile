@@ -31,8 +31,9 @@ demo: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff .; exit 1; }
-	$(BIN)/mypy $(NAMES) tests $(wildcard benchmarks/*.py) .ci/pins.py
+	$(BIN)/mypy $(NAMES) tests $(wildcard benchmarks/*.py) .ci/pins.py .ci/exceptions.py
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/exceptions.py
 
 test: lint tools
 	$(BIN)/pytest -m "not acceptance"

@@ -212,7 +212,7 @@ def _sign_in_page(installation: Installation, onward: str, login: str = "", word
         demo=note,
         described='aria-describedby="error" aria-invalid="true"' if words else "",
         focus_login="" if login else "autofocus",
-        focus_password="autofocus" if login else "",
+        focus_password="autofocus" if login else "",  # pragma: allowlist secret - an attribute of the form, no password
     )
     return _page("Sign in", form, 401 if words else 200)
 

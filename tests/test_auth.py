@@ -19,7 +19,7 @@ from flagback.storage import accounts
 from flagback.storage.records import now
 from flagback.storage.store import Store
 
-PASSWORD = "a long password"
+PASSWORD = "a long password"  # pragma: allowlist secret - of an account that lives for one test
 OURS = "http://testserver"
 
 

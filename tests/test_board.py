@@ -21,7 +21,7 @@ from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.store import Store
 from tests.browser import WebProcess, chromium, page_in, page_of, sign_in
 
-PASSWORD = "a long password"
+PASSWORD = "a long password"  # pragma: allowlist secret - of an account that lives for one test
 
 
 class Row(NamedTuple):

@@ -1,4 +1,4 @@
-"""Claims about what Flagback is built from: everything is pinned, every pin has a true reason, and the set fits together."""
+"""Claims about what Flagback is built from: every pin has a true reason, and every exception of the security checks has one."""
 
 import re
 import runpy
@@ -19,6 +19,9 @@ asked_for: Callable[[str], dict[str, str]] = _SCRIPT["asked_for"]
 needs: Callable[[str, str], set[Requirement]] = _SCRIPT["needs"]
 lines: Callable[[str], list[str]] = _SCRIPT["lines"]
 ASKED = asked_for(PYPROJECT)
+complaints: Callable[[Path, list[str], dict[str, str]], list[str]] = runpy.run_path(str(ROOT / ".ci" / "exceptions.py"))[
+    "complaints"
+]
 
 
 class Pin(NamedTuple):
@@ -88,3 +91,54 @@ def test_an_extra_is_followed_to_what_it_brings() -> None:
     found = {line.partition("==")[0]: line.partition("# ")[2] for line in lines(text)}
     assert found["psycopg-binary"] == "needed by psycopg[binary]"
     assert found["psycopg"] == "the driver"
+
+
+def test_the_security_checks_hold_each_finding_against_an_exception_with_a_reason(tmp_path: Path) -> None:
+    mark, pragma, key = "no" + "sec", "pragma: allow" + "list secret", "AKIA" + "2B7QX5RNWVTC6YDM"
+    (tmp_path / "code.py").write_text(
+        f"""import random
+open_finding = random.Random(1)
+excused = random.Random(1)  # {mark} B311 # repeatable, guards nothing
+several = random.Random(
+    1
+)  # {mark} B311 # on the last line of its call
+without_reason = random.Random(1)  # {mark} B311
+without_number = random.Random(1)  # {mark}
+another_number = random.Random(1)  # {mark} B101 # an exception for something else
+nothing_there = 1  # {mark} B311 # excuses nothing
+told_about = "# {mark} B311"
+open_key = "{key}"
+"""
+    )
+    (tmp_path / "keys.js").write_text(
+        f"""const a = "{key}"  // {pragma} - made up, opens nothing
+const b = "{key[:-1]}A"  // {pragma}
+const c = "a word"  // {pragma} - excuses nothing at all
+"""
+    )
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text("assert open\n")
+    said = complaints(tmp_path, ["code.py", "keys.js", "tests/test_a.py"], {"B101": "how a test claims"})
+    assert [line.split(": ")[0] + ": " + line.split(": ")[1][:9] for line in sorted(said, key=_place)] == [
+        "code.py:2: B311",
+        "code.py:7: B311",
+        "code.py:7: no reason",
+        "code.py:8: B311",
+        "code.py:8: no reason",
+        "code.py:9: B311",
+        "code.py:9: nothing t",
+        "code.py:10: nothing t",
+        "code.py:12: secret",
+        "keys.js:2: no reason",
+        "keys.js:3: nothing t",
+    ]
+
+
+def _place(line: str) -> tuple[str, int, str]:
+    file, number, words = line.split(":", 2)
+    return file, int(number), words
+
+
+def test_a_file_that_cannot_be_read_as_python_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("def broken(:\n")
+    assert any("code.py" in line and "error" in line for line in complaints(tmp_path, ["code.py"], {}))
