@@ -21,7 +21,9 @@ from flagback.review_app.home import (
     HomeInUse,
     PortInUse,
     is_loopback,
+    log_file,
     only_one,
+    prepare_home,
     refuse_open_demo,
     refuse_taken_port,
     worker_name,
@@ -215,3 +217,13 @@ def test_nothing_answers_where_nothing_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert not demo.web_answers("127.0.0.1", port)
+
+
+def test_a_new_home_and_its_logs_can_be_opened_by_their_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        home = prepare_home(Settings(home=tmp_path / "home"))
+        logs = log_file(Settings(home=home), "worker").parent
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (home, logs)] == [0o700, 0o700]
