@@ -31,8 +31,9 @@ demo: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff .; exit 1; }
-	$(BIN)/mypy $(NAMES) tests $(wildcard benchmarks/*.py)
+	$(BIN)/mypy $(NAMES) tests $(wildcard benchmarks/*.py) .ci/pins.py .ci/exceptions.py
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/exceptions.py
 
 test: lint tools
 	$(BIN)/pytest -m "not acceptance"
@@ -47,9 +48,8 @@ tools: setup
 docs: setup
 	$(BIN)/python -m flagback.review_app.reference docs
 
-constraints:
-	@{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v -e '^#' -e '@' -e '^pip=' -e '^wheel=' | sed 's/+cpu$$//'; } > constraints.new
-	@mv constraints.new constraints.txt
+constraints: setup
+	$(BIN)/python .ci/pins.py
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -46,12 +46,12 @@ ORDER BY review.id
 
 def words(random: Random, count: int) -> str:
     """A text of made-up words."""
-    return " ".join("".join(random.choices("abcdefghijklmnoprstuvwz", k=random.randint(2, 9))) for _ in range(count))
+    return " ".join("".join(random.choices("abcdefghijklmnoprstuvwz", k=random.randint(2, 9))) for _ in range(count))  # nosec B311 # made-up words, repeatable by seed
 
 
 def fill(store: Store, reviews: int, seed: int) -> None:
     """Prompts of some 15 words, answers of some 60, every third one flagged with spans, note and rewrite."""
-    random = Random(seed)
+    random = Random(seed)  # nosec B311 # made-up rows, repeatable by seed
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     items = -(-reviews // REVIEWS_AN_ITEM)
     with store.writing() as session:
@@ -75,7 +75,7 @@ def fill(store: Store, reviews: int, seed: int) -> None:
                     "end",
                     "sampled",
                     f"run:{run.id}",
-                    token_ids=random.choices(range(4096), k=60),
+                    token_ids=random.choices(range(4096), k=60),  # nosec B311 # made-up rows, repeatable by seed
                     sampling_run_id=run.id,
                     version_id=version.id,
                 )
@@ -156,7 +156,7 @@ def _review(random: Random, number: int, moment: datetime) -> dict[str, object]:
         "taxonomy_version": "1",
         "guideline_version": "1",
         "policy_version": "1",
-        "seconds_open": random.uniform(2, 60),
+        "seconds_open": random.uniform(2, 60),  # nosec B311 # made-up rows, repeatable by seed
         "late": False,
         "supersedes": None,
         "simulated": False,

@@ -162,7 +162,7 @@ def context_length(config: Any) -> int | None:
 def _tokenizer(folder: Path, name: str) -> "PreTrainedTokenizerBase":
     with quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)  # nosec B615 # a folder, no hub id
         except Exception as error:  # every tokenizer backend raises its own kinds
             raise NoTokenizer(
                 f"{name}: its tokenizer cannot be loaded ({type(error).__name__}: {error}); save it again with "
@@ -192,8 +192,8 @@ def _weights(folder: Path, name: str, *, dtype: str) -> "PreTrainedModel":
     """The model with every tensor from the files: none left at its random start."""
     with quiet():
         try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            model, told = AutoModelForCausalLM.from_pretrained(
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)  # nosec B615 # a folder, no hub id
+            model, told = AutoModelForCausalLM.from_pretrained(  # nosec B615 # a folder, no hub id: local_files_only
                 folder,
                 config=config,
                 dtype=getattr(torch, dtype),

@@ -221,7 +221,7 @@ def train(
             run = _row(session, CorrectionRun, run_id)
             if run.adapter_sha256 is not None:
                 return run.adapter_sha256
-            assert run.set_id is not None, "freeze comes before train"
+            assert run.set_id is not None, "freeze comes before train"  # nosec B101 # the order of steps is ours
             rows = preferences.pairs_of(session, run.set_id, training=True)
             frozen = _row(session, PreferenceSet, run.set_id)
             parent = _row(session, ModelVersion, run.parent_id)
@@ -284,7 +284,7 @@ def register(store: Store, shelf: Shelf, run_id: int, *, clock: Clock = now) -> 
                 return _row(session, ModelVersion, run.candidate_id)
             parent = _row(session, ModelVersion, run.parent_id)
             first = _row(session, ModelVersion, parent.first_base_id or parent.id)
-        assert run.adapter_sha256 is not None, "train comes before register"
+        assert run.adapter_sha256 is not None, "train comes before register"  # nosec B101 # the order of steps is ours
         adapters = [shelf.artifacts.path(sha) for sha in (*parent.adapters, run.adapter_sha256)]
         made = checkpoint.load(parent.location, adapters, template=parent.template)
         distance = checkpoint.distance(made.model, shelf.get(first).model)
@@ -302,7 +302,7 @@ def finish(store: Store, run_id: int, *, by: str, clock: Clock = now) -> int:
     """Marks a correction succeeded and asks for the evaluation of its candidate; returns the evaluation's id."""
     with store.writing() as session:
         run = _row(session, CorrectionRun, run_id)
-        assert run.candidate_id is not None, "register comes before finish"
+        assert run.candidate_id is not None, "register comes before finish"  # nosec B101 # the order of steps is ours
         if run.state == "cancelled":
             raise Cancelled(f"Correction {run_id} was stopped.")
         run.state, run.stage, run.ended_at = "succeeded", "done", run.ended_at or clock()
@@ -366,5 +366,5 @@ def _in_chunks(session: Session, ids: Sequence[int], size: int = 500) -> Iterato
 
 def _row(session: Session, kind: type[Row], row_id: int) -> Row:
     row = session.get(kind, row_id)
-    assert row is not None, f"{kind.__name__} {row_id} is gone"
+    assert row is not None, f"{kind.__name__} {row_id} is gone"  # nosec B101 # a foreign key holds it
     return row

@@ -220,6 +220,11 @@ def _check_architecture(config: dict[str, Any], name: str) -> None:
             "causal language model such as llama, qwen3, gemma3_text or gpt2."
         )
     written = config.get("architectures") or []
+    if kernels := sorted(_kernels(config)):
+        raise RemoteCode(
+            f"{name} names code on the hub in config.json ({', '.join(kernels)}), which is never fetched or run; "
+            "take the entry out of config.json, transformers then computes with its own."
+        )
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     if known is None or (written and not set(written) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())):
         raise WrongArchitecture(
@@ -232,6 +237,17 @@ def _check_architecture(config: dict[str, Any], name: str) -> None:
             f"{name} is quantised ({method}); a correction needs weights in float32, float16 or bfloat16. "
             "Choose the unquantised version of this model."
         )
+
+
+def _kernels(value: object) -> set[str]:
+    """The hub ids under keys such as attn_implementation, at any depth; with the package 'kernels' transformers would run them."""
+    if not isinstance(value, dict):
+        return set()
+    found = set().union(*(_kernels(inner) for inner in value.values()))
+    for key, inner in value.items():
+        if "_implementation" in str(key):
+            found |= {word for word in (inner.values() if isinstance(inner, dict) else [inner]) if "/" in str(word)}
+    return found
 
 
 def _check_weight_files(folder: Path, name: str) -> None:

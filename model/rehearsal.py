@@ -79,7 +79,7 @@ class _Rehearsal:
 
     def __init__(self, plan: Plan, store: Store, shelf: Shelf, home: Path, say: Callable[[str], None]) -> None:
         self.plan, self.store, self.shelf, self.home, self.say = plan, store, shelf, home, say
-        draw = random.Random(f"known phrases {plan.seed}")
+        draw = random.Random(f"known phrases {plan.seed}")  # nosec B311 # seeded: a rehearsal can be repeated
         codes = sorted(phrase.code for phrase in embedded.PHRASES)
         self.known = frozenset(draw.sample(codes, len(codes) // 2))
         self.held_out = [prompt for prompt in embedded.prompts() if shard_of(prompt.split_key) in HELD_OUT_SHARDS]
@@ -166,7 +166,7 @@ class _Rehearsal:
     def _review(self, purpose: ItemPurpose, seed: int) -> None:
         """Simulated reviewers claim and answer by the same functions as people, until nothing is left."""
         names = [f"r_simulated{number:03d}" for number in range(self.plan.reviewers)]
-        draw = random.Random(f"{purpose} verdicts {seed}")
+        draw = random.Random(f"{purpose} verdicts {seed}")  # nosec B311 # seeded: a rehearsal can be repeated
         dealt = self._dealt_out(draw) if self.plan.control == "shuffled" and purpose == "loop" else {}
         moment = datetime.now(UTC)
         busy = list(names)

@@ -199,13 +199,13 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         self.checkpoints.keep(self.checkpoints.aside / f"checkpoint-{self.state.global_step}", self.state.global_step)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        assert output_dir is not None
+        assert output_dir is not None  # nosec B101 # transformers names it whenever it saves
         write_folder(Path(output_dir), lambda place: save_adapter(self.accelerator.unwrap_model(self.model), place))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         target = self.accelerator.unwrap_model(self.model) if model is None else model
         found = set_peft_model_state_dict(target, load_file(Path(resume_from_checkpoint) / WEIGHTS))
-        assert not found.unexpected_keys, found.unexpected_keys
+        assert not found.unexpected_keys, found.unexpected_keys  # nosec B101 # the file's sha256 was checked; this is a bug of ours
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]

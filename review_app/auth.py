@@ -215,6 +215,6 @@ def _sign_in_page(
         signed_out="data-signed-out" if "signed_out" in request.query_params else "",
         described='aria-describedby="error" aria-invalid="true"' if words else "",
         focus_login="" if login else "autofocus",
-        focus_password="autofocus" if login else "",
+        focus_password="autofocus" if login else "",  # pragma: allowlist secret - an attribute of the form, no password
     )
     return token.send_along(page("Sign in", filled, status))

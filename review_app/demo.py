@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import signal
-import subprocess
+import subprocess  # nosec B404 # starts this Python's own flagback
 import sys
 import threading
 import time
@@ -189,7 +189,7 @@ class Child:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         # A session of its own: Ctrl+C at the terminal reaches the parent only, which then ends both in order.
-        return subprocess.Popen(
+        return subprocess.Popen(  # nosec B603 # our own program and settings, no shell
             self._command, stdin=subprocess.PIPE, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
         )
 

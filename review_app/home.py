@@ -40,9 +40,9 @@ class DemoInTheOpen(Exception):
 
 
 def prepare_home(settings: Settings) -> Path:
-    """Makes the home folder where there is none. Raises UnusableHome."""
+    """Makes the home folder where there is none, for its owner only. Raises UnusableHome."""
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableHome(
             f"The home {settings.home} cannot be made ({error.strerror}); name a folder that can be written to: "
@@ -83,7 +83,7 @@ def migrated_records(settings: Settings) -> Store:
 def log_file(settings: Settings, name: str) -> Path:
     """Where a process's output is kept."""
     folder = settings.home / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder / f"{name}.log"
 
 

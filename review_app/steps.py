@@ -77,8 +77,7 @@ def import_torch(threads: int = 0) -> None:
     """Has the slow imports done; `threads` 0 leaves torch's own choice."""
     import torch
 
-    from flagback.model import cycle
+    import flagback.model.cycle  # noqa: F401
 
-    assert cycle
     if threads:
         torch.set_num_threads(threads)

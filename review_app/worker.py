@@ -17,7 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos._serialization import DefaultSerializer
 from sqlalchemy.engine import make_url
 
 from flagback.review_app import jobs
@@ -26,7 +27,7 @@ from flagback.review_app.jobs import Kind, Request
 from flagback.review_app.settings import Settings
 from flagback.review_app.steps import Step, import_torch, steps_of
 from flagback.storage.records import now
-from flagback.storage.store import Store
+from flagback.storage.store import Store, make_private
 
 #: Raised when the order or meaning of steps changes; runs of an older one are begun again, which their steps allow.
 APPLICATION_VERSION = "1"
@@ -77,7 +78,9 @@ class Worker:
             "enable_otlp": False,
             "sys_db_pool_size": 5,
             "use_listen_notify": False,
+            "serializer": DBOSPortableJSONSerializer(),
         }
+        never_unpickle()
         DBOS(config=config)
         for kind in jobs.TABLES:
             self._workflows[kind] = DBOS.workflow(name=kind, max_recovery_attempts=PICK_UPS)(self._workflow(kind))
@@ -192,11 +195,23 @@ class Worker:
         return f"Something unexpected went wrong ({type(error).__name__}: {error}); the worker's output has it as error {number}."
 
 
+def never_unpickle() -> None:
+    """Has DBOS refuse pickles, which it writes by itself and reads wherever a row of the ledger says so.
+
+    Who can write to the database could otherwise have the worker run any code. A run whose row is refused is begun again.
+    """
+
+    def refuse(_self: DefaultSerializer, _text: str) -> Any:
+        raise ValueError("a pickle in the job ledger; expected JSON, and a pickle is never read")
+
+    DefaultSerializer.deserialize = refuse  # type: ignore[assignment,method-assign]
+
+
 def prepare_ledger(jobs_url: str) -> None:
     """Sets write-ahead logging on a SQLite ledger (it stays with the file); DBOS leaves the slower default."""
     url = make_url(jobs_url)
     if url.get_backend_name() == "sqlite":
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        make_private(Path(str(url.database)))
         connection = sqlite3.connect(str(url.database), timeout=30)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()

@@ -68,7 +68,7 @@ def claim(
     """
     if not 0 <= count <= MOST_CLAIMS:
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
-    random = Random(seed)
+    random = Random(seed)  # nosec B311 # deals items out, repeatable by seed; guards nothing
     with store.writing() as session:
         one_at_a_time(session, f"reviewer {reviewer}")
         held = held_claims(session, reviewer, now=now)
@@ -156,7 +156,7 @@ def _take(
     random.shuffle(lanes)  # a language with few items is not left behind by one with many
     bucket = -1
     while (found := _next_bucket(connection, lanes, over=bucket)) is not None:
-        bucket, start = found, random.randrange(RANKS)
+        bucket, start = found, random.randrange(RANKS)  # nosec B311 # where to begin dealing
         for lane in lanes:
             for low, high in ((start, RANKS - 1), (0, start)):
                 for page in _pages(connection, reviewer, lang=lane, bucket=bucket, low=low, high=high):

@@ -3,9 +3,10 @@
 Knows how to open, migrate and write safely; knows nothing of what the rows mean.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,8 +56,8 @@ class Store:
         if self.is_sqlite:
             if self.url.database in (None, "", ":memory:"):
                 raise UnreachableDatabase("An in-memory SQLite has no file that web and worker can share; give a file path.")
-            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
             self.engine = create_engine(self.url, connect_args={"timeout": 30})
+            event.listen(self.engine, "do_connect", lambda *_: make_private(Path(str(self.url.database))))
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_immediate)
         else:
@@ -154,6 +155,16 @@ class Store:
                 f"The database {self.shown_url} does not answer ({error.__class__.__name__}); check that "
                 "it runs and that FLAGBACK_DATABASE_URL names it."
             ) from error
+
+
+def make_private(file: Path) -> None:
+    """Makes an empty SQLite file, and its folder, that only their owner can open. What is there already stays as it is.
+
+    SQLite gives its -wal and -shm files the mode of the file itself. What cannot be made is left for SQLite to name.
+    """
+    with suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def insert_missing(

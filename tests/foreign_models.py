@@ -174,7 +174,7 @@ def make_broken(folder: Path, how: str) -> Path:
         _edit(folder / "config.json", eos_token_id=None)
         (folder / "generation_config.json").unlink(missing_ok=True)
     elif how == "small_vocabulary":
-        model = AutoModelForCausalLM.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder)  # nosec B615 # a folder made here
         model.resize_token_embeddings(100)
         model.save_pretrained(folder)
     elif how == "nan":
@@ -256,7 +256,7 @@ def _tokenizer(layout: str, folder: Path) -> Any:
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
         (folder / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder)  # nosec B615 # a folder made here
     if layout in ("gemma", "gemma2", "gemma3"):
         return byte_level_tokenizer(begin="<bos>", end="<eos>", marks=("<start_of_turn>", "<end_of_turn>"), chat=TURNS)
     if layout == "qwen2_chat":

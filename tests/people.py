@@ -10,7 +10,7 @@ from flagback.review_app.installation import Installation
 from flagback.storage import accounts, consent
 from flagback.storage.records import Account, Role, now
 
-PASSWORD = "a long password"
+PASSWORD = "a long password"  # pragma: allowlist secret - of accounts that live for one test
 
 
 def person(session: Session, login: str, role: Role = "reviewer", *, password: str = PASSWORD, demo: bool = False) -> Account:

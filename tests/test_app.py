@@ -89,7 +89,7 @@ def test_the_board_is_found_in_a_wheel_as_in_an_editable_install(tmp_path: Path,
     with ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(unpacked)
     with WebProcess(home, folder=tmp_path, PYTHONPATH=str(unpacked)) as web, page_of(browser) as page:
-        with urlopen(f"{web.url}/look/page.css", timeout=10) as style:
+        with urlopen(f"{web.url}/look/page.css", timeout=10) as style:  # nosec B310 # the web process started here
             assert b"--paper" in style.read()
         with page.expect_response("**/board.js*") as script:
             sign_in(page, web.url, "ada", PASSWORD)

@@ -21,7 +21,9 @@ from flagback.review_app.home import (
     HomeInUse,
     PortInUse,
     is_loopback,
+    log_file,
     only_one,
+    prepare_home,
     refuse_open_demo,
     refuse_taken_port,
     worker_name,
@@ -84,7 +86,7 @@ def test_a_home_of_real_people_is_not_made_a_demo(sqlite_store: Store, tmp_path:
         ("localhost", True),
         ("::1", True),
         ("127.8.0.1", True),
-        ("0.0.0.0", False),
+        ("0.0.0.0", False),  # nosec B104 # a name that is judged, not bound
         ("::", False),
         ("192.168.1.4", False),
         ("example.org", False),
@@ -95,13 +97,13 @@ def test_only_loopback_counts_as_this_machine_alone(host: str, alone: bool) -> N
 
 
 def test_demo_accounts_are_never_served_to_other_machines(sqlite_store: Store, tmp_path: Path) -> None:
-    refuse_open_demo(sqlite_store, "0.0.0.0")
+    refuse_open_demo(sqlite_store, "0.0.0.0")  # nosec B104 # refused, not bound
     make_sign_ins(sqlite_store, tmp_path / "demo.json")
     refuse_open_demo(sqlite_store, "127.0.0.1")
     with pytest.raises(DemoInTheOpen, match="maintainer, reviewer"):
-        refuse_open_demo(sqlite_store, "0.0.0.0")
+        refuse_open_demo(sqlite_store, "0.0.0.0")  # nosec B104 # refused, not bound
     with pytest.raises(DemoInTheOpen, match="this machine only"):
-        run_demo(Settings(home=tmp_path / "home", host="0.0.0.0"), say=print)
+        run_demo(Settings(home=tmp_path / "home", host="0.0.0.0"), say=print)  # nosec B104 # refused, not bound
     assert not (tmp_path / "home").exists()
 
 
@@ -215,3 +217,13 @@ def test_nothing_answers_where_nothing_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert not demo.web_answers("127.0.0.1", port)
+
+
+def test_a_new_home_and_its_logs_can_be_opened_by_their_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        home = prepare_home(Settings(home=tmp_path / "home"))
+        logs = log_file(Settings(home=home), "worker").parent
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (home, logs)] == [0o700, 0o700]

@@ -59,6 +59,23 @@ def test_code_from_a_model_folder_is_never_run(tmp_path: Path) -> None:
     assert not (folder / "was_run").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        '"attn_implementation": "somebody/attention",',
+        '"_attn_implementation": {"": "somebody/attention@main"},',
+        '"text_config": {"experts_implementation": "somebody/experts"},',
+    ],
+)
+def test_code_that_a_configuration_names_on_the_hub_is_never_run(words: str, tmp_path: Path) -> None:
+    folder = make(tmp_path / "model", "qwen2")
+    config = (folder / "config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(config.replace("{", "{" + words, 1), encoding="utf-8")
+    for read in (inspect, load):
+        with pytest.raises(directory.RemoteCode, match="somebody/"):
+            read(str(folder))
+
+
 def test_own_code_beside_a_family_that_transformers_knows_is_left_alone(tmp_path: Path) -> None:
     folder = make(tmp_path / "model", "qwen2")
     config = (folder / "config.json").read_text(encoding="utf-8")

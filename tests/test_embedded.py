@@ -307,3 +307,13 @@ def test_the_shipped_folder_holds_what_transformers_opens_and_a_card() -> None:
         "tokenizer_config.json",
     }
     assert (embedded.WEIGHTS / "model.safetensors").stat().st_size < 2_500_000
+
+
+def test_a_folder_that_is_not_there_is_not_asked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.file_download as hub
+
+    from flagback.model.embedded.measurement import open_folder
+
+    monkeypatch.setattr(hub, "get_hf_file_metadata", lambda **named: pytest.fail(f"asked for {named['url']}"))
+    with pytest.raises(OSError, match="somebody/model"):
+        open_folder(Path("somebody/model"))

@@ -77,7 +77,7 @@ def test_an_answer_does_not_see_its_neighbours() -> None:
 )
 def test_other_makes_of_models_score_the_same_in_the_layout_that_fits_them(name: str, layout: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    model = AutoModelForCausalLM.from_pretrained(make(tmp_path / name, name), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(make(tmp_path / name, name), dtype=torch.float32).eval()  # nosec B615 # a folder made here
     trees = random_trees(6, seed=4, longest=20, vocabulary=300)
     choice = choose_layout(model, trees)
     assert choice.layout == layout, choice.reason

@@ -53,12 +53,12 @@ def test_it_serves_from_any_folder_and_ends_quietly_on_ctrl_c(tmp_path: Path) ->
     (elsewhere / ".streamlit" / "config.toml").write_text('[server]\nport = 1\nbaseUrlPath = "elsewhere"\n', encoding="utf-8")
     web = WebProcess(tmp_path / "home", folder=elsewhere)
     with web:
-        with urlopen(f"{web.url}/signin", timeout=10) as page:
+        with urlopen(f"{web.url}/signin", timeout=10) as page:  # nosec B310 # the web process started here
             assert "Sign in" in page.read().decode()
-        with urlopen(f"{web.url}/look/serif.woff2", timeout=10) as font:
+        with urlopen(f"{web.url}/look/serif.woff2", timeout=10) as font:  # nosec B310 # the web process started here
             assert font.read(4) == b"wOF2"
         with pytest.raises(HTTPError) as missing:
-            urlopen(f"{web.url}/api/v1/nothing", timeout=10)
+            urlopen(f"{web.url}/api/v1/nothing", timeout=10)  # nosec B310 # the web process started here
         missing.value.close()
         assert missing.value.code == 404
         assert missing.value.headers["content-type"] == "application/json"

@@ -1,5 +1,9 @@
 """Claims about the store and the schema, on SQLite and on PostgreSQL."""
 
+import os
+import stat
+from pathlib import Path
+
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -62,6 +66,32 @@ def test_reading_changes_nothing(store: Store) -> None:
         session.flush()
     with store.reading() as session:
         assert session.exec(select(Account)).all() == []
+
+
+def test_sqlite_records_can_be_read_by_their_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        store = Store(f"sqlite:///{tmp_path / 'home' / 'flagback.db'}")
+        assert not (tmp_path / "home" / "flagback.db").exists()
+        store.migrate()
+        with store.reading() as session:
+            session.exec(select(Account)).all()
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home").iterdir()}
+    finally:
+        os.umask(before)
+    store.close()
+    assert modes == {"flagback.db": 0o600, "flagback.db-wal": 0o600, "flagback.db-shm": 0o600}
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+
+
+def test_records_that_were_opened_to_a_group_stay_so(tmp_path: Path) -> None:
+    file = tmp_path / "flagback.db"
+    file.touch()
+    file.chmod(0o660)
+    store = Store(f"sqlite:///{file}")
+    store.migrate()
+    store.close()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o660
 
 
 def test_alembic_is_reached_without_a_config_file(store: Store) -> None:

@@ -1,6 +1,8 @@
 """Claims about the worker: every request is done once, whatever is killed, on SQLite and PostgreSQL. Real processes."""
 
+import base64
 import os
+import pickle  # nosec B403 # written by the test that it is never read
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 from sqlmodel import Session, select
 
 from flagback.review_app import jobs
@@ -96,6 +99,15 @@ class Workers:
         """What the steps wrote."""
         path = self.settings.home / "notes"
         return path.read_text().splitlines() if path.exists() else []
+
+    def ledger(self, words: str) -> list[tuple[object, ...]]:
+        """Asks the job ledger, or alters it; `{}` stands before a table's name for its schema."""
+        engine = create_engine(self.settings.jobs_url)
+        with engine.begin() as connection:
+            found = connection.execute(text(words.replace("{}", "dbos." if engine.dialect.name == "postgresql" else "")))
+            rows = [tuple(row) for row in found] if found.returns_rows else []
+        engine.dispose()
+        return rows
 
     def go(self) -> None:
         """Lets the second step end."""
@@ -232,6 +244,40 @@ def test_blind_samples_are_left_to_their_evaluation(workers: Workers) -> None:
     own = workers.ask()
     with workers.store.reading() as session:
         assert jobs.open_requests(session) == [jobs.Request("sampling", own)]
+
+
+def test_the_ledger_holds_no_pickle(workers: Workers) -> None:
+    workers.go()
+    workers.start()
+    run = workers.ask()
+    until(lambda: workers.state(run).state == "succeeded")
+    kinds = workers.ledger("SELECT serialization FROM {}workflow_status UNION SELECT serialization FROM {}operation_outputs")
+    assert {row[0] for row in kinds} == {"portable_json"}
+
+
+class _Opened:
+    """What would make a file of this name, were its pickle read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_that_somebody_wrote_into_the_ledger_is_never_read(workers: Workers, tmp_path: Path) -> None:
+    first = workers.start()
+    run = workers.ask()
+    until(lambda: f"two {run} begins" in workers.notes())
+    first.kill()
+    first.wait()
+    forged = base64.b64encode(pickle.dumps(_Opened(tmp_path / "was_run"))).decode()
+    workers.ledger("UPDATE {}workflow_status SET serialization = 'py_pickle'")
+    workers.ledger(f"UPDATE {{}}workflow_input SET inputs = '{forged}'")  # nosec B608 # a forger's SQL, written here
+    workers.go()
+    workers.start()
+    until(lambda: workers.state(run).state == "succeeded")
+    assert not (tmp_path / "was_run").exists()
 
 
 def _beats(store: Store) -> list[str]:

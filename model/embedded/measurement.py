@@ -60,9 +60,13 @@ class Measured:
 
 
 def open_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model folder in fp32, ready to measure."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return model, AutoTokenizer.from_pretrained(folder)
+    """A model folder in fp32, ready to measure. Never a hub id: what is not here is not fetched (FileNotFoundError)."""
+    if not folder.is_dir():  # transformers asks the hub for an adapter of that name, local_files_only or not
+        raise FileNotFoundError(f"{folder} is no folder; expected one with a model, as 'build' writes it.")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(  # nosec B615 # a folder, no hub id
+        folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+    ).eval()
+    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)  # nosec B615 # a folder, no hub id
 
 
 def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, seed: int, draws: int = 2, texts: int = 300) -> Measured:

@@ -38,7 +38,7 @@ def _bring(installation: Installation, account: Account) -> None:
     name = "" if kind == "Prompts" else st.text_input("Name it", placeholder="neutral")
     file = st.file_uploader("File", type=["csv", "jsonl", "json", "txt", "gz", "parquet"])
     if st.button("Bring it in", type="primary", disabled=file is None or (kind != "Prompts" and not name)):
-        assert file is not None
+        assert file is not None  # nosec B101 # the button is off without a file
         with tempfile.TemporaryDirectory() as folder, st.spinner("Reading…"):
             path = Path(folder) / Path(file.name).name
             path.write_bytes(file.getbuffer())

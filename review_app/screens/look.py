@@ -234,9 +234,9 @@ def state_pill(state: str) -> str:
 _NAMES = {
     "flag_rate": "Flagged in blind review",
     "preference_accuracy": "Prefers what people preferred",
-    "preference_accuracy_per_token": "Prefers what people preferred, per token",
+    "preference_accuracy_per_token": "Prefers what people preferred, per token",  # nosec B105 # the name of a figure
     "logp_chosen": "Log-probability of good answers",
-    "logp_chosen_per_token": "Log-probability of good answers, per token",
+    "logp_chosen_per_token": "Log-probability of good answers, per token",  # nosec B105 # the name of a figure
     "counterfactual_gap": "Gap between groups",
     "counterfactual_reversal": "Bias turned round",
     "length": "Length of an answer",

@@ -121,7 +121,8 @@ def wait_for(home: Home, query: str, *, seconds: float = 400.0) -> None:
     until = time.monotonic() + seconds
     while not home.ask(query):
         states = [
-            home.ask(f"SELECT '{table}', state, error FROM {table}") for table in ("sampling_run", "correction_run", "evaluation")
+            home.ask(f"SELECT '{table}', state, error FROM {table}")  # nosec B608 # three names written here
+            for table in ("sampling_run", "correction_run", "evaluation")
         ]
         assert not any(row[1] == "failed" for rows in states for row in rows), states
         assert time.monotonic() < until, f"no row within {seconds:.0f} s: {query}; {states}"
