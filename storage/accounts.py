@@ -12,6 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from flagback.storage import records
+from flagback.storage.invisible import pieces
+from flagback.storage.prompts import unstorable
 from flagback.storage.records import Account, Role
 
 #: argon2id, the second choice of the OWASP password cheat sheet (19 MiB, 2 passes): about 20 ms on one core here.
@@ -43,7 +45,7 @@ def login_form(login: str) -> str:
 def create(session: Session, login: str, password: str, role: Role, *, demo: bool = False) -> Account:
     """Makes an account. Raises LoginTaken, BadLogin or BadPassword."""
     name = login_form(login)
-    if not name or len(name) > LONGEST_LOGIN or not name.isprintable():
+    if not name or len(name) > LONGEST_LOGIN or not name.isprintable() or any(piece.sign for piece in pieces(name)):
         raise BadLogin(f"The login {login!r} cannot be used; expected 1 to {LONGEST_LOGIN} visible characters.")
     _check_password(password)
     taken = LoginTaken(f"The login {name!r} is taken; choose another, or see 'flagback account --help' for changing that one.")
@@ -62,7 +64,7 @@ def create(session: Session, login: str, password: str, role: Role, *, demo: boo
 
 def verify(session: Session, login: str, password: str) -> Account | None:
     """The account whose password this is; None for an unknown login, a wrong password, a disabled account: after equal work."""
-    account = session.exec(select(Account).where(Account.login == login_form(login))).first()
+    account = None if unstorable(login) else session.exec(select(Account).where(Account.login == login_form(login))).first()
     try:
         HASHER.verify(account.password_hash if account else NOBODY, password)
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
@@ -126,7 +128,7 @@ def set_disabled(session: Session, login: str, *, disabled: bool, now: datetime)
 
 
 def _known(session: Session, login: str) -> Account:
-    account = session.exec(select(Account).where(Account.login == login_form(login))).first()
+    account = None if unstorable(login) else session.exec(select(Account).where(Account.login == login_form(login))).first()
     if account is None:
         raise UnknownLogin(
             f"There is no account {login_form(login)!r}; see 'flagback account list', or make it with 'flagback account create'."

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flagback.review_app.commands.shared import Json, columns, records, show
+from flagback.review_app.commands.shared import Json, columns, records, show, tell
 
 #: flagback.storage.records.Role, written out: importing the records would slow every --help (a test compares).
 Role = Literal["reviewer", "lead", "maintainer", "auditor", "administrator"]
@@ -84,19 +84,19 @@ def passwd(context: typer.Context, login: Login, password_stdin: FromStdin = Fal
         password = _password(login, from_stdin=password_stdin)
         with store.writing() as session:
             changed = accounts.change_password(session, login, password, now=now())
-    print(f"{changed.login} has a new password and is signed out everywhere.")
+    tell(f"{changed.login} has a new password and is signed out everywhere.")
 
 
 def disable(context: typer.Context, login: Login) -> None:
     """Let someone sign in no more. Their reviews stay."""
     _set_disabled(context, login, disabled=True)
-    print(f"{login} may not sign in any more.")
+    tell(f"{login} may not sign in any more.")
 
 
 def enable(context: typer.Context, login: Login) -> None:
     """Let a disabled account sign in again."""
     _set_disabled(context, login, disabled=False)
-    print(f"{login} may sign in again.")
+    tell(f"{login} may sign in again.")
 
 
 def _set_disabled(context: typer.Context, login: str, *, disabled: bool) -> None:

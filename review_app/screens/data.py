@@ -14,6 +14,7 @@ from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look
 from flagback.storage.card import Format
 from flagback.storage.export import ExportRefused, export_pairs, export_reviews
+from flagback.storage.generations import storable
 from flagback.storage.importing import ImportReport, import_preferences, import_prompts, import_texts
 from flagback.storage.reading import BadImport
 from flagback.storage.records import Account, now
@@ -42,9 +43,17 @@ def _bring(installation: Installation, account: Account) -> None:
     if st.button("Bring it in", type="primary", disabled=file is None or (kind != "Prompts" and not name)):
         assert file is not None
         with tempfile.TemporaryDirectory() as folder, st.spinner("Reading…"):
-            path = Path(folder) / Path(file.name).name
+            path = Path(folder) / file_name(file.name)
             path.write_bytes(file.getbuffer())
             _import(installation, account, kind, path, name)
+
+
+def file_name(given: str) -> str:
+    """A name that any folder takes, from the one that a browser gave: no folders, nothing unstorable, its endings kept."""
+    name = storable(given.replace("\\", "/").rsplit("/", 1)[-1])
+    stem, *endings = name.split(".")
+    kept = ".".join(["", *endings[-2:]])[-40:]
+    return (stem or "file")[:40] + kept
 
 
 def _import(installation: Installation, account: Account, kind: str, path: Path, name: str) -> None:
@@ -62,7 +71,7 @@ def _import(installation: Installation, account: Account, kind: str, path: Path,
         look.said(str(error), "flag")
         return
     skipped = "".join(f" {count} left out: {reason}." for reason, count in report.skipped.items())
-    st.success(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}")
+    look.said(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}", "ok")
 
 
 def _take(installation: Installation) -> None:
@@ -80,7 +89,7 @@ def _take(installation: Installation) -> None:
                     else export_pairs(installation.store, place, format=file_format, conversational=bool(conversational))
                 )
             except ExportRefused as error:
-                st.info(str(error))
+                look.said(str(error))
                 return
             st.session_state["flagback_download"] = (_zipped(place), report.what, sum(report.rows.values()))
     if "flagback_download" in st.session_state:
