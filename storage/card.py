@@ -30,7 +30,7 @@ CSV_NULL = "\\N"
 
 
 #: Words that no Markdown reader takes for anything else; an address may stand among them.
-_PLAIN = re.compile(r"(?!\d+[.)])[^\W_]+(?:[.,;:/?%()' +-]+[^\W_]+)*[.)]?")
+_PLAIN = re.compile(r"(?!\d+[.)])[^\W_]+(?:[.,;:/?%()' +-]+[^\W_]+)*[.)]*")
 #: Characters of a source or a licence that a card shows.
 LONGEST_SAID = 300
 

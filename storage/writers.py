@@ -180,7 +180,7 @@ def harmless(text: str) -> str:
 
 
 def _apostrophe(found: re.Match[str]) -> str:
-    """One before all that a program may pass over at the start, and one before a sign that some program may see a cell begin with."""
+    """One before all that a program may pass over at the start, and one before a sign that may begin a cell inside the text."""
     before, sign = found.groups()
     parted = "'" if any(character in _PARTS for character in before) else ""
     return f"{'' if found.start() else chr(39)}{before}{parted}{sign}"

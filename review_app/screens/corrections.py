@@ -270,7 +270,7 @@ def _detail(
         ["recipe", escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.recipe.items())) or "–"],
         [
             "set",
-            f"{frozen.id}, policy {look.quiet(frozen.policy)} {look.quiet(frozen.policy_version)}, fingerprint {frozen.fingerprint[:16]}…"
+            f"{frozen.id}, policy {look.quiet(f'{frozen.policy} {frozen.policy_version}')}, fingerprint {frozen.fingerprint[:16]}…"
             if frozen
             else "none",
         ],
