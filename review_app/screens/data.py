@@ -49,11 +49,11 @@ def _bring(installation: Installation, account: Account) -> None:
 
 
 def file_name(given: str) -> str:
-    """A name that any folder takes, from the one that a browser gave: no folders, nothing unstorable, its endings kept."""
+    """A name that any folder takes, from the one that a browser gave: no folders, nothing unstorable, cut in its middle."""
     name = storable(given.replace("\\", "/").rsplit("/", 1)[-1])
-    stem, *endings = name.split(".")
-    kept = ".".join(["", *endings[-2:]])[-40:]
-    return (stem or "file")[:40] + kept
+    if not name.strip("."):
+        return "file"
+    return name if len(name) <= 60 else f"{name[:30]}{name[-30:]}"
 
 
 def _import(installation: Installation, account: Account, kind: str, path: Path, name: str) -> None:
