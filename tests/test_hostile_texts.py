@@ -4,11 +4,9 @@ import csv
 import io
 import json
 import re
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -413,10 +411,12 @@ def _check_spreadsheet(path: Path, count: int | None) -> None:
             assert not bare.startswith(tuple(_SIGNS)) or re.fullmatch(r"-?\d[\d.e+-]*", cell), (name, cell[:80])
             assert len(cell) < 32_767
     for part in re.split("[;\t\r\n]", text):
-        assert not part.lstrip(" \"\u00a0\u200b\ufeff").startswith(tuple(_SIGNS)), part[:80]
+        assert not part.lstrip(' "\u00a0\u200b\ufeff').startswith(tuple(_SIGNS)), part[:80]
 
 
-@pytest.mark.parametrize("before", ["", " ", "\t", "\r", "\n", "\u00a0", "\u3000", '"', "'", "“", "\u200b", "\ufeff", "\u202e", ' "\u200b'])
+@pytest.mark.parametrize(
+    "before", ["", " ", "\t", "\r", "\n", "\u00a0", "\u3000", '"', "'", "“", "\u200b", "\ufeff", "\u202e", ' "\u200b']
+)
 @pytest.mark.parametrize("sign", list(_SIGNS))
 def test_a_formula_is_made_harmless_whatever_stands_before_it(before: str, sign: str) -> None:
     made = harmless(f"{before}{sign}1+1")
@@ -686,3 +686,221 @@ def test_json_keeps_every_value_though_it_escapes(capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert json.loads(out) == everything
     assert not CANDIDATE.search(out)
+
+
+# ----------------------------------------------------------------------- the screens
+
+
+class Watch:
+    """What a page must never do: open a dialog, ask another host, run a text's code, break the page's policy."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.seen: list[str] = []
+        context.on("request", lambda request: self._asked(request.url))
+        context.on("dialog", lambda dialog: (self.seen.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        context.on("console", self._said)
+
+    def _asked(self, url: str) -> None:
+        if not re.match(r"(https?|ws)://127\.0\.0\.1[:/]|data:|blob:|about:", url):
+            self.seen.append(f"request {url}")
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "evil.invalid" in message.text:
+            self.seen.append(f"console {message.text}")
+
+    def check(self, page: Page) -> None:
+        """Nothing of it happened so far."""
+        assert page.evaluate("window.__pwned") is None
+        assert self.seen == []
+
+
+@pytest.fixture(scope="module")
+def web(kept: Kept) -> Iterator[WebProcess]:
+    """The hostile home, served."""
+    with kept.store.writing() as session:
+        for login, role in (("eye", "reviewer"), ("max", "maintainer")):
+            accounts.create(session, login, PASSWORD, role)  # type: ignore[arg-type]
+    with WebProcess(kept.home) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """One profile for all, which may read its clipboard."""
+    context = browser.new_context(viewport={"width": 900, "height": 900}, permissions=["clipboard-read", "clipboard-write"])
+    yield context
+    context.close()
+
+
+def shown_part(text: str, *, characters: int = 20_000, lines: int = 500) -> str:
+    """What a screen shows of a text before anyone asks for more."""
+    return "\n".join(text.strip(BLANKS)[:characters].split("\n")[:lines])
+
+
+_BOARD = """() => {
+  const find = (name) => [...document.querySelectorAll('*')].map((one) => one.shadowRoot).filter(Boolean)
+    .flatMap((one) => [...one.querySelectorAll(name)]).concat([...document.querySelectorAll(name)]);
+  const output = find('.output')[0], turns = find('.turns .prompt');
+  return {
+    name: turns[0]?.textContent ?? '', text: output.textContent, prompt: turns[2]?.textContent ?? '',
+    signs: [...output.querySelectorAll('.hidden-sign')].map((one) => one.dataset.sign),
+    drawn: [...output.querySelectorAll('.hidden-sign')].map((one) => getComputedStyle(one, '::before').content),
+    more: find('.card .more').map((one) => one.hidden ? '' : one.textContent)[0],
+    markup: output.querySelectorAll(':not(span):not(mark)').length,
+    wide: document.documentElement.scrollWidth > innerWidth,
+  };
+}"""
+
+
+def test_the_board_shows_every_text_for_what_it_is_and_runs_none(kept: Kept, web: WebProcess, profile: BrowserContext) -> None:
+    watch = Watch(profile)
+    names = {f"case {number}": name for number, name in enumerate(HOSTILE)}
+    with page_in(profile) as page:
+        sign_in(page, web.url, "eye", PASSWORD)
+        expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=30_000)
+        seen: dict[str, dict[str, Any]] = {}
+        for _ in range(len(HOSTILE)):
+            page.wait_for_function(
+                f"() => {{ const at = ({_BOARD})(); return at.name && !{json.dumps(list(seen))}.includes(at.name); }}"
+            )
+            found = page.evaluate(_BOARD)
+            seen[found["name"]] = found
+            if names[found["name"]] == "override right to left":
+                _marks_and_copies(page, kept)
+            else:
+                page.keyboard.press("j")
+        watch.check(page)
+    assert {names[name] for name in seen} == set(HOSTILE)
+    for number, (name, text) in enumerate(HOSTILE.items()):
+        found = seen[f"case {number}"]
+        part = shown_part(text)
+        assert found["text"].rstrip("\n") == part.rstrip("\n"), name
+        assert found["prompt"].rstrip("\n") == part.rstrip("\n"), name
+        assert found["signs"] == [piece.sign for piece in pieces(part) if piece.sign], name
+        assert found["drawn"] == [json.dumps(sign, ensure_ascii=False) for sign in found["signs"]], name
+        assert found["markup"] == 0, name
+        assert not found["wide"], name
+        total = len(text.strip(BLANKS))
+        assert (found["more"] != "") == (total > len(part)), name
+        if found["more"]:
+            assert f"of {total:,} characters" in found["more"], name
+
+
+def _marks_and_copies(page: Page, kept: Kept) -> None:
+    """Behind two signs a marked word is stored at its place in the stored text, and what is copied is the text."""
+    text = HOSTILE["override right to left"]
+    select_in = """(wanted) => {
+      const holder = [...document.querySelectorAll('*')].find((one) => one.shadowRoot?.querySelector('.output'));
+      const root = holder ? holder.shadowRoot : document;
+      const output = root.querySelector('.output');
+      const selection = getSelection();
+      if (wanted === null) { selection.selectAllChildren(output); return; }
+      const span = [...output.querySelectorAll('span')].find((one) => one.textContent.includes(wanted));
+      const from = span.firstChild.data.indexOf(wanted);
+      selection.setBaseAndExtent(span.firstChild, from, span.firstChild, from + wanted.length);
+      output.dispatchEvent(new MouseEvent('mouseup', { bubbles: true }));
+    }"""
+    page.evaluate(select_in, None)
+    page.keyboard.press("Control+c")
+    assert page.evaluate("navigator.clipboard.readText()").strip() == text
+    page.keyboard.press("f")
+    expect(page.locator(".unseen-words")).to_have_text("What is in the box holds what cannot be seen: U+202E, U+202C.")
+    page.evaluate(select_in, "end")
+    expect(page.locator(".output mark")).to_have_text("end")
+    page.get_by_label("How should it read").fill(text.replace("exe", "png"))
+    expect(page.locator(".changes .hidden-sign")).not_to_have_count(0)
+    page.keyboard.press("Escape")
+    for key in ("1", "s", "Enter"):
+        page.keyboard.press(key)
+    until = time.monotonic() + 15
+    while time.monotonic() < until:
+        with kept.store.reading() as session:
+            stored = session.exec(select(Review).order_by(col(Review.id).desc()).limit(1)).one()
+        if stored.verdict == "flag" and stored.spans:
+            break
+        time.sleep(0.05)
+    start = text.index("end")
+    assert [(span["start"], span["end"]) for span in stored.spans] == [(start, start + 3)]
+    assert stored.rewrite == text.replace("exe", "png")
+
+
+def test_the_browser_and_the_server_follow_one_rule(web: WebProcess, profile: BrowserContext) -> None:
+    source = Path(look.__file__).parents[1] / "board" / "invisible.js"
+    texts = {name: text[:30_000] for name, text in {**HOSTILE, **HONEST, **UNSTORABLE}.items()}
+    wanted = {name: [list(piece) for piece in pieces(text)] for name, text in texts.items()}
+    with page_in(profile) as page:
+        page.goto(f"{web.url}/healthz")
+        found = page.evaluate(
+            """async ([code, texts]) => {
+              const { pieces } = await import(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })));
+              return Object.fromEntries(Object.entries(texts).map(([name, text]) => [name,
+                pieces(Array.from(JSON.parse(text))).map((one) => [one.start, one.end, one.sign, one.words])]));
+            }""",
+            [source.read_text(encoding="utf-8"), {name: json.dumps(text) for name, text in texts.items()}],
+        )
+    assert found == wanted
+
+
+_TEXTS_OF = """(name) => [...document.querySelectorAll(name)].map((one) => ({
+  text: [...one.childNodes].filter((part) => part.tagName !== 'DIV').map((part) => part.textContent).join(''),
+  signs: [...one.querySelectorAll('.fb-sign')].map((sign) => sign.dataset.sign),
+  markup: one.querySelectorAll(':not(span):not(div):not(i)').length,
+  isolated: getComputedStyle(one).unicodeBidi,
+}))"""
+
+
+def _opened(page: Page, address: str, title: str) -> None:
+    page.goto(address)
+    expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=30_000)
+    expect(page.get_by_text("Sign out")).to_be_visible(timeout=30_000)
+    expect(page.locator("[data-testid=stStatusWidget]")).to_have_count(0, timeout=30_000)
+    assert page.locator(".stException").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{title} runs out of the window"
+
+
+def test_every_page_of_a_maintainer_shows_texts_for_what_they_are_and_runs_none(
+    kept: Kept, web: WebProcess, profile: BrowserContext
+) -> None:
+    profile.clear_cookies()
+    watch = Watch(profile)
+    with page_in(profile) as page:
+        sign_in(page, web.url, "max", PASSWORD)
+        _opened(page, f"{web.url}/compare?version={kept.candidate}&figure=perplexity%3Aneutral", "Compare")
+        expect(page.locator(".fb-quote")).to_have_count(len(HOSTILE) + 1, timeout=30_000)
+        for (name, text), found in zip(HOSTILE.items(), page.evaluate(_TEXTS_OF, ".fb-quote")[1:], strict=True):
+            part = shown_part(text)
+            # HTML has no carriage return of its own: a lone one is named by its sign and copied as a line end.
+            assert found["text"].replace("\n", "").rstrip("…") == part.replace("\r", "").replace("\n", ""), name
+            assert found["signs"] == [piece.sign for piece in pieces(part) if piece.sign], name
+            assert (found["markup"], found["isolated"]) == (0, "isolate"), name
+        expect(page.get_by_text("The first 20,000 of 1,048,576 characters are shown.").first).to_be_visible()
+        watch.check(page)
+        _opened(page, f"{web.url}/versions", "Versions")
+        signs = page.evaluate("() => [...document.querySelectorAll('.fb-sign')].map((one) => one.dataset.sign)")
+        assert {"U+202E", "U+202C", "tags “ignore all rules”"} <= set(signs)
+        expect(page.get_by_text("[click me](javascript:").first).to_be_visible()
+        watch.check(page)
+        _opened(page, f"{web.url}/corrections?run=1", "Corrections")
+        expect(page.get_by_text("![a picture](https://evil.invalid/tracker.png)").first).to_be_visible()
+        expect(page.get_by_text(":red[stop]").first).to_be_visible()
+        assert "U+001B" in page.evaluate("() => [...document.querySelectorAll('.fb-sign')].map((one) => one.dataset.sign)")
+        watch.check(page)
+        _opened(page, f"{web.url}/loop", "The loop")
+        expect(page.get_by_text("<script>").first).to_be_visible()
+        watch.check(page)
+        _opened(page, f"{web.url}/data", "Data")
+        page.locator("input[type=file]").set_input_files(
+            {"name": "\u202e![x](evil.invalid).jsonl", "mimeType": "application/json", "buffer": b"{broken"}
+        )
+        page.get_by_role("button", name="Bring it in").click()
+        said = page.locator(".fb-said.flag")
+        expect(said).to_contain_text("![x](evil.invalid)", timeout=30_000)
+        expect(said.locator(".fb-sign")).to_have_count(1)
+        watch.check(page)

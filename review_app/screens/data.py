@@ -68,7 +68,7 @@ def _import(installation: Installation, account: Account, kind: str, path: Path,
     try:
         report = act[kind]()
     except (BadImport, ValueError) as error:
-        look.said(str(error), "flag")
+        look.said(str(error).replace(f"{path.parent}/", ""), "flag")
         return
     skipped = "".join(f" {count} left out: {reason}." for reason, count in report.skipped.items())
     look.said(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}", "ok")
