@@ -54,7 +54,7 @@ HOSTILE: dict[str, str] = {
     "formula return": "\r=1+1",
     "formula dde": "=cmd|' /C calc'!A0",
     "formula after blanks": "   \u00a0=1+1",
-    "formula after quotes": "\"=1+1\" '=1+1",
+    "formula after quotes": '"=1+1" \'=1+1',
     "formula after zero width": "\u200b\ufeff=1+1",
     "formula full width": "＝1+1",
     "formula small forms": "﹢1 ＋1 －1 ＠SUM(A1)",

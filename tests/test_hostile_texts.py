@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+import yaml  # type: ignore[import-untyped]  # comes with huggingface_hub
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, expect
 from sqlmodel import col, select
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -478,10 +478,12 @@ def test_an_answer_with_half_a_character_is_refused_in_words_whatever_field_hold
             {"guideline_version": bad},
             {bad: 1},
         ):
-            answered = client.post("/api/v1/answers", content=json.dumps(flag(lease) | said).encode("ascii"))
+            body = json.dumps(flag(lease) | said).encode("ascii")
+            answered = client.post("/api/v1/answers", content=body, headers={"Content-Type": "application/json"})
             assert answered.status_code in (404, 422), (said, answered.text)
             assert answered.json()["error"]["code"] in ("bad_answer", "bad_request", "unknown_lease")
             assert not OBEYED.search(answered.json()["error"]["message"])
+            assert "valid dictionary" not in answered.text, "it was read as an answer"
     with installation.store.reading() as session:
         assert session.exec(select(Review.id)).all() == []
 
@@ -555,10 +557,10 @@ def test_a_name_or_a_reason_with_half_a_character_is_refused_in_words(installati
             import_texts(store, good, purpose="replay", name=bad, by="ada", now=NOW)
         with store.writing() as session:
             for ask in (
-                lambda bad=bad: runs.request_sampling(session, by=bad, now=NOW),  # type: ignore[misc]
-                lambda bad=bad: runs.request_correction(session, by=bad, now=NOW),  # type: ignore[misc]
-                lambda bad=bad: runs.request_evaluation(session, candidate_id=1, by=bad, now=NOW),  # type: ignore[misc]
-                lambda bad=bad: runs.cancel(session, SamplingRun, 1, by=bad, now=NOW),  # type: ignore[misc]
+                lambda bad=bad: runs.request_sampling(session, by=bad, now=NOW),
+                lambda bad=bad: runs.request_correction(session, by=bad, now=NOW),
+                lambda bad=bad: runs.request_evaluation(session, candidate_id=1, by=bad, now=NOW),
+                lambda bad=bad: runs.cancel(session, SamplingRun, 1, by=bad, now=NOW),
             ):
                 with pytest.raises(UnstorableText):
                     ask()
@@ -660,8 +662,8 @@ def test_an_error_and_a_file_name_do_not_command_the_terminal_either(run: Callab
         assert "half a surrogate pair" in said.err
     path = tmp_path / "\x1b[31mred\udcff.jsonl"
     path.write_text('{"prompt": "one more"}\n', encoding="ascii")
-    for words in ((), ("--json",)):
-        said = run("import", "prompts", str(path), *words)
+    for more in ([], ["--json"]):
+        said = run("import", "prompts", str(path), *more)
         assert (said.code, said.err) == (0, "")
         assert not CANDIDATE.search(said.out)
 
@@ -697,12 +699,16 @@ class Watch:
     def __init__(self, context: BrowserContext) -> None:
         self.seen: list[str] = []
         context.on("request", lambda request: self._asked(request.url))
-        context.on("dialog", lambda dialog: (self.seen.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        context.on("dialog", self._opened)
         context.on("console", self._said)
 
     def _asked(self, url: str) -> None:
         if not re.match(r"(https?|ws)://127\.0\.0\.1[:/]|data:|blob:|about:", url):
             self.seen.append(f"request {url}")
+
+    def _opened(self, dialog: Dialog) -> None:
+        self.seen.append(f"dialog {dialog.message}")
+        dialog.dismiss()
 
     def _said(self, message: ConsoleMessage) -> None:
         if "Content Security Policy" in message.text or "evil.invalid" in message.text:
