@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from flagback.review_app.commands import files, lists, loop, people, processes
-from flagback.review_app.commands.shared import Given
+from flagback.review_app.commands.shared import Given, note
+from flagback.storage.invisible import visible
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if given.debug:
             raise
-        print(words_for(error, given), file=sys.stderr)
+        note(words_for(error, given))
         sys.exit(1)
 
 
@@ -82,7 +83,7 @@ def _keep(given: Given, number: str, text: str) -> Path:
 
     path = log_file(Settings() if given.home is None else Settings(home=given.home), "errors")
     with path.open("a", encoding="utf-8") as file:
-        file.write(f"--- error {number}, {datetime.now():%Y-%m-%d %H:%M:%S}\n{text}\n")
+        file.write(f"--- error {number}, {datetime.now():%Y-%m-%d %H:%M:%S}\n{visible(text, breaks=True)}\n")
     return path
 
 

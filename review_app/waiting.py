@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from flagback.review_app import jobs
 from flagback.review_app.jobs import Request, RunFailed, Standing
 from flagback.review_app.settings import Settings
+from flagback.storage.invisible import visible
 from flagback.storage.records import now
 from flagback.storage.store import Store
 
@@ -87,4 +88,4 @@ def _plain_lines(request: Request) -> Callable[[Standing], None]:
 
 
 def _words(at: Standing) -> str:
-    return at.words if at.state == "running" else at.state
+    return visible(at.words if at.state == "running" else at.state)

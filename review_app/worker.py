@@ -26,6 +26,7 @@ from flagback.review_app.home import worker_name
 from flagback.review_app.jobs import Kind, Request
 from flagback.review_app.settings import Settings
 from flagback.review_app.steps import Step, import_torch, steps_of
+from flagback.storage.invisible import visible
 from flagback.storage.records import now
 from flagback.storage.store import Store, make_private
 
@@ -259,6 +260,6 @@ def plain_say(stream: Any) -> Say:
     """Lines with the time of day."""
 
     def say(line: str) -> None:
-        print(f"{datetime.now():%H:%M:%S} {line}", file=stream, flush=True)
+        print(f"{datetime.now():%H:%M:%S} {visible(line, breaks=True)}", file=stream, flush=True)
 
     return say

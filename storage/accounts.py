@@ -17,6 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit, records
+from flagback.storage.invisible import pieces
+from flagback.storage.prompts import unstorable
 from flagback.storage.records import Account, Role
 
 #: argon2id, the second choice of the OWASP password cheat sheet (19 MiB, 2 passes): about 20 ms on one core here.
@@ -59,7 +61,7 @@ def create(
 ) -> Account:
     """Makes an account; without a password it signs in another way only. Raises LoginTaken, BadLogin or BadPassword."""
     name = login_form(login)
-    if not name or len(name) > LONGEST_LOGIN or not name.isprintable():
+    if not name or len(name) > LONGEST_LOGIN or not name.isprintable() or any(piece.sign for piece in pieces(name)):
         raise BadLogin(f"The login {login!r} cannot be used; expected 1 to {LONGEST_LOGIN} visible characters.")
     if password is not None:
         _check_password(password)
@@ -87,7 +89,7 @@ def create(
 
 def verify(session: Session, login: str, password: str) -> Account | None:
     """The account whose password this is; None for an unknown login, a wrong password, a disabled account: after equal work."""
-    account = session.exec(select(Account).where(Account.login == login_form(login))).first()
+    account = None if unstorable(login) else session.exec(select(Account).where(Account.login == login_form(login))).first()
     try:
         HASHER.verify(account.password_hash if account and account.password_hash else NOBODY, password)
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
@@ -248,7 +250,7 @@ def _keep_one_administrator(session: Session, account: Account) -> None:
 
 def by_login(session: Session, login: str) -> Account:
     """The account of a login. Raises UnknownLogin."""
-    account = session.exec(select(Account).where(Account.login == login_form(login))).first()
+    account = None if unstorable(login) else session.exec(select(Account).where(Account.login == login_form(login))).first()
     if account is None:
         raise UnknownLogin(
             f"There is no account {login_form(login)!r}; see 'flagback account list', or make it with 'flagback account create'."

@@ -5,10 +5,13 @@ database. The card is Markdown with a YAML head whose values are written as JSON
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
+
+from flagback.storage.invisible import visible
 
 Format = Literal["jsonl", "csv", "parquet"]
 
@@ -24,6 +27,12 @@ SPANS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64()), ("catego
 
 #: A cell of a nullable CSV column that holds nothing. A text that is itself backslashes and an N gets one more backslash there.
 CSV_NULL = "\\N"
+
+
+#: Words that no Markdown reader takes for anything else; an address may stand among them.
+_PLAIN = re.compile(r"(?!\d+[.)])[^\W_]+(?:[.,;:/?%()' +-]+[^\W_]+)*[.)]*")
+#: Characters of a source or a licence that a card shows.
+LONGEST_SAID = 300
 
 
 class Column(NamedTuple):
@@ -121,6 +130,15 @@ _READING = {
 }
 
 
+def inert(text: str) -> str:
+    """A text from outside as Markdown: as it is where nothing of it could be Markdown or HTML, else cut and as code."""
+    if len(text) <= LONGEST_SAID and _PLAIN.fullmatch(text) and visible(text) == text:
+        return text
+    shown = visible(text if len(text) <= LONGEST_SAID else text[: LONGEST_SAID - 1] + "…")
+    fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
+    return f"{fence} {shown} {fence}"
+
+
 def card(
     *,
     name: str,
@@ -138,9 +156,9 @@ def card(
     lines = [_head(columns, splits, file_format, name), "", f"# {name}", "", *about, "", "## Files", ""]
     lines += [f"- `{split.file}`: {split.rows:,} rows" for split in splits]
     lines += ["- `manifest.json`: sha256 of every file, and the versions below", "", "## Versions", ""]
-    lines += [f"- {key.replace('_', ' ')}: {', '.join(values) or 'none'}" for key, values in facts.items()]
+    lines += [f"- {key.replace('_', ' ')}: {', '.join(map(inert, values)) or 'none'}" for key, values in facts.items()]
     lines += ["", "## Where the prompts are from", "", "A row is under the terms of its source; Flagback adds none.", ""]
-    lines += [f"- {source}: {count:,} rows" for source, count in sorted(sources.items())]
+    lines += [f"- {inert(source)}: {count:,} rows" for source, count in sorted(sources.items())]
     lines += ["", "## Reading it", "", _READING[file_format], "", "## Columns", ""]
     lines += ["| column | type | meaning |", "|---|---|---|"]
     for column in columns:

@@ -13,10 +13,10 @@ from pathlib import Path
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit
-from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.generations import NewGeneration, add_generations, storable
 from flagback.storage.layouts import NewPreference, Preferences, Skipped, read_preferences, read_prompts, read_reference_texts
 from flagback.storage.preferences import NewPair, freeze
-from flagback.storage.prompts import Added, BadPrompt, NewPrompt, add_prompts, text_hash
+from flagback.storage.prompts import Added, BadPrompt, NewPrompt, add_prompts, check_storable, text_hash
 from flagback.storage.reading import BadImport, Place, WrongValue, shortened
 from flagback.storage.records import PreferenceSet, ReferenceText, TextPurpose
 from flagback.storage.store import Store
@@ -83,6 +83,7 @@ def import_prompts(
     store: Store, path: Path, *, source: str | None = None, licence: str | None = None, trim: bool = False, by: str, now: datetime
 ) -> ImportReport:
     """Adds a file's prompts in one transaction; exact duplicates are counted and skipped."""
+    check_storable(by=by, source=source or "", licence=licence or "")
     prompts = read_prompts(path, source=source, licence=licence, trim=trim)
     with store.writing() as session:
         added = _add(session, path, prompts)
@@ -96,6 +97,7 @@ def import_preferences(store: Store, path: Path, *, name: str, by: str, now: dat
 
     The same file again adds nothing and reports the set that is there. A pair that stands twice in the file counts once.
     """
+    check_storable(by=by)
     _check_name(path, name)
     found = read_preferences(path)
     reasons = dict(Counter(skip.reason for skip in found.skipped))
@@ -128,7 +130,7 @@ def import_preferences(store: Store, path: Path, *, name: str, by: str, now: dat
             origin=origin,
             policy="imported",
             policy_version="1",
-            arguments={"file": path.name},
+            arguments={"file": storable(path.name)},
             salt=f"flagback:{TAXONOMY_VERSION}:{GUIDELINE_VERSION}",
         )
         report = ImportReport(
@@ -178,6 +180,7 @@ def import_texts(store: Store, path: Path, *, purpose: TextPurpose, name: str, b
 
     A text that is there for the same purpose counts as a duplicate; one that is there for the other purpose refuses the file.
     """
+    check_storable(by=by)
     _check_name(path, name)
     texts = list(read_reference_texts(path))
     first: dict[str, tuple[Place, str]] = {}
@@ -209,7 +212,7 @@ def import_texts(store: Store, path: Path, *, purpose: TextPurpose, name: str, b
 
 def _record(session: Session, report: ImportReport, *, by: str, now: datetime) -> None:
     details = {
-        "file": Path(report.file).name,
+        "file": storable(Path(report.file).name),
         "rows": report.rows,
         "added": report.added,
         "duplicates": report.duplicates,

@@ -64,6 +64,17 @@ class BadPrompt(ValueError):
         self.what = what
 
 
+class UnstorableText(ValueError):
+    """A name or a reason holds what no database keeps; nothing was stored."""
+
+
+def check_storable(**texts: str) -> None:
+    """Raises UnstorableText for the first of the named texts (by="ada", reason="...") that cannot be stored."""
+    for what, text in texts.items():
+        if bad := unstorable(text):
+            raise UnstorableText(f"The text given as {what} holds {bad}, which no database keeps; write it without that.")
+
+
 def unstorable(text: str) -> str | None:
     """Names the first character that a database cannot keep (NUL, or half of a surrogate pair); None where there is none."""
     for place, character in enumerate(text):

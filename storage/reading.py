@@ -238,7 +238,7 @@ def _refuse_unstorable(value: Any, place: Place) -> None:
         for key, inner in value.items():
             _refuse_unstorable(key, place)
             _refuse_unstorable(inner, place)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for inner in value:
             _refuse_unstorable(inner, place)
 
@@ -378,6 +378,12 @@ def read_parquet(path: Path) -> Iterator[Row]:
                     place = Place(str(path), number, "row")
                     _refuse_unstorable(values, place)
                     yield Row(place, values)
+    except UnicodeDecodeError as error:
+        raise NotUtf8(
+            f"{path}, after row {number}: a text holds the byte 0x{error.object[error.start]:02x} where UTF-8 has none; expected "
+            "UTF-8 throughout (half a surrogate pair is not).",
+            todo="write the file again from whole texts and run the command again.",
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise UnusableFile(
             f"{path}, after row {number}: not Parquet, or cut short ({error}); expected a whole Parquet file.",

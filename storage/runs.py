@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from flagback.storage import audit, versions
 from flagback.storage.preferences import NoPairs
-from flagback.storage.prompts import HELD_OUT_SHARDS, TRAINING_SHARDS
+from flagback.storage.prompts import HELD_OUT_SHARDS, TRAINING_SHARDS, check_storable
 from flagback.storage.records import (
     CorrectionRun,
     Evaluation,
@@ -83,6 +83,7 @@ def request_sampling(
     simulated: bool = False,
 ) -> SamplingRun:
     """Asks for k completions of each chosen prompt by a version (the current one when none is named)."""
+    check_storable(by=by)
     settings = DECODING | (decoding or {})
     _check_decoding(settings)
     if limit < 1 or reviews_per_item < 1:
@@ -133,6 +134,7 @@ def request_correction(
 
     Raises NoPairs when nobody has flagged an answer of the current version, RunUnderWay while another correction runs.
     """
+    check_storable(by=by)
     parent = versions.current(session)
     busy = session.exec(select(CorrectionRun).where(col(CorrectionRun.state).in_(["waiting", "running"]))).first()
     if busy is not None:
@@ -173,6 +175,7 @@ def request_evaluation(
     simulated: bool = False,
 ) -> Evaluation:
     """Asks for a paired comparison of a version with its parent."""
+    check_storable(by=by)
     candidate = _named(session, ModelVersion, candidate_id)
     if candidate.parent_id is None:
         raise UnknownRow(
@@ -214,6 +217,7 @@ def cancel(
 
     Raises PartOfEvaluation for blind samples: their evaluation would wait for them for ever.
     """
+    check_storable(by=by)
     row = _named(session, kind, row_id)
     if isinstance(row, SamplingRun) and row.evaluation_id is not None:
         raise PartOfEvaluation(

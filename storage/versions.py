@@ -14,6 +14,8 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit
+from flagback.storage.invisible import blank
+from flagback.storage.prompts import check_storable
 from flagback.storage.records import CorrectionRun, Decision, DecisionKind, Evaluation, ModelVersion, Template
 from flagback.storage.records import now as present
 from flagback.storage.store import Store, one_at_a_time
@@ -68,6 +70,7 @@ def fingerprint_of(files: Mapping[str, str], adapters: Sequence[str]) -> str:
 
 def register_base(session: Session, base: NewBase, *, by: str) -> ModelVersion:
     """Registers the installation's base and makes it current. The same weights again give the same row; others: OneLineOnly."""
+    check_storable(by=by, name=base.name, location=base.location)
     one_at_a_time(session, "versions")
     first = session.exec(select(ModelVersion).where(ModelVersion.kind == "base")).first()
     if first is not None:
@@ -165,7 +168,8 @@ def promote(store: Store, version_id: int, *, by: str, now: datetime, override_r
     Its newest evaluation must say "pass", or a named person must give a reason to override it; its parent must be the current
     version. A version rolled back earlier can come back by override only.
     """
-    if not by.strip() or (override_reason is not None and not override_reason.strip()):
+    check_storable(by=by, reason=override_reason or "")
+    if blank(by) or (override_reason is not None and blank(override_reason)):
         raise MissingReason("A promotion needs the name of who decides, and an override a reason; give --as and --override TEXT.")
     with store.writing() as session:
         one_at_a_time(session, "versions")
@@ -195,7 +199,8 @@ def promote(store: Store, version_id: int, *, by: str, now: datetime, override_r
 
 def roll_back(store: Store, *, by: str, now: datetime, reason: str) -> Decision:
     """Makes the version current again that was so before the present one was promoted; the present one is retired."""
-    if not by.strip() or not reason.strip():
+    check_storable(by=by, reason=reason)
+    if blank(by) or blank(reason):
         raise MissingReason("A roll-back needs the name of who decides and a reason; give --as and --reason TEXT.")
     with store.writing() as session:
         one_at_a_time(session, "versions")

@@ -15,11 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flagback.storage.card import CSV_NULL, Column, Format, arrow_schema
+from flagback.storage.invisible import CANDIDATE
 
 #: Where readers other than JSON's see a line end; JSON allows their escapes anywhere in a text.
 _LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _LIKE_NULL = re.compile(r"\\+N")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: What parts cells or rows where a spreadsheet reads ";" or tabs: a formula may begin behind it too.
+_PARTS = ";\t\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+#: What spreadsheets may pass over before a formula: blanks, quotation marks, what cannot be seen.
+_PASSED_OVER = "\\s;\"'‘’“”`´" + CANDIDATE.pattern[1:-1]
+#: A sign that begins a formula, wide and small forms too, and what stands before it. Linear: it looks at each run once.
+_FORMULA = re.compile(f"(?<![{_PASSED_OVER}])([{_PASSED_OVER}]*+)([=+\\-@＝＋－＠﹦﹢﹣﹫−])")
+#: Characters of one cell that spreadsheets take; what is over runs on into other cells.
+LONGEST_CELL = 32_000
 
 
 class Writer(Protocol):
@@ -160,5 +168,19 @@ def _harmless(value: Any) -> str:
         return ""
     if bare := _unquoted(value):
         return bare
-    text = _plain(value)
-    return _quoted("'" + text if text.startswith(_FORMULA) else text)
+    return _quoted(harmless(_plain(value)))
+
+
+def harmless(text: str) -> str:
+    """A text that no spreadsheet runs: an apostrophe before each place where a formula could begin; cut where a cell ends."""
+    if len(text) > LONGEST_CELL:
+        text = f"{text[:LONGEST_CELL]}… ({len(text):,} characters; the whole text is in the exact file)"
+    made = _FORMULA.sub(_apostrophe, text)
+    return f"'{made}" if text.startswith(("\t", "\r")) and made == text else made
+
+
+def _apostrophe(found: re.Match[str]) -> str:
+    """One before all that a program may pass over at the start, and one before a sign that may begin a cell inside the text."""
+    before, sign = found.groups()
+    parted = "'" if any(character in _PARTS for character in before) else ""
+    return f"{'' if found.start() else chr(39)}{before}{parted}{sign}"

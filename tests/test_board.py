@@ -415,7 +415,9 @@ def test_markup_and_reordering_characters_in_an_answer_are_text(place: Place, br
             press(page, "j")
             time.sleep(0.1)
         expect(page.locator(".output")).to_contain_text("<img src=x onerror=alert(1)>")
-        expect(page.locator(".hidden-sign")).to_have_text(["U+202E", "U+202C"])
+        signs = page.locator(".output .hidden-sign")
+        expect(signs).to_have_count(2)
+        assert [sign.get_attribute("data-sign") for sign in signs.all()] == ["U+202E", "U+202C"]
 
 
 def test_reviewers_are_shown_no_model_no_score_and_no_version(board: Page) -> None:

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
+from flagback.storage.invisible import visible
 from flagback.storage.reviews import AlreadyAnswered, BadAnswer, UnknownLease
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,9 @@ def add_handlers(api: FastAPI) -> None:
     async def invalid(_request: Request, error: Any) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-        return answer(422, "bad_request", f"{place}: {first['msg']}. The form of every request is in /api/v1/openapi.json.")
+        return answer(
+            422, "bad_request", f"{visible(place)}: {first['msg']}. The form of every request is in /api/v1/openapi.json."
+        )
 
     async def unavailable(_request: Request, error: Exception) -> JSONResponse:
         _log.error("The database refused a request of the API.", exc_info=error)

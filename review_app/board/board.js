@@ -1,8 +1,9 @@
 // The review board: shows one answer, takes one decision, goes on at once; answers travel in the outbox.
 // Knows keys, drawing and the order of items; knows nothing of models, scores or other people's answers.
 
+import { pieces, visible } from "./invisible.js";
 import { Outbox, ask, usePageToken, uuid } from "./outbox.js";
-import { difference, make, margins, selected, write } from "./text.js";
+import { SHOWN, difference, make, margins, selected, signed, write } from "./text.js";
 
 /** Where the running board is kept: on the element it was mounted in, and once for the page. */
 const BOARD = Symbol.for("flagback.board");
@@ -16,6 +17,10 @@ const LOOK_AGAIN = 3000;
 /** For this long after a click brought an answer up, another click is the rest of the same. */
 const SETTLED_MS = 400;
 const UNDOABLE = 10;
+/** Longest rewrite that the box takes; a longer answer is not rewritten here. */
+const LONGEST_REWRITE = 19_000;
+/** How much of a text is read aloud by itself. */
+const READ_OUT = 2000;
 const SEVERITY_KEYS = { slight: "A", clear: "S", severe: "G" };
 
 /**
@@ -56,6 +61,12 @@ function formOf(answer, text) {
 /** 1 for an answer that counts today, 0 for a skip or none. */
 function judged(entry) {
   return entry && entry.answer.verdict !== "skip" ? 1 : 0;
+}
+
+/** A text cut to what a screen reader says by itself, hidden characters by name. */
+function readOut(text) {
+  const whole = text.trim();
+  return visible(whole.length > READ_OUT ? `${whole.slice(0, READ_OUT)}…` : whole);
 }
 
 /** Whether two wordings differ in nothing but blanks. */
@@ -564,6 +575,7 @@ class Board {
     this.turns = make("div", { class: "turns" });
     this.outputLabel = make("p", { class: "label" });
     this.output = make("p", { class: "output", dir: "auto", onmouseup: () => this.mark(), ontouchend: () => setTimeout(() => this.mark(), 250) });
+    this.moreButton = button("more", () => this.showMore(), make("span"));
     this.askLine = make("p", { class: "ask" });
     this.flagButton = button("big flag", () => this.flag(), key("F"), (this.flagWords = make("span")));
     this.fineButton = button("big fine", () => this.fine(), key("J"), (this.fineWords = make("span")));
@@ -576,7 +588,7 @@ class Board {
         option(String(index + 1), reason.name, reason.definition, () => this.skipFor(reason)))),
       make("p", { class: "soft" }, "Someone else will see it. Skipping has no drawback for you."));
     this.formPanel = this.drawForm();
-    this.stage = make("div", { class: "stage" }, this.turns, make("div", { class: "card" }, this.outputLabel, this.output), this.askLine,
+    this.stage = make("div", { class: "stage" }, this.turns, make("div", { class: "card" }, this.outputLabel, this.output, this.moreButton), this.askLine,
       make("div", { class: "two" }, this.flagButton, this.fineButton),
       make("div", { class: "quiet" }, this.skipButton, this.undoButton, helpButton, this.keepButton), this.skipPanel, this.formPanel);
     this.empty = make("div", { class: "empty", tabindex: "-1" });
@@ -600,8 +612,9 @@ class Board {
     this.hint = make("p", { class: "hint", role: "status" });
     this.otherBox = make("input", { class: "field other", type: "text", maxlength: "200", "aria-label": "Who else is harmed, in your own words",
       placeholder: "Who, in your own words", oninput: () => this.typed("target_other", this.otherBox.value) });
-    this.rewriteBox = make("textarea", { class: "field rewrite", rows: "2", maxlength: "19000", dir: "auto", "aria-label": "How should it read? If you like.",
+    this.rewriteBox = make("textarea", { class: "field rewrite", rows: "2", maxlength: String(LONGEST_REWRITE), dir: "auto", "aria-label": "How should it read? If you like.",
       oninput: () => this.typed("rewrite", this.rewriteBox.value) });
+    this.unseenWords = make("p", { class: "soft unseen-words" });
     this.changes = make("p", { class: "changes", dir: "auto", "aria-hidden": "true" });
     this.noteBox = make("textarea", { class: "field note", rows: "1", maxlength: "2000", dir: "auto", "aria-label": "A note, if you like",
       oninput: () => this.typed("note", this.noteBox.value) });
@@ -623,7 +636,7 @@ class Board {
           return chip;
         }))),
       make("fieldset", {}, make("legend", {}, key("W"), "How should it read? ", make("span", { class: "soft" }, "(if you like)")),
-        this.rewriteBox, this.changes),
+        this.rewriteBox, this.unseenWords, this.changes),
       make("fieldset", {}, make("legend", {}, key("N"), "A note ", make("span", { class: "soft" }, "(if you like)")), this.noteBox),
       make("div", { class: "end" }, this.hint,
         make("div", { class: "foot" }, button("save", () => this.save(), key("Enter"), "Save and go on"), this.sureButton,
@@ -671,10 +684,14 @@ class Board {
     this.openSince = document.visibilityState === "visible" ? performance.now() : null;
     this.hint?.classList.remove("missing");
     if (item) {
+      this.room = SHOWN;
+      this.own = ownWording(item.text);
       this.writeTurns(item);
       this.writeOutput();
       this.otherBox.value = this.form.target_other;
-      this.rewriteBox.value = this.form.rewrite ?? this.plain();
+      this.rewriteBox.disabled = this.own === null;
+      this.rewriteBox.placeholder = this.own === null ? "This answer is too long to be rewritten here; say in the note what should change." : "";
+      this.rewriteBox.value = this.form.rewrite ?? this.own ?? "";
       this.noteBox.value = this.form.note;
       this.announce();
       if (this.again === null) this.keepDraft();
@@ -684,17 +701,18 @@ class Board {
     if (item && this.shell.getBoundingClientRect().top < 0) this.shell.scrollIntoView({ block: "start" });
   }
 
-  /** The answer as it stands in the rewrite box before anything is typed. */
-  plain() {
-    return this.shown.text.trim().replaceAll("\r\n", "\n");
-  }
-
   writeTurns(item) {
     const said = { system: "The model was told", user: "Someone wrote", assistant: "The model answered" };
     this.turns.replaceChildren(...item.messages.flatMap(({ role, content }) => {
       const text = make("p", { class: `prompt ${role}`, dir: "auto", lang: item.lang === "und" ? null : item.lang });
-      write(text, content);
-      return [make("p", { class: "label" }, said[role] ?? role), text];
+      const more = button("more", () => extend(room * 5), make("span"));
+      let room = SHOWN;
+      const extend = (wanted) => {
+        room = wanted;
+        sayMore(more, write(text, content, { room }));
+      };
+      extend(SHOWN);
+      return [make("p", { class: "label" }, said[role] ?? role), text, more];
     }));
     this.outputLabel.textContent = item.messages.length > 1 ? "The model answered" : "The model went on";
     if (item.lang === "und") this.output.removeAttribute("lang");
@@ -702,17 +720,24 @@ class Board {
   }
 
   writeOutput() {
-    write(this.output, this.shown.text, this.form.spans, this.panel === "form" ? (mark) => this.unmark(mark) : null);
+    const onMark = this.panel === "form" ? (mark) => this.unmark(mark) : null;
+    sayMore(this.moreButton, write(this.output, this.shown.text, { marks: this.form.spans, onMark, room: this.room }));
+  }
+
+  /** Shows more of a long answer, five times as much each time. */
+  showMore() {
+    this.room *= 5;
+    this.writeOutput();
   }
 
   announce() {
-    const last = this.shown.messages.at(-1).content.trim();
+    const last = readOut(this.shown.messages.at(-1).content);
     const opening = this.again === null ? "Next answer." : "Your earlier answer, open again.";
-    this.live.textContent = `${opening} Someone wrote: ${last} ${this.outputLabel.textContent}: ${this.shown.text.trim()}`;
+    this.live.textContent = `${opening} Someone wrote: ${last} ${this.outputLabel.textContent}: ${readOut(this.shown.text)}`;
   }
 
   typed(field, value) {
-    if (field === "rewrite") this.form.rewrite = value === this.plain() ? null : value;
+    if (field === "rewrite") this.form.rewrite = value === this.own ? null : value;
     else this.form[field] = value;
     this.changed();
   }
@@ -766,12 +791,15 @@ class Board {
   }
 
   syncChanges() {
-    const { rewrite } = this.form;
-    const changed = rewrite !== null && !sameWords(rewrite, this.plain());
+    const rewrite = this.own === null ? null : this.form.rewrite;
+    const unseen = pieces(Array.from(rewrite ?? this.own ?? "")).flatMap(({ sign }) => sign ?? []);
+    this.unseenWords.hidden = !unseen.length;
+    this.unseenWords.textContent = `What is in the box holds what cannot be seen: ${unseen.slice(0, 5).join(", ")}${unseen.length > 5 ? " and more" : ""}.`;
+    const changed = rewrite !== null && !sameWords(rewrite, this.own);
     this.changes.hidden = !changed;
     if (!changed) return;
     const tags = { same: "span", gone: "del", new: "ins" };
-    this.changes.replaceChildren(...difference(this.plain(), rewrite.trim()).map(({ kind, text }) => make(tags[kind], {}, text)));
+    this.changes.replaceChildren(...difference(this.own, rewrite.trim()).map(({ kind, text }) => make(tags[kind], {}, ...signed(text))));
   }
 
   syncEmpty() {
@@ -813,6 +841,20 @@ function button(kind, act, ...children) {
       if (!focused || focused.tagName === "BUTTON") event.target.getRootNode().querySelector(".board")?.focus({ preventScroll: true });
     }
   } }, ...children);
+}
+
+/** The wording that the rewrite box begins with: the answer between its margins; null where it is too long for the box. */
+function ownWording(text) {
+  if (text.length > 2 * LONGEST_REWRITE) return null;
+  const { start, end } = margins(text);
+  const own = Array.from(text).slice(start, end).join("").replaceAll("\r\n", "\n");
+  return own.length > LONGEST_REWRITE ? null : own;
+}
+
+/** Says on `more` how much of a text is shown, or hides it where that is all. */
+function sayMore(more, { shown, total }) {
+  more.hidden = shown >= total;
+  more.firstElementChild.textContent = `Show more: ${shown.toLocaleString()} of ${total.toLocaleString()} characters are shown`;
 }
 
 function option(name, words, definition, act) {

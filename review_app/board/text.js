@@ -1,8 +1,13 @@
-// Text as reviewers see it: stored characters made visible, code point offsets, and the difference between two wordings.
+// Text as reviewers see it: hidden characters named by signs, code point offsets, and the difference between two wordings.
 // Knows strings and ranges; writes into the page with textContent only.
 
-/** Characters that hide, reorder or break a line unseen: shown as their number. Joiners of scripts and emoji are left alone. */
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u;
+import { BLANKS, pieces } from "./invisible.js";
+
+/** Code points and lines of a text that are shown before anyone asks for more: a line of a megabyte would hold up the browser. */
+export const SHOWN = 20_000;
+const LINES = 500;
+const LEADING = new RegExp(`^[${BLANKS}]*`, "u");
+const TRAILING = new RegExp(`[${BLANKS}]*$`, "u");
 
 /** An element with attributes and children; strings become text, never markup. */
 export function make(tag, attributes = {}, ...children) {
@@ -16,31 +21,56 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** How many code points stand before the first and after the last visible character. */
+/** How many code points stand before and after what is shown: blanks alone, since a hidden character there is shown. */
 export function margins(text) {
-  const start = Array.from(text).length - Array.from(text.trimStart()).length;
-  const end = Array.from(text.trimEnd()).length;
-  return { start: Math.min(start, end), end };
+  const total = length(text);
+  const start = LEADING.exec(text)[0].length;
+  return start === text.length ? { start: total, end: total } : { start, end: total - trailing(text) };
 }
 
-/** Fills `element` with the stored text from margin to margin; `marks` are [{start, end}] in code points. */
-export function write(element, text, marks = [], onMark = null) {
-  const points = Array.from(text);
+/** A regular expression that looks for blanks at the end would try every blank of a long text. */
+function trailing(text) {
+  const tail = text.slice(-1000);
+  const blank = TRAILING.exec(tail)[0].length;
+  return blank === tail.length && tail.length < text.length ? blank + trailing(text.slice(0, -1000)) : blank;
+}
+
+function length(text) {
+  let count = 0;
+  for (const _ of text) count += 1;
+  return count;
+}
+
+/** A first part of a text, at most `room` code points and not too many lines. */
+function firstPart(text, start, end, room) {
+  const points = [];
+  let at = 0;
+  let lines = 0;
+  for (const point of text) {
+    if (at >= end || points.length >= room || lines >= (LINES * room) / SHOWN) break;
+    if (at >= start) {
+      points.push(point);
+      if (point === "\n") lines += 1;
+    }
+    at += 1;
+  }
+  return points;
+}
+
+/**
+ * Fills `element` with the stored text from margin to margin; `marks` are [{start, end}] in code points, `room` is how many code
+ * points are shown at most. What is copied is the text itself: a sign stands in an attribute and is drawn by the style sheet.
+ * Returns how many code points are shown and how many there are.
+ */
+export function write(element, text, { marks = [], onMark = null, room = SHOWN } = {}) {
   const { start, end } = margins(text);
+  const points = firstPart(text, start, end, room);
   element.replaceChildren();
+  const edges = new Set(marks.flatMap((mark) => [mark.start, mark.end]));
   let parent = element;
-  let run = "";
-  let runFrom = start;
-  const flush = (until) => {
-    if (run) parent.append(make("span", { "data-from": runFrom }, run));
-    run = "";
-    runFrom = until;
-  };
-  for (let at = start; at < end; at += 1) {
-    const mark = marks.find((one) => one.start <= at && at < one.end);
-    const inside = parent === element ? null : parent.mark;
-    if (mark !== (inside ?? undefined)) {
-      flush(at);
+  for (const piece of split(pieces(points), start, edges)) {
+    const mark = marks.find((one) => one.start <= piece.start && piece.start < one.end);
+    if (mark !== (parent === element ? undefined : parent.mark)) {
       parent = element;
       if (mark) {
         parent = make("mark", { title: onMark ? "Click to take this mark away" : null, onclick: onMark ? () => onMark(mark) : null });
@@ -48,20 +78,31 @@ export function write(element, text, marks = [], onMark = null) {
         element.append(parent);
       }
     }
-    if (points[at] === "\r" && points[at + 1] === "\n") {
-      flush(at + 1);
-    } else if (HIDDEN.test(points[at])) {
-      flush(at + 1);
-      parent.append(make("span", { class: "hidden-sign", "data-from": at, "data-sign": "1" }, name(points[at])));
-    } else {
-      run += points[at];
-    }
+    parent.append(drawn(piece, points.slice(piece.start - start, piece.end - start).join(""), { "data-from": piece.start }));
   }
-  flush(end);
+  element.dataset.until = start + points.length;
+  return { shown: points.length, total: end - start };
 }
 
-function name(character) {
-  return `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+/** The pieces in places of the stored text, cut where a mark begins or ends; the parts of a cut sign each keep it. */
+function split(found, start, edges) {
+  return found.flatMap((piece) => {
+    const cuts = [...edges].filter((edge) => edge > piece.start + start && edge < piece.end + start).sort((one, other) => one - other);
+    const bounds = [piece.start + start, ...cuts, piece.end + start];
+    return cuts.length ? bounds.slice(1).map((end, index) => ({ ...piece, start: bounds[index], end }))
+      : [{ ...piece, start: bounds[0], end: bounds[1] }];
+  });
+}
+
+function drawn({ sign, words }, text, attributes = {}) {
+  return sign === null ? make("span", attributes, text)
+    : make("span", { ...attributes, class: "hidden-sign", "data-sign": sign, title: `Hidden here: ${words}` }, text);
+}
+
+/** A short text with its signs, as elements: for what is no stored text, such as a wording under way. */
+export function signed(text) {
+  const points = Array.from(text);
+  return pieces(points).map((piece) => drawn(piece, points.slice(piece.start, piece.end).join("")));
 }
 
 /** The code point range {start, end} selected in `element`, grown to whole words, or null. */
@@ -72,8 +113,8 @@ export function selected(root, element, text) {
   const range = composed && element.contains(composed.startContainer) ? composed
     : selection.rangeCount ? selection.getRangeAt(0) : null;
   if (!range || range.collapsed || !element.contains(range.startContainer) || !element.contains(range.endContainer)) return null;
-  let start = offset(element, range.startContainer, range.startOffset, text);
-  let end = offset(element, range.endContainer, range.endOffset, text);
+  let start = offset(element, range.startContainer, range.startOffset);
+  let end = offset(element, range.endContainer, range.endOffset);
   const points = Array.from(text);
   const bounds = margins(text);
   const word = (at) => at >= bounds.start && at < bounds.end && /[\p{L}\p{N}\p{M}'’-]/u.test(points[at]);
@@ -87,23 +128,20 @@ export function selected(root, element, text) {
 }
 
 /** Where a place in the page is in the stored text, in code points. */
-function offset(element, node, within, text) {
+function offset(element, node, within) {
   if (node.nodeType !== Node.TEXT_NODE) {
     const next = node.childNodes[within];
-    if (next) return offset(element, firstText(next) ?? next, 0, text);
-    return node === element || !node.lastChild ? margins(text).end : offset(element, node.lastChild, length(node.lastChild), text);
+    if (next) return offset(element, firstText(next) ?? next, 0);
+    return node === element || !node.lastChild ? Number(element.dataset.until) : offset(element, node.lastChild, ending(node.lastChild));
   }
-  const holder = node.parentElement;
-  const from = Number(holder.dataset.from);
-  if (holder.dataset.sign) return from + (within > 0 ? 1 : 0);
-  return from + Array.from(node.data.slice(0, within)).length;
+  return Number(node.parentElement.dataset.from) + Array.from(node.data.slice(0, within)).length;
 }
 
 function firstText(node) {
   return node.nodeType === Node.TEXT_NODE ? node : document.createTreeWalker(node, NodeFilter.SHOW_TEXT).nextNode();
 }
 
-function length(node) {
+function ending(node) {
   return node.nodeType === Node.TEXT_NODE ? node.data.length : node.childNodes.length;
 }
 

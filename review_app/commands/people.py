@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flagback.review_app.commands.shared import As, Json, actor, columns, records, settings_of, show
+from flagback.review_app.commands.shared import As, Json, actor, columns, records, settings_of, show, tell
 
 #: flagback.storage.records.Role, written out: importing the records would slow every --help (a test compares).
 Role = Literal["reviewer", "lead", "maintainer", "auditor", "administrator"]
@@ -99,7 +99,7 @@ def passwd(context: typer.Context, login: Login, password_stdin: FromStdin = Fal
         password = _password(login, from_stdin=password_stdin)
         with store.writing() as session:
             changed = accounts.change_password(session, login, password, now=now())
-    print(f"{changed.login} has a new password and is signed out everywhere.")
+    tell(f"{changed.login} has a new password and is signed out everywhere.")
 
 
 def role(
@@ -113,19 +113,19 @@ def role(
         by = actor(store, as_, administering=True)
         with store.writing() as session:
             changed = accounts.set_role(session, login, to, now=now(), by=by)
-    print(f"{changed.login} is {changed.role} now and is signed out everywhere.")
+    tell(f"{changed.login} is {changed.role} now and is signed out everywhere.")
 
 
 def disable(context: typer.Context, login: Login, as_: As = None) -> None:
     """Let someone sign in no more. Their reviews stay."""
     _set_disabled(context, login, as_, disabled=True)
-    print(f"{login} may not sign in any more.")
+    tell(f"{login} may not sign in any more.")
 
 
 def enable(context: typer.Context, login: Login, as_: As = None) -> None:
     """Let a disabled account sign in again."""
     _set_disabled(context, login, as_, disabled=False)
-    print(f"{login} may sign in again.")
+    tell(f"{login} may sign in again.")
 
 
 def _set_disabled(context: typer.Context, login: str, as_: str | None, *, disabled: bool) -> None:
@@ -145,7 +145,7 @@ def sign_out(context: typer.Context, login: Login) -> None:
 
     with records(context) as store, store.writing() as session:
         ended = accounts.end_sessions(session, accounts.by_login(session, login).id, now=now())
-    print(f"{ended} sign-in{'s' * (ended != 1)} of {login} ended.")
+    tell(f"{ended} sign-in{'s' * (ended != 1)} of {login} ended.")
 
 
 def link(context: typer.Context, login: Login, as_: As = None, as_json: Json = False) -> None:
@@ -212,7 +212,7 @@ def create_pool(
             kind: Literal["anonymous", "named"] = "anonymous" if anonymous else "named"
             made = invitations.make_pool(session, name, kind, answers_wanted=answers, completion_code=completion_code, now=now())
             audit.record(session, actor=by, action="pool made", details={"name": made.name, "kind": kind}, now=now())
-    print(f"The pool {made.name} is made. Next: 'flagback invite --pool \"{made.name}\" --uses 100'.")
+    tell(f"The pool {made.name} is made. Next: 'flagback invite --pool \"{made.name}\" --uses 100'.")
 
 
 def list_pools(context: typer.Context, as_json: Json = False) -> None:
@@ -263,7 +263,7 @@ def set_questions(
             asked = background.set_questions(session, wanted, by=by, now=now())
             codes = [question.code for question in asked]
             audit.record(session, actor=by, action="background questions set", details={"questions": codes}, now=now())
-    print(f"{len(asked)} questions are asked from now on: {', '.join(codes)}.")
+    tell(f"{len(asked)} questions are asked from now on: {', '.join(codes)}.")
 
 
 def hours(

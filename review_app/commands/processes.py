@@ -2,12 +2,11 @@
 
 import sys
 import threading
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from flagback.review_app.commands.shared import Json, note, settings_of, show
+from flagback.review_app.commands.shared import Json, note, settings_of, show, tell
 
 Host = Annotated[str | None, typer.Option(help="Where the web listens.", show_default="FLAGBACK_HOST, else 127.0.0.1")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="On which port.", show_default="FLAGBACK_PORT, else 8501")]
@@ -28,7 +27,7 @@ def demo(context: typer.Context, host: Host = None, port: Port = None) -> None:
     """
     from flagback.review_app.demo import run_demo
 
-    sys.exit(run_demo(settings_of(context, host=host, port=port), say=partial(print, flush=True)))
+    sys.exit(run_demo(settings_of(context, host=host, port=port), say=tell))
 
 
 def serve(context: typer.Context, host: Host = None, port: Port = None, end_with_stdin: Follow = False) -> None:

@@ -4,6 +4,7 @@ Imports nothing slow: `flagback --help` must answer at once.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from flagback.storage.invisible import CANDIDATE, visible
 
 if TYPE_CHECKING:
     from flagback.review_app.settings import Settings
@@ -118,10 +121,25 @@ def actor(store: "Store", as_: str | None, *, needed_for: str | None = None, adm
 def show(found: Any, *, as_json: bool, lines: Sequence[str]) -> None:
     """Prints what a command reports, for a program or for people."""
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2, default=_plain))
+        print(json_text(found))
     else:
         for line in lines:
-            print(line)
+            tell(line)
+
+
+def tell(line: str, *, error: bool = False) -> None:
+    """Prints a line for people: what a terminal would obey, or what cannot be seen, is named (<U+001B>), wherever it came from."""
+    print(visible(line, breaks=True), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def json_text(found: Any) -> str:
+    """JSON, readable (not ASCII-only), in which no character is left that a terminal would obey or an eye would miss."""
+    return CANDIDATE.sub(_escaped, json.dumps(found, ensure_ascii=False, indent=2, default=_plain))
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """As JSON escapes it; a lone half of a surrogate pair too, which no file could hold."""
+    return json.dumps(character[0])[1:-1] if character[0] != "\x7f" else "\\u007f"
 
 
 def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
@@ -139,7 +157,7 @@ def shortened(text: str, length: int = 60) -> str:
 
 def note(line: str) -> None:
     """A line for people that is no part of the report: on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    tell(line, error=True)
 
 
 def _cell(value: Any) -> str:
@@ -150,8 +168,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
-    return str(value)
+        return ", ".join(visible(str(one)) for one in value) or "-"
+    return visible(str(value))
 
 
 def _plain(value: Any) -> Any:

@@ -101,7 +101,7 @@ def _preview(installation: Installation, account: Account) -> None:
         from_reviews = sources[chosen] is None
         look.html(_said_of(would, parent.id) if from_reviews else "The imported set is used as it was frozen.")
         look.html(
-            f'<div class="soft">It corrects version {parent.id} ({escape(parent.name)}), which stays as it is. {took} '
+            f'<div class="soft">It corrects version {parent.id} ({look.quiet(parent.name)}), which stays as it is. {took} '
             "Then both versions answer the same held-out prompts, and people judge them blindly.</div>"
         )
         recipe, seed = _recipe()
@@ -265,12 +265,12 @@ def _detail(
             side = "" if pair.shard in TRAINING_SHARDS else ", held out"
             _pair(pair.messages, pair.chosen_text, pair.rejected_text, f" ({pair.kind}, weight {pair.weight:.2f}{side})")
     rows = [
-        ["asked by", f"{escape(run.asked_by)}, {look.clock(run.created_at)}"],
+        ["asked by", f"{look.quiet(run.asked_by)}, {look.clock(run.created_at)}"],
         ["time", escape(", ".join(f"{look.stage(stage)} {value:.1f} s" for stage, value in run.seconds.items())) or "–"],
         ["recipe", escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.recipe.items())) or "–"],
         [
             "set",
-            f"{frozen.id}, policy {escape(frozen.policy)} {escape(frozen.policy_version)}, fingerprint {frozen.fingerprint[:16]}…"
+            f"{frozen.id}, policy {look.quiet(f'{frozen.policy} {frozen.policy_version}')}, fingerprint {frozen.fingerprint[:16]}…"
             if frozen
             else "none",
         ],

@@ -12,6 +12,7 @@ from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look
 from flagback.storage.card import Format
 from flagback.storage.export import ExportRefused, export_pairs, export_reviews
+from flagback.storage.generations import storable
 from flagback.storage.importing import ImportReport, import_preferences, import_prompts, import_texts
 from flagback.storage.reading import BadImport
 from flagback.storage.records import Account, now
@@ -40,9 +41,17 @@ def _bring(installation: Installation, account: Account) -> None:
     if st.button("Bring it in", type="primary", disabled=file is None or (kind != "Prompts" and not name)):
         assert file is not None  # nosec B101 # the button is off without a file
         with tempfile.TemporaryDirectory() as folder, st.spinner("Reading…"):
-            path = Path(folder) / Path(file.name).name
+            path = Path(folder) / file_name(file.name)
             path.write_bytes(file.getbuffer())
             _import(installation, account, kind, path, name)
+
+
+def file_name(given: str) -> str:
+    """A name that any folder takes, from the one that a browser gave: no folders, nothing unstorable, cut in its middle."""
+    name = storable(given.replace("\\", "/").rsplit("/", 1)[-1])
+    if not name.strip("."):
+        return "file"
+    return name if len(name) <= 60 else f"{name[:30]}{name[-30:]}"
 
 
 def _import(installation: Installation, account: Account, kind: str, path: Path, name: str) -> None:
@@ -57,10 +66,10 @@ def _import(installation: Installation, account: Account, kind: str, path: Path,
     try:
         report = act[kind]()
     except (BadImport, ValueError) as error:
-        look.said(str(error), "flag")
+        look.said(str(error).replace(f"{path.parent}/", ""), "flag")
         return
     skipped = "".join(f" {count} left out: {reason}." for reason, count in report.skipped.items())
-    st.success(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}")
+    look.said(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}", "ok")
 
 
 def _take(installation: Installation, account: Account) -> None:
@@ -78,7 +87,7 @@ def _take(installation: Installation, account: Account) -> None:
                     else export_pairs(installation.store, place, format=file_format, conversational=bool(conversational))
                 )
             except ExportRefused as error:
-                st.info(str(error))
+                look.said(str(error))
                 return
             ticket = downloads.prepare(installation, account, place, f"flagback-{report.what}")
             st.session_state["flagback_download"] = (ticket, report.what, sum(report.rows.values()))

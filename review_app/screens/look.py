@@ -1,8 +1,10 @@
 """What the maintainer's screens share: cards, number strips, pills, figures in words. Draws; knows neither the store nor the loop.
 
-Everything that comes from outside goes through `html.escape`; model text is shown with `quote`, never as Markdown.
+Everything that comes from outside goes through `marked` (escaped, hidden characters named by signs): a model's words by `quote`, a
+prompt's by `asked`, names and reasons by `quiet`, messages by `said`. Never through Streamlit's own Markdown.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from html import escape
@@ -11,7 +13,15 @@ from urllib.parse import quote_plus
 
 import streamlit as st
 
+from flagback.storage.invisible import BLANKS, pieces, visible
+
 Tone = Literal["ok", "flag", "plain"]
+
+#: Characters and lines of a text that a page shows: a line of a megabyte would hold up the browser.
+LONGEST_SHOWN = 20_000
+MOST_LINES = 500
+#: Characters of a name or a reason that a page shows.
+LONGEST_NAME = 500
 
 #: Streamlit's own widgets beside ours: paper, cards, one border weight, two voices.
 STYLE = """<style>
@@ -58,6 +68,12 @@ STYLE = """<style>
   overflow-wrap: anywhere; }
 .fb-asked { font-family: "Source Serif", "Source Serif 4", Georgia, serif; color: var(--soft); padding-left: 12px;
   border-left: 3px solid var(--line); white-space: pre-wrap; overflow-wrap: anywhere; }
+.fb-quote, .fb-asked { unicode-bidi: isolate; overflow: clip; overflow-clip-margin: 8px; }
+.fb bdi { overflow-wrap: anywhere; }
+.fb-sign { display: inline-block; font-size: 0; white-space: pre; vertical-align: middle; overflow: hidden; max-width: 100%;
+  margin: 0 2px; border: 1px dashed var(--flag); border-radius: 4px; padding: 1px 4px; }
+.fb-sign::before { content: attr(data-sign); font: 600 12px/1.2 "Source Sans", sans-serif; color: var(--flag); white-space: normal;
+  overflow-wrap: anywhere; }
 .fb-card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; height: 100%; }
 .fb-two { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin: 8px 0 16px; }
 @media (max-width: 760px) {
@@ -88,12 +104,34 @@ def html(body: str) -> None:
     st.html(f'<div class="fb">{body}</div>')
 
 
+def marked(text: str) -> str:
+    """A text from outside as HTML: escaped, hidden characters named by signs.
+
+    The character itself stays in the sign without a size, so that what is copied is the text; the name is drawn by the style sheet.
+    """
+    return "".join(
+        escape(text[piece.start : piece.end])
+        if piece.sign is None
+        else f'<span class="fb-sign" data-sign="{escape(piece.sign)}" title="Hidden here: {escape(piece.words)}">'
+        f"{_STRAY.sub(_kept, text[piece.start : piece.end])}</span>"
+        for piece in pieces(text)
+    )
+
+
+#: Half surrogates, which no page can carry, and the carriage return, which HTML would read as a line feed.
+_STRAY = re.compile("[\ud800-\udfff\r]")
+
+
+def _kept(stray: re.Match[str]) -> str:
+    return "&#13;" if stray[0] == "\r" else "\ufffd"
+
+
 def heading(title: str, under: str = "") -> None:
-    """The page's title in the sans, with one soft line under it."""
+    """The page's title in the sans, with one soft line of HTML under it; the caller escapes."""
     st.html(STYLE)
     st.title(title, anchor=False)
     if under:
-        html(f'<div class="soft">{escape(under)}</div>')
+        html(f'<div class="soft">{under}</div>')
 
 
 def strip(steps: Sequence[Step]) -> None:
@@ -115,17 +153,17 @@ def _bar(share: float | None) -> str:
 
 def empty(title: str, words: str) -> None:
     """Nothing is here yet, and what to do so that something will be."""
-    html(f'<div class="fb-empty"><b>{escape(title)}</b>{escape(words)}</div>')
+    html(f'<div class="fb-empty"><b>{marked(title)}</b>{marked(words)}</div>')
 
 
 def said(words: str, tone: Tone = "plain") -> None:
     """A message; never Markdown, since file names and values from outside stand in it."""
-    html(f'<div class="fb-said {tone}" role="{"alert" if tone == "flag" else "status"}">{escape(words)}</div>')
+    html(f'<div class="fb-said {tone}" role="{"alert" if tone == "flag" else "status"}">{_long(words)}</div>')
 
 
 def link(address: str, words: str) -> str:
     """A way to another page of ours, as HTML."""
-    return f'<a href="{escape(address)}" target="_self">{escape(words)}</a>'
+    return f'<a href="{escape(address)}" target="_self">{marked(words)}</a>'
 
 
 def colours() -> dict[str, str]:
@@ -141,7 +179,7 @@ def colours() -> dict[str, str]:
 
 def pill(words: str, tone: Tone = "plain") -> str:
     """A small label, as HTML."""
-    return f'<span class="fb-pill {tone if tone != "plain" else ""}">{escape(words)}</span>'
+    return f'<span class="fb-pill {tone if tone != "plain" else ""}">{marked(words)}</span>'
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), words: bool = False) -> None:
@@ -162,23 +200,31 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequ
 def asked(messages: Sequence[dict[str, str]]) -> str:
     """A prompt, as HTML: its last turn, with a note on earlier ones."""
     earlier = f'<div class="small soft">{len(messages) - 1} earlier turns</div>' if len(messages) > 1 else ""
-    return f'{earlier}<div class="fb-asked" dir="auto">{escape(messages[-1]["content"])}</div>'
+    return f'{earlier}<div class="fb-asked" dir="auto">{_long(messages[-1]["content"])}</div>'
 
 
 def quote(text: str) -> str:
     """A model's words, as HTML."""
-    return f'<div class="fb-quote" dir="auto">{escape(text.strip()) or "<i>(nothing)</i>"}</div>'
+    return f'<div class="fb-quote" dir="auto">{_long(text.strip(BLANKS)) or "<i>(nothing)</i>"}</div>'
 
 
 def quiet(words: str) -> str:
-    """Words of ours or from outside, as HTML."""
-    return escape(words)
+    """A name, a reason or other words from outside, as HTML: apart from the words around them in either direction of writing."""
+    return f"<bdi>{marked(words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + '…')}</bdi>"
+
+
+def _long(text: str) -> str:
+    """A text as HTML, or the first part of a very long one and how long the whole is."""
+    part = "\n".join(text[:LONGEST_SHOWN].split("\n")[:MOST_LINES])
+    if len(part) == len(text):
+        return marked(text)
+    return f'{marked(part)}…<div class="small soft" dir="ltr">The first {len(part):,} of {len(text):,} characters are shown.</div>'
 
 
 def side_by_side(left: tuple[str, str], right: tuple[str, str]) -> None:
     """Two cards, each (label, HTML)."""
     cards = "".join(
-        f'<div class="fb-card"><div class="small soft">{escape(label)}</div>{body}</div>' for label, body in (left, right)
+        f'<div class="fb-card"><div class="small soft">{marked(label)}</div>{body}</div>' for label, body in (left, right)
     )
     html(f'<div class="fb-two">{cards}</div>')
 
@@ -264,7 +310,7 @@ def figures_table(figures: dict[str, Any], base_id: int, candidate_id: int) -> N
         name = link(f"/compare?version={candidate_id}&figure={quote_plus(metric)}", figure_name(metric))
         rows.append(
             [
-                f'<span title="{escape(str(figure.get("words", "")))}">{name}</span>',
+                f'<span title="{escape(visible(str(figure.get("words", ""))))}">{name}</span>',
                 level(figure.get("base"), figure),
                 level(figure.get("candidate"), figure),
                 change_words(figure),

@@ -66,7 +66,7 @@ def show(installation: Installation, account: Account) -> None:
         state = loop_state(session)
         around = _around(session, state)
     since = (
-        f"Version {state.current_id} ({state.current_name}) is current since {look.day(state.current_since)}"
+        f"Version {state.current_id} ({look.quiet(state.current_name or '')}) is current since {look.day(state.current_since)}"
         if state.current_id
         else "No version is current"
     )

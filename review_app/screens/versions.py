@@ -8,6 +8,8 @@ from sqlmodel import col, select
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look
 from flagback.storage import runs, versions
+from flagback.storage.invisible import blank
+from flagback.storage.prompts import UnstorableText
 from flagback.storage.records import Account, Decision, Evaluation, ModelVersion, now
 
 _REFUSALS = (
@@ -16,6 +18,7 @@ _REFUSALS = (
     versions.NothingToRollBack,
     versions.MissingReason,
     versions.UnknownVersion,
+    UnstorableText,
 )
 
 
@@ -39,8 +42,8 @@ def show(installation: Installation, account: Account) -> None:
                 look.clock(row.created_at),
                 escape(row.kind.replace("_", " ")),
                 f"v{row.version_id}",
-                escape(row.decided_by),
-                escape(row.reason),
+                look.quiet(row.decided_by),
+                look.quiet(row.reason),
             ]
             for row in decisions
         ],
@@ -52,7 +55,7 @@ def _version(installation: Installation, account: Account, version: ModelVersion
         tone = look.pill("current", "ok") if version.state == "current" else look.pill(version.state)
         verdict = look.verdict_pill(evaluation.verdict) if version.kind == "correction" and evaluation else ""
         look.html(
-            f'<span class="title">Version {version.id}: {escape(version.name)}</span> {tone} {verdict}<div class="soft small">'
+            f'<span class="title">Version {version.id}: {look.quiet(version.name)}</span> {tone} {verdict}<div class="soft small">'
             f"{'base model' if version.kind == 'base' else f'corrects version {version.parent_id}'}"
             f" · made {look.clock(version.created_at)}"
             + (f" · {version.distance_to_base:.2%} away from the first base" if version.kind == "correction" else "")
@@ -66,7 +69,8 @@ def _version(installation: Installation, account: Account, version: ModelVersion
 
 def _gate(installation: Installation, account: Account, version: ModelVersion, evaluation: Evaluation | None) -> None:
     if evaluation is None or evaluation.state in ("failed", "cancelled"):
-        st.caption(f"Not evaluated: {evaluation.error}" if evaluation and evaluation.error else "Not evaluated yet.")
+        why = f": {look.quiet(evaluation.error)}" if evaluation and evaluation.error else " yet."
+        look.html(f'<div class="small soft">Not evaluated{why}</div>')
     elif evaluation.state in ("waiting", "running"):
         st.progress(
             0.3 if evaluation.stage == "blind samples" else 0.7 if evaluation.state == "running" else 0.0,
@@ -83,7 +87,7 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
         look.table(
             ["check", "", "in words"],
             [
-                [escape(look.figure_name(reason["check"])), marks.get(reason["verdict"], ""), escape(reason["words"])]
+                [look.quiet(look.figure_name(reason["check"])), marks.get(reason["verdict"], ""), look.quiet(reason["words"])]
                 for reason in evaluation.reasons
             ],
             words=True,
@@ -149,7 +153,7 @@ def _ask_to_promote(installation: Installation, account: Account, version: Model
         st.warning("The gate has not passed this version. Your name and your reason are recorded for good.")
         reason = st.text_input("Why do you override the gate?")
     if st.button("Promote", type="primary"):
-        if not passed and not (reason or "").strip():
+        if not passed and blank(reason or ""):
             look.said("An override needs a reason: one sentence for whoever reads this later.", "flag")
             return
         try:
@@ -170,7 +174,7 @@ def _ask_to_roll_back(installation: Installation, account: Account) -> None:
     st.markdown("The version before writes the next answers. Nothing is deleted: the present version and every review are kept.")
     reason = st.text_input("Why?")
     if st.button("Roll back", type="primary"):
-        if not reason.strip():
+        if blank(reason):
             look.said("Say why, in one sentence for whoever reads this later.", "flag")
             return
         try:
