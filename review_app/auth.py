@@ -6,7 +6,9 @@ where requests come from (guard).
 
 import hmac
 import html
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import NamedTuple
 from urllib.parse import quote
 
 from sqlmodel import col, select
@@ -16,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from flagback.review_app.installation import Installation
-from flagback.review_app.plain_pages import FormToken, error_box, form, page, piece, stale_form, token_fits
+from flagback.review_app.plain_pages import FormToken, by_tls, error_box, form, moving_on, page, piece, stale_form, token_fits
 from flagback.storage import accounts, sign_ins
 from flagback.storage.pseudonyms import keyed_hash
 from flagback.storage.records import Account, now
@@ -63,14 +65,34 @@ def page_token_fits(installation: Installation, account: Account, given: str | N
     return hmac.compare_digest(page_token(installation, account).encode(), (given or "").encode("utf-8", "replace"))
 
 
-def routes(installation: Installation) -> list[BaseRoute]:
+class OtherWay(NamedTuple):
+    """A second way in beside name and password: what this module's pages need to know of it."""
+
+    #: What people call it: "Sign in with NAME".
+    name: str
+    #: Where it begins; takes ?next=.
+    path: str
+    #: What the sign-in page says after a try that failed, "" otherwise.
+    words: Callable[[Request], str]
+    #: Where a session that it opened is signed out too, None where there is no such place.
+    signed_out_at: Callable[[], Awaitable[str | None]]
+    #: Address of the page that connects it with the account of this session cookie, None where that cannot be.
+    connect_at: Callable[[str], str | None]
+
+
+def routes(installation: Installation, other: OtherWay | None = None) -> list[BaseRoute]:
     """/signin and /signout."""
     name = cookie_name(installation)
 
     async def sign_in(request: Request) -> Response:
-        onward = _local_path(request.query_params.get("next"))
+        onward = local_path(request.query_params.get("next"))
+
+        def shown(login: str = "", words: str = "", status: int = 200) -> Response:
+            return _sign_in_page(installation, request, onward, login, words, status, other)
+
         if request.method != "POST":
-            return await run_in_threadpool(_sign_in_page, installation, request, onward)
+            failed = other.words(request) if other else ""
+            return await run_in_threadpool(shown, words=failed, status=401 if failed else 200)
         given = await form(request)
         if not token_fits(installation, request, given.get("token", "")):
             return stale_form("/signin")
@@ -81,12 +103,12 @@ def routes(installation: Installation) -> list[BaseRoute]:
                 f"Too many tries. Wait {_waiting(tried)}, then try again. Forgotten the password? Whoever invited you can send "
                 "a link for a new one."
             )
-            answer = await run_in_threadpool(_sign_in_page, installation, request, onward, login, words, 429)
+            answer = await run_in_threadpool(shown, login, words, 429)
             answer.headers["Retry-After"] = str(max(1, round(tried.total_seconds())))
             return answer
         if tried is None:
             words = "The name or the password is not right. Both are written exactly as they were given to you."
-            return await run_in_threadpool(_sign_in_page, installation, request, onward, login, words, 401)
+            return await run_in_threadpool(shown, login, words, 401)
         response = RedirectResponse(onward, status_code=303)
         await run_in_threadpool(open_in_browser, installation, request, response, tried)
         return response
@@ -96,12 +118,13 @@ def routes(installation: Installation) -> list[BaseRoute]:
         if account is None:
             return RedirectResponse("/signin", status_code=303)
         if request.method != "POST":
-            field = f'<input type="hidden" name="token" value="{page_token(installation, account)}">'
-            return page("Sign out", piece("sign_out.html").format(token=field))
+            return await run_in_threadpool(_sign_out_page, installation, account, request.cookies.get(name), other)
         if not page_token_fits(installation, account, (await form(request)).get("token")):
             return stale_form("/signout")
-        await run_in_threadpool(_end_session, installation, request.cookies.get(name))
-        response = RedirectResponse("/signin?signed_out", status_code=303)
+        by_other = await run_in_threadpool(_end_session, installation, request.cookies.get(name))
+        there = await other.signed_out_at() if other and by_other else None
+        words = f"You are signed out here; signing out at {other.name} comes next." if other else ""
+        response = moving_on(there, "Signed out", words) if there else RedirectResponse("/signin?signed_out", status_code=303)
         response.delete_cookie(name, path="/", httponly=True, samesite="lax")
         response.headers["Clear-Site-Data"] = '"cache"'
         return response
@@ -111,19 +134,24 @@ def routes(installation: Installation) -> list[BaseRoute]:
 
 def open_in_browser(installation: Installation, request: Request, response: Response, account: Account) -> None:
     """Signs the browser in: a session row, its cookie, and the end of whatever session the browser had before."""
-    name, before, moment = cookie_name(installation), request.cookies.get(cookie_name(installation)), now()
+    before, moment = request.cookies.get(cookie_name(installation)), now()
     with installation.store.writing() as session:
         if before:
             accounts.end_session(session, before, now=moment)
-        cookie = accounts.open_session(session, account.id, now=moment, for_=SESSION_FOR, browser=_browser(request))
+        cookie = accounts.open_session(session, account.id, now=moment, for_=SESSION_FOR, browser=browser_of(request))
+    set_cookie(installation, request, response, cookie, for_=SESSION_FOR)
+
+
+def set_cookie(installation: Installation, request: Request, response: Response, cookie: str, *, for_: timedelta) -> None:
+    """Hands a session's cookie to the browser, for TLS only where people reach us by it."""
     response.set_cookie(
-        name,
+        cookie_name(installation),
         cookie,
-        max_age=int(SESSION_FOR.total_seconds()),
+        max_age=int(for_.total_seconds()),
         httponly=True,
         samesite="lax",
         path="/",
-        secure=request.url.scheme == "https",
+        secure=by_tls(installation, request),
     )
 
 
@@ -149,13 +177,17 @@ def _try(installation: Installation, request: Request, login: str, password: str
     return account
 
 
-def _end_session(installation: Installation, cookie: str | None) -> None:
-    if cookie:
-        with installation.store.writing() as session:
-            accounts.end_session(session, cookie, now=now())
+def _end_session(installation: Installation, cookie: str | None) -> bool:
+    """Ends the session; True where the single sign-on had opened it."""
+    if not cookie:
+        return False
+    with installation.store.writing() as session:
+        found = accounts.signed_in(session, cookie, now=now())
+        accounts.end_session(session, cookie, now=now())
+        return found is not None and found.session.opened_by == "oidc"
 
 
-def _browser(request: Request) -> str:
+def browser_of(request: Request) -> str:
     """The browser in two words: enough to tell one's own apart, too little to be told by."""
     agent = request.headers.get("user-agent", "")
     name = next((word for mark, word in _BROWSERS if mark in agent), "Another program")
@@ -179,7 +211,7 @@ def _waiting(wait: timedelta) -> str:
     return f"{seconds} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
 
 
-def _local_path(wanted: str | None) -> str:
+def local_path(wanted: str | None) -> str:
     """`wanted` if it is a path of this site, else "/": a sign-in page that sends people elsewhere is a trap."""
     if wanted is None or not wanted.startswith("/") or wanted.startswith(("//", "/\\")):
         return "/"
@@ -188,8 +220,20 @@ def _local_path(wanted: str | None) -> str:
     return wanted
 
 
+def _sign_out_page(installation: Installation, account: Account, cookie: str | None, other: OtherWay | None) -> Response:
+    field = f'<input type="hidden" name="token" value="{page_token(installation, account)}">'
+    connect = other.connect_at(cookie) if other and cookie else None
+    words = f'<p class="small"><a href="{connect}">Connect {html.escape(other.name)} with this account</a></p>' if other else ""
+    return page("Sign out", piece("sign_out.html").format(token=field) + (words if connect else ""))
+
+
+def _other_button(other: OtherWay, onward: str) -> str:
+    href = other.path if onward == "/" else f"{other.path}?next={quote(onward, safe='')}"
+    return f'<p class="other"><a href="{html.escape(href)}">Sign in with {html.escape(other.name)}</a></p>'
+
+
 def _sign_in_page(
-    installation: Installation, request: Request, onward: str, login: str = "", words: str = "", status: int = 200
+    installation: Installation, request: Request, onward: str, login: str, words: str, status: int, other: OtherWay | None
 ) -> Response:
     """The page with its form; `words` is shown as an error above it."""
     with installation.store.reading() as session:
@@ -216,5 +260,6 @@ def _sign_in_page(
         described='aria-describedby="error" aria-invalid="true"' if words else "",
         focus_login="" if login else "autofocus",
         focus_password="autofocus" if login else "",  # pragma: allowlist secret - an attribute of the form, no password
+        other=_other_button(other, onward) if other else "",
     )
     return token.send_along(page("Sign in", filled, status))

@@ -50,6 +50,18 @@ def message(title: str, words: str, *, status: int, link: tuple[str, str] = ("/"
     return page(title, body, status)
 
 
+def moving_on(target: str, title: str, words: str) -> HTMLResponse:
+    """A page that leads on to `target` by itself.
+
+    Not a redirect: our pages' Content-Security-Policy allows forms to this origin only, and Chromium holds a redirect that
+    answers a form to it as well.
+    """
+    href = html.escape(target)
+    response = page(title, f'<h1>{title}</h1><p class="lead">{html.escape(words)}</p><p><a href="{href}">Go on</a></p>')
+    response.headers["Refresh"] = f"0; url={target}"
+    return response
+
+
 def error_box(words: str) -> str:
     """What went wrong, above a form, as HTML."""
     return f'<p class="error" role="alert" id="error">{html.escape(words)}</p>' if words else ""
@@ -79,12 +91,17 @@ def form_cookie_name(installation: Installation) -> str:
     return f"flagback_form_{installation.settings.port}"
 
 
+def by_tls(installation: Installation, request: Request) -> bool:
+    """Whether the browser reaches us by https, so that cookies are for it alone."""
+    return request.url.scheme == "https" or (installation.settings.public_url or "").startswith("https://")
+
+
 class FormToken:
     """The token of one answer's form, and the cookie to send along where the browser has none yet."""
 
     def __init__(self, installation: Installation, request: Request) -> None:
         self._installation = installation
-        self._secure = request.url.scheme == "https"
+        self._secure = by_tls(installation, request)
         self._known = request.cookies.get(form_cookie_name(installation))
         self._cookie = self._known or secrets.token_urlsafe(18)
 

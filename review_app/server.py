@@ -18,11 +18,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from streamlit import config as streamlit_config
 
-from flagback.review_app import auth, downloads, joining
+from flagback.review_app import auth, downloads, joining, oidc
 from flagback.review_app.api import build_api
 from flagback.review_app.guard import Guard
 from flagback.review_app.home import open_records, refuse_taken_port
 from flagback.review_app.installation import Installation, open_installation, serve_from
+from flagback.review_app.provider import Provider, configured
 from flagback.review_app.settings import Settings, streamlit_options
 from flagback.storage import invitations, slots
 from flagback.storage.records import Account, now
@@ -35,14 +36,19 @@ _log = logging.getLogger(__name__)
 
 
 def build_app(settings: Settings) -> st.App:
-    """The whole web side of one installation. Raises OlderSchema or NewerSchema where its records do not fit."""
+    """The whole web side of one installation. Raises OlderSchema, NewerSchema or BadSingleSignOn where something does not fit."""
+    provider = configured(settings)
     installation = open_installation(settings)
     serve_from(installation)
     return st.App(
         Path(__file__).with_name("app.py"),
-        routes=_routes(installation),
+        secrets=oidc.streamlit_secrets(provider, settings.cookie_key()) if provider else None,
+        routes=_routes(installation, provider),
         lifespan=_lifespan(installation),
-        middleware=[Middleware(Guard, installation=installation)],
+        middleware=[
+            Middleware(Guard, installation=installation),
+            *([Middleware(oidc.Exchange, installation=installation, provider=provider)] if provider else []),
+        ],
     )
 
 
@@ -84,7 +90,7 @@ def _read_no_other_config() -> None:
     streamlit_config.get_config_files = none_of_them
 
 
-def _routes(installation: Installation) -> list[BaseRoute]:
+def _routes(installation: Installation, provider: Provider | None = None) -> list[BaseRoute]:
     async def health(_request: Request) -> Response:
         """200 while the database answers, 503 otherwise."""
         try:
@@ -96,7 +102,8 @@ def _routes(installation: Installation) -> list[BaseRoute]:
     return [
         Route("/healthz", health, methods=["GET"]),
         *(_file(f"/look/{name}", path) for name, path in look_files().items()),
-        *auth.routes(installation),
+        *auth.routes(installation, oidc.other_way(installation, provider) if provider else None),
+        *oidc.routes(installation, provider),
         *joining.routes(installation),
         *downloads.routes(installation),
         Mount("/api/v1", app=build_api(installation)),

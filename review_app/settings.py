@@ -35,6 +35,17 @@ class Settings(BaseSettings):
     )
     lease_minutes: int = Field(default=30, ge=1, le=24 * 60, description="How long a claimed item stays with its reviewer.")
     items_a_day: int = Field(default=40, ge=1, description="What a reviewer sees as today's aim; no countdown hangs on it.")
+    oidc_metadata_url: str | None = Field(
+        default=None, description="Single sign-on: the provider's .well-known/openid-configuration. See docs/single-sign-on.md."
+    )
+    oidc_client_id: str | None = Field(default=None, description="What the provider calls Flagback.")
+    oidc_client_secret_file: Path | None = Field(default=None, description="File that holds the secret shared with the provider.")
+    oidc_name: str = Field(default="single sign-on", description="What people call the provider: Sign in with NAME.")
+    oidc_scope: str = Field(
+        default="openid email profile", description="What is asked for; some providers want one more for groups."
+    )
+    oidc_groups_claim: str = Field(default="groups", description="The claim of the ID token that lists a person's groups.")
+    oidc_roles: str | None = Field(default=None, description='Which group has which role, {"flagback-reviewers": "reviewer"}.')
     threads: int = Field(default=0, ge=0, description="torch threads of a worker; 0 leaves torch's own choice.")
 
     @property
@@ -64,29 +75,36 @@ class Settings(BaseSettings):
         return self.public_url or f"http://{host}:{self.port}"
 
     def pseudonym_key(self) -> bytes:
-        """The 32-byte key that turns account ids into pseudonyms: a file outside the database, made at first use, mode 0600."""
-        path = self.home / "pseudonym.key"
-        if not path.exists():
-            self.home.mkdir(parents=True, exist_ok=True)
-            made = self.home / f"pseudonym.{secrets.token_hex(4)}"
-            with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(32))
-            with suppress(FileExistsError):  # web and worker start at once: the first one's key is the key
-                os.link(made, path)
-            made.unlink()
-        key = path.read_bytes()
-        if len(key) != 32:
-            raise BrokenKey(
-                f"{path} holds {len(key)} bytes where 32 were expected; bring the file back from a backup: "
-                "without it reviews cannot be tied to their reviewers."
-            )
-        if len(set(key)) < 8:
-            raise BrokenKey(
-                f"{path} holds a key that anyone could guess (it was written by hand, or for a test); move it away and a "
-                "random one "
-                "is made at the next start. Reviews given under the old key then belong to nobody any more."
-            )
-        return key
+        """The 32-byte key that turns account ids into pseudonyms."""
+        return _key(
+            self.home, "pseudonym", "bring the file back from a backup: without it reviews cannot be tied to their reviewers"
+        )
+
+    def cookie_key(self) -> bytes:
+        """The 32-byte key that signs a browser's way to the single sign-on and back."""
+        return _key(self.home, "cookie", "remove it and start again: a new one is made, and who is just signing in tries again")
+
+
+def _key(home: Path, name: str, remedy: str) -> bytes:
+    """A random 32-byte key in a file outside the database, made at first use, mode 0600. Raises BrokenKey."""
+    path = home / f"{name}.key"
+    if not path.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        made = home / f"{name}.{secrets.token_hex(4)}"
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        with suppress(FileExistsError):  # web and worker start at once: the first one's key is the key
+            os.link(made, path)
+        made.unlink()
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise BrokenKey(f"{path} holds {len(key)} bytes where 32 were expected; {remedy}.")
+    if len(set(key)) < 8:
+        raise BrokenKey(
+            f"{path} holds a key that anyone could guess (written by hand, or for a test); move it away and a random one is made "
+            "at the next start. What stands under the old key then belongs to nobody any more."
+        )
+    return key
 
 
 def login_name() -> str:
@@ -98,7 +116,7 @@ def login_name() -> str:
 
 
 class BrokenKey(Exception):
-    """The pseudonym key file is damaged."""
+    """A key file is damaged."""
 
 
 def streamlit_options() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 from flagback.storage import audit, records
 from flagback.storage.invisible import pieces
 from flagback.storage.prompts import unstorable
-from flagback.storage.records import Account, Role
+from flagback.storage.records import Account, OpenedBy, Role
 
 #: argon2id, the second choice of the OWASP password cheat sheet (19 MiB, 2 passes): about 20 ms on one core here.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, hash_len=32, salt_len=16)
@@ -97,7 +97,16 @@ def verify(session: Session, login: str, password: str) -> Account | None:
     return account if account and not account.disabled else None
 
 
-def open_session(session: Session, account_id: int, *, now: datetime, for_: timedelta, browser: str = "") -> str:
+def open_session(
+    session: Session,
+    account_id: int,
+    *,
+    now: datetime,
+    for_: timedelta,
+    browser: str = "",
+    opened_by: OpenedBy = "password",
+    nonce_hash: str | None = None,
+) -> str:
     """Signs a browser in and returns its cookie's value (43 URL-safe characters, 256 bits); only its hash is stored."""
     cookie = secrets.token_urlsafe(32)
     session.add(
@@ -108,6 +117,8 @@ def open_session(session: Session, account_id: int, *, now: datetime, for_: time
             created_at=now,
             seen_at=now,
             expires_at=now + for_,
+            opened_by=opened_by,
+            nonce_hash=nonce_hash,
         )
     )
     session.flush()

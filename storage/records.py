@@ -37,6 +37,10 @@ FinishReason = Literal["end", "length", "given"]
 #: sampled by a version; imported from a file; rewrite = a reviewer's better wording.
 GenerationSource = Literal["sampled", "imported", "rewrite"]
 Role = Literal["reviewer", "lead", "maintainer", "auditor", "administrator"]
+#: local = an administrator of Flagback gives the role; groups = the groups of the single sign-on do, at every login.
+RoleSource = Literal["local", "groups"]
+#: password = name and password; oidc = single sign-on; link = an address that was given to the person.
+OpenedBy = Literal["password", "oidc", "link"]
 PairKind = Literal["contrast", "rewrite", "imported"]
 #: replay = trained on as a neutral anchor; perplexity = utility texts of the maintainer's choice. Never both.
 TextPurpose = Literal["replay", "perplexity"]
@@ -509,10 +513,11 @@ class Account(Record, table=True):
     """Who may sign in. Lives apart from reviews, which know pseudonyms only."""
 
     __tablename__ = "account"
-    __table_args__ = (one_of("role", Role), UniqueConstraint("pool_id", "external_hash"))
+    __table_args__ = (one_of("role", Role), one_of("role_source", RoleSource), UniqueConstraint("pool_id", "external_hash"))
     id: int = Field(default=None, primary_key=True)
     login: str = Field(unique=True)
     role: Role = Field(sa_type=String)
+    role_source: RoleSource = Field(default="local", sa_type=String)
     #: argon2id; null for who signs in another way only.
     password_hash: str | None = None
     #: Made by `flagback demo`; marked as such everywhere.
@@ -551,6 +556,7 @@ class Session(Record, table=True):
     """A signed-in browser. Checked on every rerun and every request."""
 
     __tablename__ = "session"
+    __table_args__ = (one_of("opened_by", OpenedBy),)
     #: sha256 of the cookie's value.
     token_hash: str = Field(primary_key=True)
     account_id: int = Field(foreign_key="account.id", index=True)
@@ -561,6 +567,26 @@ class Session(Record, table=True):
     #: When a request last came, to the hour.
     seen_at: AwareDatetime = Field(default_factory=now)
     ended_at: AwareDatetime | None = None
+    opened_by: OpenedBy = Field(default="password", sa_type=String)
+    #: sha256 of the nonce of the single sign-on that opened it: one login there opens one session here.
+    nonce_hash: str | None = Field(default=None, unique=True)
+    #: Until when a single sign-on in this browser is tied to this account instead of opening one of its own.
+    connecting_until: AwareDatetime | None = None
+
+
+class Identity(Record, table=True):
+    """Who an account's person is at the single sign-on. Never found by name or address: both are handed out anew."""
+
+    __tablename__ = "identity"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+    id: int = Field(default=None, primary_key=True)
+    #: The provider's own address, `iss`.
+    issuer: str
+    #: What the provider calls the person for ever, `sub`.
+    subject: str
+    account_id: int = Field(foreign_key="account.id", index=True)
+    created_at: AwareDatetime = Field(default_factory=now)
+    last_seen_at: AwareDatetime = Field(default_factory=now)
 
 
 class SignInFailure(Record, table=True):

@@ -1,8 +1,8 @@
 """People for tests: accounts that have agreed to review, and HTTP clients that sign in by the form as a browser does."""
 
 import re
+from typing import Any
 
-import httpx
 from sqlmodel import Session
 
 from flagback.review_app import auth
@@ -34,8 +34,8 @@ def form_token(page: str) -> str:
     return found[1]
 
 
-def sign_in_by_form(client: httpx.Client, login: str, password: str = PASSWORD) -> httpx.Response:
-    """Opens the form and sends it."""
+def sign_in_by_form(client: Any, login: str, password: str = PASSWORD) -> Any:
+    """Opens the form and sends it; the client is httpx's or Starlette's, and so is the answer."""
     token = form_token(client.get("/signin").text)
     return client.post("/signin", data={"login": login, "password": password, "token": token})
 

@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 from flagback.review_app import access, auth, guard, server
 from flagback.review_app.access import PAGES, RULES, Listed, Rule
@@ -185,11 +186,24 @@ def test_state_changes_need_the_pages_token_and_our_origin(place: Place, role: R
 # ---------------------------------------------------------------------- websockets
 
 
+def opened(place: Place, role: Role) -> ClientConnection:
+    """A raw websocket with a role's cookie."""
+    return connect(
+        place.web.url.replace("http", "ws") + "/_stcore/stream",
+        additional_headers={"Cookie": place.headers(role)["Cookie"]},
+        origin=Origin(place.web.url),
+        subprotocols=[Subprotocol("streamlit")],
+        max_size=None,
+    )
+
+
 def run_page(place: Place, role: Role, page: Listed) -> str:
     """Everything that one run of a page sends over a raw websocket, as text."""
     address = place.web.url.replace("http", "ws") + "/_stcore/stream"
     headers = {"Cookie": place.headers(role)["Cookie"]}
-    with connect(address, additional_headers=headers, origin=place.web.url, subprotocols=["streamlit"], max_size=None) as socket:  # type: ignore[list-item,arg-type]
+    with connect(
+        address, additional_headers=headers, origin=Origin(place.web.url), subprotocols=[Subprotocol("streamlit")], max_size=None
+    ) as socket:
         ask = BackMsg()
         ask.rerun_script.page_name = page.url_path
         ask.rerun_script.query_string = ""
@@ -231,7 +245,7 @@ def refusal(place: Place, **headers: str) -> int:
     """The status with which a websocket is turned away; 101 where it is not."""
     origin = headers.pop("Origin", place.web.url)
     try:
-        with connect(place.web.url.replace("http", "ws") + "/_stcore/stream", additional_headers=headers, origin=origin):  # type: ignore[arg-type]
+        with connect(place.web.url.replace("http", "ws") + "/_stcore/stream", additional_headers=headers, origin=Origin(origin)):
             return 101
     except InvalidStatus as error:
         return error.response.status_code
@@ -256,7 +270,9 @@ def test_a_session_revoked_or_demoted_ends_on_the_open_websocket(place: Place) -
     try:
         (loop,) = [page for page in PAGES if page.url_path == "loop"]
         address = place.web.url.replace("http", "ws") + "/_stcore/stream"
-        with connect(address, additional_headers={"Cookie": place.headers("maintainer")["Cookie"]}, origin=place.web.url) as socket:  # type: ignore[arg-type]
+        with connect(
+            address, additional_headers={"Cookie": place.headers("maintainer")["Cookie"]}, origin=Origin(place.web.url)
+        ) as socket:
             ask = BackMsg()
             ask.rerun_script.page_name = loop.url_path
 
@@ -265,7 +281,7 @@ def test_a_session_revoked_or_demoted_ends_on_the_open_websocket(place: Place) -
                 drawn = ""
                 while True:
                     message = ForwardMsg()
-                    message.ParseFromString(socket.recv(timeout=20))  # type: ignore[arg-type]
+                    message.ParseFromString(socket.recv(timeout=20))
                     drawn += str(message) if message.WhichOneof("type") == "delta" else ""
                     if message.WhichOneof("type") == "script_finished":
                         return drawn
@@ -299,7 +315,7 @@ def test_every_answer_carries_the_policy_and_no_other_site_is_let_in(place: Plac
         if "GET" not in rule.methods:
             continue
         for role in (None, "administrator"):
-            headers = place.ask(rule, "GET", role, Origin="https://evil.example").headers  # type: ignore[arg-type]
+            headers = place.ask(rule, "GET", role, Origin="https://evil.example").headers
             assert "frame-ancestors 'none'" in headers["content-security-policy"], rule.path
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["x-frame-options"] == "DENY"

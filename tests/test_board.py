@@ -425,7 +425,7 @@ def test_reviewers_are_shown_no_model_no_score_and_no_version(board: Page) -> No
         board.reload()
     item = claimed.value.json()["items"][0]
     assert set(item) == {"lease_id", "messages", "lang", "text", "seconds_left"}
-    assert set(mount_data(account="1", aim=40)) == {"account", "aim", "api", "taxonomy"}
+    assert set(mount_data(account="a_1", token="t", aim=40)) == {"account", "token", "aim", "api", "taxonomy"}
 
 
 def test_every_key_is_also_a_button_that_can_be_reached_by_tab(board: Page) -> None:

@@ -567,7 +567,7 @@ def test_a_name_or_a_reason_with_half_a_character_is_refused_in_words(installati
             with pytest.raises(accounts.BadLogin):
                 accounts.create(session, bad, PASSWORD, "reviewer")
             with pytest.raises(accounts.UnknownLogin):
-                accounts.set_disabled(session, bad, disabled=True, now=NOW)
+                accounts.set_disabled(session, bad, disabled=True, now=NOW, by="root")
             assert accounts.verify(session, bad, PASSWORD) is None
     assert _count(store) == before
 

@@ -30,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
     account.command()(enable)
     account.command("sign-out")(sign_out)
     account.command("link")(link)
+    account.command()(disconnect)
     app.add_typer(account, name="account")
     app.command()(invite)
     pool = typer.Typer(no_args_is_help=True, help="Reviewers who came by one link: a team, or a crowd platform's study.")
@@ -136,6 +137,18 @@ def _set_disabled(context: typer.Context, login: str, as_: str | None, *, disabl
         by = actor(store, as_, administering=True)
         with store.writing() as session:
             accounts.set_disabled(session, login, disabled=disabled, now=now(), by=by)
+
+
+def disconnect(context: typer.Context, login: Login, as_: As = None) -> None:
+    """Part an account from single sign-on and end its sessions."""
+    from flagback.storage import identities
+    from flagback.storage.records import now
+
+    with records(context) as store:
+        by = actor(store, as_, administering=True)
+        with store.writing() as session:
+            parted = identities.disconnect(session, login, by=by, now=now())
+    tell(f"{login} is connected with single sign-on no more." if parted else f"{login} was not connected with single sign-on.")
 
 
 def sign_out(context: typer.Context, login: Login) -> None:
