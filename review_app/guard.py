@@ -58,7 +58,8 @@ class Guard:
             else:
                 await _refuse_socket(receive, send)
             return
-        watched = _Watched(send, headers_for(self.installation))
+        never_kept = {"Cache-Control": "no-store"} if scope["path"].startswith("/api/") else {}
+        watched = _Watched(send, headers_for(self.installation) | never_kept)
         try:
             refusal = await self._refusal(connection, scope["method"])
             if refusal is not None:

@@ -44,8 +44,8 @@ from flagback.storage.records import Role, now
 SESSION_FOR = timedelta(hours=12)
 #: How long somebody may take at the provider, seconds.
 AWAY_FOR = 600
-#: Streamlit's routes. Signing out is our own POST /signout: Streamlit's is a GET that any page can make a browser call.
-LOGIN, CALLBACK, LOGOUT = "/auth/login", "/oauth2callback", "/auth/logout"
+#: Streamlit's routes. Its sign-out, a GET that any page can make a browser call, is shut: ours is POST /signout.
+LOGIN, CALLBACK = "/auth/login", "/oauth2callback"
 START, CONNECT = "/signin/oidc", "/signin/oidc/connect"
 #: The provider's section in Streamlit's secrets. No underscore: Streamlit finds it again by splitting at them.
 SECTION = "idp"
@@ -375,7 +375,7 @@ def routes(installation: Installation, provider: Provider | None) -> list[BaseRo
         return PlainTextResponse("Not Found", 404)
 
     if provider is None:
-        return [Route(path, nothing) for path in (LOGIN, CALLBACK, LOGOUT)]
+        return [Route(path, nothing) for path in (LOGIN, CALLBACK, START, CONNECT)]
 
     async def start(request: Request) -> Response:
         onward = auth.local_path(request.query_params.get("next"))
@@ -387,7 +387,7 @@ def routes(installation: Installation, provider: Provider | None) -> list[BaseRo
 
     async def connect(request: Request) -> Response:
         cookie = request.cookies.get(auth.cookie_name(installation), "")
-        if request.method == "GET":
+        if request.method != "POST":
             return await run_in_threadpool(_connect_page, installation, provider, cookie, request)
         account = await run_in_threadpool(auth.account_at, installation, request)
         given = (await form(request)).get("token")
@@ -399,7 +399,6 @@ def routes(installation: Installation, provider: Provider | None) -> list[BaseRo
         return _with_onward(moving_on(_login_address(), "Connecting", words), installation, provider, CONNECT)
 
     return [
-        Route(LOGOUT, nothing),
         Route(START, start, methods=["GET"]),
         Route(CONNECT, connect, methods=["GET", "POST"]),
     ]

@@ -15,7 +15,7 @@ from flagback.storage.records import Role
 
 
 class BadSingleSignOn(Exception):
-    """Settings of the single sign-on that cannot work."""
+    """Settings of the public address or the single sign-on that cannot work."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def configured(settings: Settings) -> Provider | None:
         scope=settings.oidc_scope,
         groups_claim=settings.oidc_groups_claim,
         roles=_roles(str(settings.oidc_roles)),
-        public_url=_public_url(settings),
+        public_url=public_address(settings),
     )
 
 
@@ -109,7 +109,8 @@ def _roles(text: str) -> dict[str, Role]:
     return read
 
 
-def _public_url(settings: Settings) -> str:
+def public_address(settings: Settings) -> str:
+    """The address people use, scheme and host only. Raises BadSingleSignOn."""
     if settings.public_url is None:
         if settings.host in ("0.0.0.0", "::"):
             raise BadSingleSignOn(

@@ -23,7 +23,7 @@ from flagback.review_app.api import build_api
 from flagback.review_app.guard import Guard
 from flagback.review_app.home import open_records, refuse_taken_port
 from flagback.review_app.installation import Installation, open_installation, serve_from
-from flagback.review_app.provider import Provider, configured
+from flagback.review_app.provider import Provider, configured, public_address
 from flagback.review_app.settings import Settings, streamlit_options
 from flagback.storage import invitations, slots
 from flagback.storage.records import Account, now
@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 def build_app(settings: Settings) -> st.App:
     """The whole web side of one installation. Raises OlderSchema, NewerSchema or BadSingleSignOn where something does not fit."""
     provider = configured(settings)
+    if settings.public_url is not None:
+        public_address(settings)
     installation = open_installation(settings)
     serve_from(installation)
     return st.App(

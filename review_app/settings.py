@@ -29,9 +29,7 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Where the web listens.")
     port: int = Field(default=8501, ge=1, le=65535, description="On which port.")
     public_url: str | None = Field(
-        default=None,
-        pattern=r"^https?://[^/?#\s]+$",
-        description="The address people use, https://review.example.org, where it is not the one the web listens on.",
+        default=None, description="The address people use, https://review.example.org, where it is not the one the web listens on."
     )
     lease_minutes: int = Field(default=30, ge=1, le=24 * 60, description="How long a claimed item stays with its reviewer.")
     items_a_day: int = Field(default=40, ge=1, description="What a reviewer sees as today's aim; no countdown hangs on it.")
@@ -72,7 +70,7 @@ class Settings(BaseSettings):
     def address(self) -> str:
         """The address people use."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.public_url or f"http://{host}:{self.port}"
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     def pseudonym_key(self) -> bytes:
         """The 32-byte key that turns account ids into pseudonyms."""

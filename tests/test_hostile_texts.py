@@ -57,9 +57,9 @@ from flagback.storage.versions import NewBase, register_base
 from flagback.storage.writers import LONGEST_CELL, harmless
 from tests.browser import WebProcess, chromium, page_in, sign_in
 from tests.hostile_texts import HONEST, HOSTILE, UNSTORABLE
+from tests.people import PASSWORD, person
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
-PASSWORD = "a long password"
 OURS = {"Origin": "http://testserver"}
 #: What a text from a file may be: a prompt of blanks alone is refused, and both of a pair must differ.
 TEXTS = list(HOSTILE.values())
@@ -265,10 +265,11 @@ def open_home(settings: Settings) -> _Home:
 def client_of(installation: Installation, login: str) -> TestClient:
     """The API as a new reviewer's browser calls it."""
     with installation.store.writing() as session:
-        account = accounts.create(session, login, PASSWORD, "reviewer")
+        account = person(session, login)
         cookie = accounts.open_session(session, account.id, now=now(), for_=timedelta(hours=1))
     app = Starlette(routes=[Mount("/api/v1", app=build_api(installation))])
-    client = TestClient(app, headers=OURS, raise_server_exceptions=False)
+    headers = OURS | {"X-Flagback-Token": auth.page_token(installation, account)}
+    client = TestClient(app, headers=headers, raise_server_exceptions=False)
     client.cookies.set(auth.cookie_name(installation), cookie)
     return client
 
@@ -725,7 +726,7 @@ def web(kept: Kept) -> Iterator[WebProcess]:
     """The hostile home, served."""
     with kept.store.writing() as session:
         for login, role in (("eye", "reviewer"), ("max", "maintainer")):
-            accounts.create(session, login, PASSWORD, role)  # type: ignore[arg-type]
+            person(session, login, role)  # type: ignore[arg-type]
     with WebProcess(kept.home) as started:
         yield started
 

@@ -116,7 +116,7 @@ def test_the_migration_keeps_the_accounts_and_sessions_that_are_there(database_u
     store = Store(database_url)
     store.migrate("0002")
     _insert(store, "account", id=7, login="old", role="lead", password_hash="h", created_at=NOON)
-    _insert(store, "session", token_hash="t", account_id=7, created_at=NOON, expires_at=NOON)
+    _insert(store, "session", token_hash="t", account_id=7, browser="b", created_at=NOON, seen_at=NOON, expires_at=NOON)
     store.migrate()
     with store.reading() as session:
         kept = session.get_one(Account, 7)

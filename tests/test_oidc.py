@@ -619,7 +619,7 @@ def test_in_a_real_browser_somebody_connects_signs_out_everywhere_and_comes_in_t
         page.get_by_text(f"{NAME} leads to your account wanda.").wait_for()
         page.goto(f"{house.web.url}/signout")
         page.get_by_role("button", name="Sign out").click()
-        page.wait_for_url(f"{house.web.url}/signin")
+        page.wait_for_url(f"{house.web.url}/signin?signed_out")
         before = len(house.provider.ended)
         page.get_by_role("link", name=f"Sign in with {NAME}").click()
         page.wait_for_url(f"{house.web.url}/loop")

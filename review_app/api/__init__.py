@@ -4,10 +4,9 @@ Knows sessions, page tokens and shapes; where a request comes from is `guard`'s 
 flagback.storage's.
 """
 
-from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
 from flagback.review_app.api import errors, reviewing
 from flagback.review_app.installation import Installation
@@ -18,12 +17,6 @@ def build_api(installation: Installation) -> FastAPI:
     api = FastAPI(title="Flagback", version=version("flagback"), docs_url=None, redoc_url=None)
     api.state.installation = installation
     errors.add_handlers(api)
-
-    @api.middleware("http")
-    async def never_cached(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await go_on(request)
-        response.headers["Cache-Control"] = "no-store"
-        return response
 
     api.include_router(reviewing.router)
     return api
