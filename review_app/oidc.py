@@ -375,7 +375,7 @@ def routes(installation: Installation, provider: Provider | None) -> list[BaseRo
         return PlainTextResponse("Not Found", 404)
 
     if provider is None:
-        return [Route(path, nothing) for path in (LOGIN, CALLBACK, START, CONNECT)]
+        return [Route(path, nothing, methods=["GET", "POST"]) for path in (LOGIN, CALLBACK, START, CONNECT)]
 
     async def start(request: Request) -> Response:
         onward = auth.local_path(request.query_params.get("next"))
@@ -391,7 +391,9 @@ def routes(installation: Installation, provider: Provider | None) -> list[BaseRo
             return await run_in_threadpool(_connect_page, installation, provider, cookie, request)
         account = await run_in_threadpool(auth.account_at, installation, request)
         given = (await form(request)).get("token")
-        if account is None or not auth.page_token_fits(installation, account, given):
+        if account is None:
+            return RedirectResponse(CONNECT, status_code=303)
+        if not auth.page_token_fits(installation, account, given):
             return stale_form(CONNECT)
         if not await run_in_threadpool(_asked_to_connect, installation, cookie):
             return RedirectResponse(CONNECT, status_code=303)

@@ -127,10 +127,11 @@ def page_of(browser: Browser, *, width: int = 900, height: int = 900, dark: bool
 
 @contextmanager
 def page_in(profile: BrowserContext) -> Iterator[Page]:
-    """A page in a profile; what the page throws fails the test."""
+    """A page in a profile; what the page throws, and what its Content-Security-Policy stops, fails the test."""
     page = profile.new_page()
     thrown: list[str] = []
     page.on("pageerror", lambda error: thrown.append(str(error)))
+    page.on("console", lambda message: thrown.append(message.text) if "Content Security Policy" in message.text else None)
     try:
         yield page
     finally:

@@ -659,8 +659,9 @@ def test_an_error_and_a_file_name_do_not_command_the_terminal_either(run: Callab
             assert said.code == 1, number
             assert not CANDIDATE.search(said.err)
             assert "Nothing was stored" in said.err
-        said = run("import", "texts", str(path), "--purpose", "replay", "--name", "x", "--by", "\udcff")
-        assert "half a surrogate pair" in said.err
+        said = run("import", "texts", str(path), "--purpose", "replay", "--name", "x", "--as", "\udcff")
+        assert "There is no account" in said.err
+        assert not CANDIDATE.search(said.err)
     path = tmp_path / "\x1b[31mred\udcff.jsonl"
     path.write_text('{"prompt": "one more"}\n', encoding="ascii")
     for more in ([], ["--json"]):
@@ -675,8 +676,7 @@ def test_an_unexpected_error_is_shown_and_kept_without_commands(
     def broken(*_: object) -> None:
         raise RuntimeError(HOSTILE["ansi clipboard"] + "\udcff")
 
-    monkeypatch.setattr(shared, "doer", broken)
-    monkeypatch.setattr("flagback.review_app.commands.loop.doer", broken)
+    monkeypatch.setattr("flagback.review_app.commands.loop.actor", broken)
     said = run("sample", "--no-wait")
     assert "<U+001B>]52;c;" in said.err
     assert not CANDIDATE.search(said.err)
@@ -843,7 +843,7 @@ def test_the_browser_and_the_server_follow_one_rule(web: WebProcess, profile: Br
     texts = {name: text[:30_000] for name, text in {**HOSTILE, **HONEST, **UNSTORABLE}.items()}
     wanted = {name: [list(piece) for piece in pieces(text)] for name, text in texts.items()}
     with page_in(profile) as page:
-        page.goto(f"{web.url}/healthz")
+        page.goto("about:blank")  # our own pages would not let a script in
         found = page.evaluate(
             """async ([code, texts]) => {
               const { pieces } = await import(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })));
