@@ -375,7 +375,10 @@ def routes(installation: Installation, provider: Provider | None) -> list[BaseRo
         return PlainTextResponse("Not Found", 404)
 
     if provider is None:
-        return [Route(path, nothing, methods=["GET", "POST"]) for path in (LOGIN, CALLBACK, START, CONNECT)]
+        return [
+            *(Route(path, nothing, methods=["GET"]) for path in (LOGIN, CALLBACK, START)),
+            Route(CONNECT, nothing, methods=["GET", "POST"]),
+        ]
 
     async def start(request: Request) -> Response:
         onward = auth.local_path(request.query_params.get("next"))

@@ -838,7 +838,7 @@ def _marks_and_copies(page: Page, kept: Kept) -> None:
     assert stored.rewrite == text.replace("exe", "png")
 
 
-def test_the_browser_and_the_server_follow_one_rule(web: WebProcess, profile: BrowserContext) -> None:
+def test_the_browser_and_the_server_follow_one_rule(profile: BrowserContext) -> None:
     source = Path(look.__file__).parents[1] / "board" / "invisible.js"
     texts = {name: text[:30_000] for name, text in {**HOSTILE, **HONEST, **UNSTORABLE}.items()}
     wanted = {name: [list(piece) for piece in pieces(text)] for name, text in texts.items()}
