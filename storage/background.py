@@ -1,10 +1,10 @@
 """Background: questions people may answer about themselves, the answers under a pseudonym of their own, and consent to their use.
 
 The account, the reviews and the background of one person stand under three names that only the key file's holder can tie
-together; so every function here that ties them takes the key. Knows no page and no group's size rule (`suppression` does).
+together; so every function here that ties them takes the key. Knows no page; which groups are too small is `suppression`'s rule.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from flagback.storage import consent
 from flagback.storage.prompts import unstorable
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Background, BackgroundForm, ConsentPurpose
+from flagback.storage.suppression import k_anonymous
 
 #: The answer that is offered with every question and counts as none.
 NOT_SAID = "not_said"
@@ -200,6 +201,21 @@ def consented(session: Session, key: bytes, purpose: ConsentPurpose) -> dict[str
         if row.person in review_name and row.question in codes and ticked:
             found[review_name[row.person]][row.question] = ticked
     return found
+
+
+def shareable(session: Session, key: bytes, reviewers: Collection[str]) -> dict[str, dict[str, str]]:
+    """What may be given away about some reviewers: {review pseudonym: {question: answer}}, empty answers left out.
+
+    Of those who consented to it, and among them only answers whose every combination at least five share.
+    """
+    codes = [question.code for question in questions(session)[0]]
+    people = {name: said for name, said in consented(session, key, "export").items() if name in set(reviewers)}
+    rows = {name: [joined(said[code]) if code in said else None for code in codes] for name, said in people.items()}
+    return {
+        name: shown
+        for name, kept in k_anonymous(rows).items()
+        if (shown := {code: answer for code, answer in zip(codes, kept, strict=True) if answer is not None})
+    }
 
 
 def _check(known: Mapping[str, Question], code: str, answer: Answered) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import select as columns_select
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
+from flagback.storage import background
 from flagback.storage.card import (
     FLAG,
     FRACTION,
@@ -227,20 +228,42 @@ REVIEW_COLUMNS = (
 )
 
 
+#: Only in an export that was asked for with background.
+BACKGROUND_COLUMN = Column(
+    "reviewer_background",
+    TEXT,
+    "the reviewer's background as JSON, {question: answer}: of those who agreed to its export, and only answers whose every "
+    "combination at least five reviewers of this export share",
+    nullable=True,
+)
+
+
 def export_reviews(
-    store: Store, folder: Path, *, format: Format, simulated: bool = False, spreadsheet: bool = False
+    store: Store,
+    folder: Path,
+    *,
+    format: Format,
+    simulated: bool = False,
+    spreadsheet: bool = False,
+    background_key: bytes | None = None,
 ) -> ExportReport:
     """Writes all reviews of people (or, with `simulated`, of simulated reviewers) to a new folder, superseded ones marked.
 
-    `spreadsheet` adds a CSV copy for people, with formulas made harmless. Raises ExportRefused.
+    `spreadsheet` adds a CSV copy for people, with formulas made harmless. `background_key`, the pseudonym key, adds the column
+    reviewer_background. Raises ExportRefused.
     """
     _check(format, spreadsheet)
+    columns = REVIEW_COLUMNS if background_key is None else (*REVIEW_COLUMNS, BACKGROUND_COLUMN)
+    known = {} if background_key is None else _background(store, background_key, simulated=simulated)
     with _written_aside(folder) as aside:
-        output = _Output(aside, REVIEW_COLUMNS, format, spreadsheet=spreadsheet)
+        output = _Output(aside, columns, format, spreadsheet=spreadsheet)
         try:
             for page in _review_pages(store, simulated=simulated):
                 output.sources.update(_source(found["tags"]) for found in page)
-                output.write("reviews", [_review_row(found) for found in page])
+                exported = [_review_row(found) for found in page]
+                for row in exported if background_key is not None else ():
+                    row["reviewer_background"] = known.get(row["pseudonym"])
+                output.write("reviews", exported)
         finally:
             output.close()
         if not output.rows:
@@ -255,6 +278,14 @@ def export_reviews(
         rows, manifest = output.finish(what="reviews", name="Flagback reviews", about=about, facts={})
     versions = {key: sorted(values) for key, values in output.found.items()}
     return ExportReport("reviews", str(folder), format, rows, versions, manifest)
+
+
+def _background(store: Store, key: bytes, *, simulated: bool) -> dict[str, str]:
+    """What may stand beside the reviews, by pseudonym: small groups are reckoned among those who stand in this export."""
+    with store.reading() as session:
+        reviewers = session.exec(select(Review.reviewer).where(col(Review.simulated) == simulated).distinct()).all()
+        shown = background.shareable(session, key, reviewers)
+    return {reviewer: json_text(answers) for reviewer, answers in shown.items()}
 
 
 #: Columns of the review row that stand in the export under their own name.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flagback.review_app.commands.shared import As, Json, actor, records, show
+from flagback.review_app.commands.shared import As, Json, actor, records, settings_of, show
 
 if TYPE_CHECKING:
     from flagback.storage.importing import ImportReport
@@ -106,6 +106,12 @@ def reviews(
     context: typer.Context,
     folder: Folder,
     format_: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = "jsonl",
+    background: Annotated[
+        bool, typer.Option("--background", help="Add reviewers' background, of those who agreed, in groups of five or more.")
+    ] = False,
+    spreadsheet: Annotated[
+        bool, typer.Option("--spreadsheet", help="Add a copy for Excel and the like, formulas made harmless (csv).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write every review, under pseudonyms.
@@ -115,7 +121,8 @@ def reviews(
     from flagback.storage.export import export_reviews
 
     with records(context) as store:
-        report = export_reviews(store, folder, format=format_)
+        key = settings_of(context).pseudonym_key() if background else None
+        report = export_reviews(store, folder, format=format_, spreadsheet=spreadsheet, background_key=key)
     show(asdict(report), as_json=as_json, lines=[f"{sum(report.rows.values())} reviews are in {folder}."])
 
 

@@ -77,12 +77,16 @@ def _take(installation: Installation, account: Account) -> None:
     formats: list[Format] = ["parquet", "jsonl", "csv"]
     file_format = st.radio("Format", formats, horizontal=True)
     conversational = what != "Reviews" and st.toggle("Conversational (lists of messages)", help="TRL reads both forms.")
+    with_background = what == "Reviews" and st.toggle(
+        "With reviewers' background", help="Of those who agreed to it, and only in groups of five or more."
+    )
+    key = installation.pseudonym_key if with_background else None
     if st.button("Prepare the download", type="primary"):
         with tempfile.TemporaryDirectory() as folder, st.spinner("Writing…"):
             place = Path(folder) / "export"
             try:
                 report: Any = (
-                    export_reviews(installation.store, place, format=file_format)
+                    export_reviews(installation.store, place, format=file_format, background_key=key)
                     if what == "Reviews"
                     else export_pairs(installation.store, place, format=file_format, conversational=bool(conversational))
                 )
