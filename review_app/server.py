@@ -25,7 +25,7 @@ from flagback.review_app.home import open_records, refuse_taken_port
 from flagback.review_app.installation import Installation, open_installation, serve_from
 from flagback.review_app.provider import Provider, configured, public_address
 from flagback.review_app.settings import Settings, streamlit_options
-from flagback.storage import invitations, slots
+from flagback.storage import invitations, sign_ins, slots
 from flagback.storage.records import Account, now
 from flagback.storage.store import UnreachableDatabase
 
@@ -150,11 +150,17 @@ def _lifespan(installation: Installation) -> Callable[[st.App], AbstractAsyncCon
     return living
 
 
+def _forget_failed_sign_ins(installation: Installation) -> None:
+    with installation.store.writing() as session:
+        sign_ins.forget_old(session, now=now())
+
+
 async def _sweep_for_ever(installation: Installation) -> None:
     while True:
         try:
             await run_in_threadpool(slots.sweep, installation.store, now=now())
             await run_in_threadpool(downloads.sweep, installation.settings.downloads)
+            await run_in_threadpool(_forget_failed_sign_ins, installation)
         except Exception:
-            _log.exception("Leases and downloads that ran out could not be cleared; trying again in %.0f s.", SWEEP_EVERY)
+            _log.exception("Leases, downloads and counts that ran out could not be cleared; trying again in %.0f s.", SWEEP_EVERY)
         await asyncio.sleep(SWEEP_EVERY)

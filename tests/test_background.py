@@ -94,7 +94,7 @@ def test_what_the_form_does_not_offer_is_refused_and_nothing_of_it_is_stored(
     sqlite_store: Store, code: str, answer: Answered, words: str
 ) -> None:
     with pytest.raises(BadBackground, match=words):
-        say(sqlite_store, 1, faith=Answered(["none"], None), **{code: answer})
+        say(sqlite_store, 1, NOON, faith=Answered(["none"], None), **{code: answer})
     assert said(sqlite_store, 1) == {}
 
 
@@ -210,7 +210,7 @@ def test_only_who_agreed_is_used_and_only_until_they_take_it_back(store: Store, 
 
     def used() -> dict[str, Any]:
         with store.reading() as session:
-            return {purpose: background.consented(session, KEY, purpose) for purpose in ("assignment", "training", "export")}  # type: ignore[arg-type]
+            return {purpose: background.consented(session, KEY, purpose) for purpose in ("assignment", "training", "export")}
 
     mine = pseudonym(KEY, ada)
     assert used() == {"assignment": {mine: {"gender": ["woman"]}}, "training": {}, "export": {}}

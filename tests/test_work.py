@@ -97,7 +97,7 @@ def test_a_corrected_answer_is_counted_once_however_often_it_is_corrected(store:
     first, *_ = leases(store, ada)
     token = answer(store, ada, first)
     for verdict in ("skip", "fine", "fine"):
-        token = answer(store, ada, first, verdict=verdict, corrects=token, seconds=500)  # type: ignore[arg-type]
+        token = answer(store, ada, first, verdict=verdict, corrects=token, seconds=500)
     assert log(store) == [("2026-W10", 1, 10.0)]
 
 
@@ -202,10 +202,11 @@ def test_whose_account_is_gone_is_left_out(store: Store, ada: int) -> None:
 def values(store: Store, table: str) -> set[str]:
     """Every text that a table holds, each column whole."""
     with store.reading() as session:
-        return {str(value) for row in session.connection().execute(text(f"SELECT * FROM {table}")) for value in row}  # noqa: S608  # nosec B608 # our own table names
+        return {str(value) for row in session.connection().execute(text(f"SELECT * FROM {table}")) for value in row}  # nosec B608 # our own table names
 
 
-def test_reviews_background_and_hours_share_no_name_and_none_knows_the_account(store: Store, ada: int) -> None:
+@pytest.mark.usefixtures("ada")
+def test_reviews_background_and_hours_share_no_name_and_none_knows_the_account(store: Store) -> None:
     with store.writing() as session:
         for number in range(50):
             accounts.create(session, f"filler{number}", None, "reviewer")

@@ -62,6 +62,7 @@ STYLE = """<style>
 .fb-said { border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; background: var(--card); white-space: pre-wrap;
   overflow-wrap: anywhere; }
 .fb-said.flag { border-color: var(--flag); background: var(--wash); } .fb-said.ok { border-color: var(--ok); }
+.fb-question { margin: 8px 0 -8px; }
 .fb-empty { border: 1px dashed var(--line); border-radius: 10px; padding: 20px; color: var(--soft); }
 .fb-empty b { color: var(--ink); display: block; font-weight: 600; }
 .fb-quote { font-family: "Source Serif", "Source Serif 4", Georgia, serif; font-size: 18px; line-height: 1.5; white-space: pre-wrap;

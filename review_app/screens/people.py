@@ -131,20 +131,17 @@ def _marks(account: Account) -> str:
 def _change(installation: Installation, by: Account, found: Account) -> None:
     """What can be done with one account; each says what it does, and the one that shuts out asks again."""
     role: Role = st.selectbox("Role", ROLES, index=ROLES.index(found.role), key=f"role-{found.id}", format_func=_role_words)
-    if role != found.role and st.button(f"Make {found.login} {role}", type="primary", key=f"set-role-{found.id}"):
+    if role != found.role and st.button(f"Give the role {role}", type="primary", key=f"set-role-{found.id}"):
         _do(installation, lambda session: accounts.set_role(session, found.login, role, now=now(), by=by.login))
     first, second, third = st.columns(3)
     if first.button(
         "Link for a new password", key=f"reset-{found.id}", help="Works once, for a day; the present password stays until then."
     ):
-        with installation.store.writing() as session:
-            code = invitations.reset(session, found, by=by.login, now=now())
-            audit.record(session, actor=by.login, action="reset link made", details={"login": found.login}, now=now())
-        look.said("This link is shown once.", "ok")
-        st.code(f"{installation.settings.address}/join/{code}", language=None)
+        _reset_link(installation, by, found)
     if second.button("Sign out everywhere", key=f"out-{found.id}"):
         with installation.store.writing() as session:
             ended = accounts.end_sessions(session, found.id, now=now())
+            audit.record(session, actor=by.login, action="signed out everywhere", details={"login": found.login}, now=now())
         look.said(f"{ended} sign-in{'s' * (ended != 1)} ended.", "ok")
     if found.disabled:
         if third.button("Let in again", key=f"in-{found.id}"):
@@ -155,11 +152,23 @@ def _change(installation: Installation, by: Account, found: Account) -> None:
         _do(installation, lambda session: accounts.set_disabled(session, found.login, disabled=True, now=now(), by=by.login))
 
 
+def _reset_link(installation: Installation, by: Account, found: Account) -> None:
+    try:
+        with installation.store.writing() as session:
+            code = invitations.reset(session, accounts.by_login(session, found.login), by=by.login, now=now())
+            audit.record(session, actor=by.login, action="reset link made", details={"login": found.login}, now=now())
+    except invitations.BadInvitation as error:
+        look.said(str(error), "flag")
+        return
+    look.said("This link is shown once.", "ok")
+    st.code(f"{installation.settings.address}/join/{code}", language=None)
+
+
 def _do(installation: Installation, act: Callable[[Session], object]) -> None:
     try:
         with installation.store.writing() as session:
             act(session)
-    except accounts.LastAdministrator as error:
+    except (accounts.LastAdministrator, accounts.RoleFromGroups) as error:
         look.said(str(error), "flag")
         return
     st.rerun()
