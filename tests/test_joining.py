@@ -379,6 +379,23 @@ def test_the_code_comes_with_the_last_answer_wanted_and_no_item_after_it(install
     assert one.claim(40) == ([], "C0DE-42")
 
 
+def test_an_answer_that_comes_in_while_items_are_handed_out_makes_nobody_hold_one_too_many(
+    installation: Installation, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Reviewing(installation, study)
+    leases, _ = one.claim()
+    claimed = slots.claim
+    answering = [leases[0]]
+
+    def slow(*given: Any, **more: Any) -> Any:
+        if answering:
+            one.say(answering.pop())
+        return claimed(*given, **more)
+
+    monkeypatch.setattr(slots, "claim", slow)
+    assert one.claim() == (leases[1:], None)
+
+
 def test_a_skip_earns_nothing_and_is_made_up_for(installation: Installation, study: str) -> None:
     one = Reviewing(installation, study)
     leases, _ = one.claim()

@@ -159,27 +159,30 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     moment = now()
     if who.account.languages is None:
         raise Refused(403, "no_languages", "You have not said which languages you read; open the page Review and choose them.")
-    with here.store.reading() as session:
-        _refuse_without_consent(session, who)
+    code: str | None = None
+
+    def limit(session: Session) -> int:
+        """Inside the claim: consent is not taken back, and no answer comes in, between the look and what is handed out."""
+        nonlocal code
+        if not consent.in_force(session, who.account.id)["review"]:
+            raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
         owed = _owed(session, who)
-    if owed.code is not None:
-        slots.release(here.store, who.pseudonym, now=moment)
-        return Claimed(items=[], completion_code=owed.code)
+        code = owed.code
+        return MOST_HELD if owed.answers is None else owed.answers
+
     held = slots.claim(
         here.store,
         who.pseudonym,
-        count=wanted.count if owed.answers is None else min(wanted.count, owed.answers),
+        count=wanted.count,
         now=moment,
         lease_for=timedelta(minutes=here.settings.lease_minutes),
         seed=secrets.randbits(32),
         languages=who.account.languages,
+        limit=limit,
     )
-    with here.store.reading() as session:
-        try:
-            _refuse_without_consent(session, who)  # taken back on the page You while items were handed out here
-        except Refused:
-            slots.release(here.store, who.pseudonym, now=now())
-            raise
+    if code is not None:
+        slots.release(here.store, who.pseudonym, now=now())
+        return Claimed(items=[], completion_code=code)
     return Claimed(items=[_shown(item, seconds_left=(item.expires_at - moment).total_seconds()) for item in held])
 
 
@@ -216,11 +219,6 @@ def recent(who: Who, here: Here) -> RecentAnswers:
     with here.store.reading() as session:
         newest_first = reviews.recent(session, who.pseudonym, limit=10)
         return RecentAnswers(answers=[_again(session, review) for review in reversed(newest_first)])
-
-
-def _refuse_without_consent(session: Session, who: Reviewer) -> None:
-    if not consent.in_force(session, who.account.id)["review"]:
-        raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
 
 
 class _Owed(NamedTuple):

@@ -31,6 +31,8 @@ STYLE = """<style>
   --line: light-dark(#dcd7cc, #363b46); --accent: light-dark(#0b5cad, #7db7f5); --flag: light-dark(#b3410e, #ff9d66);
   --ok: light-dark(#2f7d4f, #7fca9c); --wait: light-dark(#fdf6ee, #33241b); --wash: light-dark(#fdf0e8, #33241b);
   color: var(--ink); font-size: 16px; line-height: 1.5; }
+[data-testid^="stBaseButton-primary"]:not(:disabled), .stMultiSelect [data-baseweb="tag"] {
+  color: light-dark(#ffffff, #16181d); }
 .stMain h1 { font-size: 28px; letter-spacing: -.01em; padding: 0 0 4px; }
 .stMain h2, .stMain h3 { font-size: 18px; letter-spacing: 0; padding: 12px 0 6px; }
 [class*="st-key-fb-card"], .st-key-fb-next { background: var(--fb-card); border: 1px solid var(--fb-line); border-radius: 10px;

@@ -12,6 +12,7 @@ from flagback.storage import accounts, audit, invitations, work
 from flagback.storage.records import Account, Invitation, Pool, PoolKind, Role, now
 
 _NO_POOL = "no pool"
+_WHO: dict[PoolKind, str] = {"named": "by name", "anonymous": "crowd platform"}
 
 
 def show(installation: Installation, account: Account) -> None:
@@ -42,7 +43,7 @@ def _invite(installation: Installation, account: Account) -> None:
             _make_link(installation, account, role, pool, int(uses))
     if link := st.session_state.pop("flagback_link", None):
         look.said("This link is shown once. Send it to the person; whoever has it can use it.", "ok")
-        st.code(link, language=None)
+        st.code(link, language=None, wrap_lines=True)
     st.subheader("Links that still work", anchor=False)
     with installation.store.reading() as session:
         open_links = _open_links(session)
@@ -105,7 +106,7 @@ def _accounts(installation: Installation, account: Account) -> None:
         [
             [
                 look.quiet(each.login),
-                look.quiet(each.role),
+                each.role,
                 look.quiet(pools.get(each.pool_id or 0, "")),
                 _marks(each),
                 look.day(each.created_at),
@@ -161,7 +162,7 @@ def _reset_link(installation: Installation, by: Account, found: Account) -> None
         look.said(str(error), "flag")
         return
     look.said("This link is shown once.", "ok")
-    st.code(f"{installation.settings.address}/join/{code}", language=None)
+    st.code(f"{installation.settings.address}/join/{code}", language=None, wrap_lines=True)
 
 
 def _do(installation: Installation, act: Callable[[Session], object]) -> None:
@@ -192,7 +193,7 @@ def _pools(installation: Installation, account: Account) -> None:
         found = session.exec(select(Pool).order_by(col(Pool.name))).all()
     if found:
         rows = [
-            [look.quiet(pool.name), look.quiet(pool.kind), f"{pool.answers_wanted:,}" if pool.answers_wanted else "no end"]
+            [look.quiet(pool.name), _WHO[pool.kind], f"{pool.answers_wanted:,}" if pool.answers_wanted else "no end"]
             for pool in found
         ]
         look.table(["pool", "who", "answers each"], rows)
@@ -242,5 +243,6 @@ def _hours(installation: Installation) -> None:
         '<div class="soft">Rounded up to ten answers and five minutes, so that nobody\'s answers can be found by their '
         "number.</div>"
     )
-    rows = [[look.quiet(row.login), row.week, f"{row.answers:,}", f"{row.minutes / 60:.2f}"] for row in reversed(sheet)]
+    newest = sorted(sorted(sheet), key=lambda row: row.week, reverse=True)
+    rows = [[look.quiet(row.login), row.week, f"{row.answers:,}", f"{row.minutes / 60:.2f}"] for row in newest]
     look.table(["name", "week", "answers", "hours"], rows, numeric=(2, 3))
