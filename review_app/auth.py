@@ -21,7 +21,7 @@ from flagback.review_app.installation import Installation
 from flagback.review_app.plain_pages import FormToken, by_tls, error_box, form, moving_on, page, piece, stale_form, token_fits
 from flagback.storage import accounts, sign_ins
 from flagback.storage.pseudonyms import keyed_hash
-from flagback.storage.records import Account, now
+from flagback.storage.records import Account, OpenedBy, now
 
 #: How long a sign-in lasts.
 SESSION_FOR = timedelta(days=14)
@@ -97,10 +97,10 @@ def routes(installation: Installation, other: OtherWay | None = None) -> list[Ba
         if not token_fits(installation, request, given.get("token", "")):
             return stale_form("/signin")
         login, password = given.get("login", "").strip(), given.get("password", "")
-        tried = await run_in_threadpool(_try, installation, request, login, password)
+        tried = await run_in_threadpool(try_password, installation, login, password, address=address_of(request))
         if isinstance(tried, timedelta):
             words = (
-                f"Too many tries. Wait {_waiting(tried)}, then try again. Forgotten the password? Whoever invited you can send "
+                f"Too many tries. Wait {waiting(tried)}, then try again. Forgotten the password? Whoever invited you can send "
                 "a link for a new one."
             )
             answer = await run_in_threadpool(shown, login, words, 429)
@@ -132,13 +132,17 @@ def routes(installation: Installation, other: OtherWay | None = None) -> list[Ba
     return [Route("/signin", sign_in, methods=["GET", "POST"]), Route("/signout", sign_out, methods=["GET", "POST"])]
 
 
-def open_in_browser(installation: Installation, request: Request, response: Response, account: Account) -> None:
+def open_in_browser(
+    installation: Installation, request: Request, response: Response, account: Account, *, opened_by: OpenedBy = "password"
+) -> None:
     """Signs the browser in: a session row, its cookie, and the end of whatever session the browser had before."""
     before, moment = request.cookies.get(cookie_name(installation)), now()
     with installation.store.writing() as session:
         if before:
             accounts.end_session(session, before, now=moment)
-        cookie = accounts.open_session(session, account.id, now=moment, for_=SESSION_FOR, browser=browser_of(request))
+        cookie = accounts.open_session(
+            session, account.id, now=moment, for_=SESSION_FOR, browser=browser_of(request), opened_by=opened_by
+        )
     set_cookie(installation, request, response, cookie, for_=SESSION_FOR)
 
 
@@ -160,10 +164,10 @@ def address_of(request: HTTPConnection) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def _try(installation: Installation, request: Request, login: str, password: str) -> Account | timedelta | None:
-    """The account, how long to wait first, or None for a wrong name or password."""
+def try_password(installation: Installation, login: str, password: str, *, address: str | None) -> Account | timedelta | None:
+    """The account, how long to wait first, or None for a wrong name or password. Wherever a password is asked for, it is here."""
     under = sign_ins.counted(
-        installation.pseudonym_key, login=accounts.login_form(login)[: accounts.LONGEST_LOGIN], address=address_of(request)
+        installation.pseudonym_key, login=accounts.login_form(login)[: accounts.LONGEST_LOGIN], address=address
     )
     with installation.store.writing() as session:
         wait = sign_ins.attempt(session, under, now=now())
@@ -206,7 +210,8 @@ _SYSTEMS = (
 )
 
 
-def _waiting(wait: timedelta) -> str:
+def waiting(wait: timedelta) -> str:
+    """A span of time as people say it."""
     seconds = max(1, round(wait.total_seconds()))
     return f"{seconds} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
 

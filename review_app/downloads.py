@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -65,9 +66,10 @@ def sweep(folder: Path) -> int:
     """Deletes what has waited too long; returns how many files that were."""
     gone = 0
     for path in folder.glob("*") if folder.is_dir() else ():
-        if time.time() - path.stat().st_mtime > KEPT_FOR:
-            path.unlink(missing_ok=True)
-            gone += 1
+        with suppress(FileNotFoundError):  # another process of this home sweeps too
+            if time.time() - path.stat().st_mtime > KEPT_FOR:
+                path.unlink()
+                gone += 1
     return gone
 
 

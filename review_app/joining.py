@@ -1,6 +1,9 @@
 """Using a link: an invitation, a new password, the first administrator, or a crowd platform's study.
 
 Opening a link shows a form and uses nothing (mail programs open links to look at them); sending the form does.
+
+Who takes part in a study and opens its link again in the same browser goes on where they were, also when the link has ended. With
+another person's id it is that person who begins: two people may share a browser. Nobody comes in by knowing someone's id.
 """
 
 import html
@@ -27,18 +30,27 @@ def routes(installation: Installation) -> list[BaseRoute]:
 
     async def join(request: Request) -> Response:
         code = request.path_params["code"]
+        external = _external_id(request)
+        if len(external) > LONGEST_EXTERNAL_ID:
+            words = (
+                f"The id that came with this link has {len(external):,} characters; expected up to {LONGEST_EXTERNAL_ID}. Open the "
+                "link once more as your platform shows it, or tell whoever runs the study."
+            )
+            return message("This link is not whole", words, status=400, link=("/signin", "To the sign-in page"))
+        if await run_in_threadpool(_takes_part_here, installation, request, code, external):
+            return RedirectResponse("/", status_code=303)
         try:
             found, pool, account = await run_in_threadpool(_look, installation, code)
         except invitations.UnknownInvitation as error:
             return message("This link does not work", str(error), status=410, link=("/signin", "To the sign-in page"))
-        anonymous = (pool is not None and pool.kind == "anonymous") or (account is not None and account.password_hash is None)
+        anonymous = account.password_hash is None if account is not None else pool is not None and pool.kind == "anonymous"
         if request.method != "POST":
             return _form_page(installation, request, found, pool, account, anonymous=anonymous)
         given = await form(request)
         if not token_fits(installation, request, given.get("token", "")):
-            return stale_form(f"/join/{code}")
+            return stale_form(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
         try:
-            joined = await run_in_threadpool(_accept, installation, request, code, found, given, anonymous=anonymous)
+            joined = await run_in_threadpool(_accept, installation, code, found, given, external, anonymous=anonymous)
         except (accounts.LoginTaken, accounts.BadLogin, accounts.BadPassword) as error:
             login = given.get("login", "")
             words = "This name is taken; choose another." if isinstance(error, accounts.LoginTaken) else str(error)
@@ -48,36 +60,54 @@ def routes(installation: Installation) -> list[BaseRoute]:
         except (invitations.UnknownInvitation, invitations.TakesPartAlready, invitations.BadInvitation) as error:
             return message("This link does not work", str(error), status=409, link=("/", "To Flagback"))
         response = RedirectResponse("/", status_code=303)
-        await run_in_threadpool(auth.open_in_browser, installation, request, response, joined)
+        await run_in_threadpool(auth.open_in_browser, installation, request, response, joined, opened_by="link")
         return response
 
     return [Route("/join/{code}", join, methods=["GET", "POST"])]
 
 
+def _external_id(request: Request) -> str:
+    """What the platform calls the person, "" without one."""
+    return next((given for name in EXTERNAL_IDS if (given := request.query_params.get(name, "").strip())), "")
+
+
+def _hash_of(installation: Installation, pool_id: int | None, external: str) -> str | None:
+    return keyed_hash(installation.pseudonym_key, f"flagback external id {pool_id} {external}") if external else None
+
+
+def _takes_part_here(installation: Installation, request: Request, code: str, external: str) -> bool:
+    """Whether the link is of the study that this browser's person takes part in."""
+    here = auth.account_at(installation, request)
+    if here is None or here.pool_id is None:
+        return False
+    with installation.store.reading() as session:
+        study = invitations.study_of(session, code)
+    return study == here.pool_id and (not external or _hash_of(installation, study, external) == here.external_hash)
+
+
 def _look(installation: Installation, code: str) -> tuple[Invitation, Pool | None, Account | None]:
+    """The link, whose password or return it is for, and the pool: the link's, or of who comes back."""
     with installation.store.reading() as session:
         found = invitations.look(session, code, now=now())
-        pool = None if found.pool_id is None else session.get(Pool, found.pool_id)
         account = None if found.account_id is None else session.get(Account, found.account_id)
+        pool_id = found.pool_id if account is None else account.pool_id
+        pool = None if pool_id is None else session.get(Pool, pool_id)
     return found, pool, account
 
 
 def _accept(
-    installation: Installation, request: Request, code: str, found: Invitation, given: dict[str, str], *, anonymous: bool
+    installation: Installation, code: str, found: Invitation, given: dict[str, str], external: str, *, anonymous: bool
 ) -> Account:
-    external = given.get("external_id", "")[:LONGEST_EXTERNAL_ID]
     with installation.store.writing() as session:
         if not anonymous:
             account = invitations.accept(session, code, login=given.get("login", ""), password=given.get("password", ""), now=now())
         elif found.purpose == "reset":
             account = invitations.come_back(session, code, now=now())
         else:
-            here = auth.account_at(installation, request)
-            known = keyed_hash(installation.pseudonym_key, f"flagback external id {found.pool_id} {external}") if external else None
-            if here is not None and here.pool_id == found.pool_id:
-                return here  # the study's link opened again in the browser that takes part already
+            known = _hash_of(installation, found.pool_id, external)
             account = invitations.accept_anonymously(session, code, external_hash=known, now=now())
-        action = {"join": "account made by invitation", "reset": "password set anew by link", "first": "first administrator made"}
+        again = "came back by link" if anonymous else "password set anew by link"
+        action = {"join": "account made by invitation", "reset": again, "first": "first administrator made"}
         details = {"login": account.login, "role": account.role}
         audit.record(session, actor=account.login, action=action[found.purpose], details=details, now=now())
     return account
@@ -97,15 +127,17 @@ def _form_page(
 ) -> Response:
     token = FormToken(installation, request)
     if anonymous:
-        external = next((request.query_params[name] for name in EXTERNAL_IDS if name in request.query_params), "")
+        title = "Take part" if account is None else "Come back"
+        again = "" if account is None else "You go on where you stopped, and are signed out everywhere else. "
         body = piece("take_part.html").format(
+            title=title,
+            again=again,
             token=token.field(),
             error=error_box(words),
-            external_id=html.escape(external[:LONGEST_EXTERNAL_ID]),
-            wanted=f"{pool.answers_wanted:,}" if pool is not None else "all",
+            wanted=_wanted(pool),
             days=auth.SESSION_FOR.days,
         )
-        return token.send_along(page("Take part", body, status))
+        return token.send_along(page(title, body, status))
     title, lead, act, below = _words(found, pool)
     body = piece("join.html").format(
         title=title,
@@ -120,6 +152,14 @@ def _form_page(
         below=below,
     )
     return token.send_along(page(title, body, status))
+
+
+def _wanted(pool: Pool | None) -> str:
+    """When the completion code comes, "" where there is none."""
+    if pool is None or pool.answers_wanted is None:
+        return ""
+    answers = "one answer" if pool.answers_wanted == 1 else f"{pool.answers_wanted:,} answers"
+    return f"After {answers} you are shown the code that your platform asks for."
 
 
 def _words(found: Invitation, pool: Pool | None) -> tuple[str, str, str, str]:

@@ -150,7 +150,7 @@ def _lifespan(installation: Installation) -> Callable[[st.App], AbstractAsyncCon
     return living
 
 
-def _forget_failures(installation: Installation) -> None:
+def _forget_failed_sign_ins(installation: Installation) -> None:
     with installation.store.writing() as session:
         sign_ins.forget_old(session, now=now())
 
@@ -160,7 +160,7 @@ async def _sweep_for_ever(installation: Installation) -> None:
         try:
             await run_in_threadpool(slots.sweep, installation.store, now=now())
             await run_in_threadpool(downloads.sweep, installation.settings.downloads)
-            await run_in_threadpool(_forget_failures, installation)
+            await run_in_threadpool(_forget_failed_sign_ins, installation)
         except Exception:
-            _log.exception("Leases and downloads that ran out could not be cleared; trying again in %.0f s.", SWEEP_EVERY)
+            _log.exception("Leases, downloads and counts that ran out could not be cleared; trying again in %.0f s.", SWEEP_EVERY)
         await asyncio.sleep(SWEEP_EVERY)

@@ -1,6 +1,8 @@
 """Accounts and sign-in sessions. Knows passwords and cookies only as hashes; knows no review and no pseudonym.
 
-Whatever changes what an account may do (password, role, disabled) ends its sessions.
+Whatever changes what an account may do (password, role, disabled) ends its sessions, and the links that would undo it: a link for
+a new password ends with a new password and when the account is shut out; and who stops being an administrator leaves no link
+behind that makes more than a reviewer.
 """
 
 import hashlib
@@ -12,14 +14,15 @@ from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import func, update
+from sqlalchemy import func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit, records
 from flagback.storage.invisible import pieces
-from flagback.storage.prompts import unstorable
-from flagback.storage.records import Account, OpenedBy, Role
+from flagback.storage.prompts import primary_language, unstorable
+from flagback.storage.records import Account, Invitation, OpenedBy, Role
+from flagback.storage.store import one_at_a_time
 
 #: argon2id, the second choice of the OWASP password cheat sheet (19 MiB, 2 passes): about 20 ms on one core here.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, hash_len=32, salt_len=16)
@@ -198,21 +201,39 @@ class LastAdministrator(Exception):
     """The account is the only one left that can manage accounts."""
 
 
+class RoleFromGroups(Exception):
+    """The groups of single sign-on give the account's role, and would give it again at the next sign-in."""
+
+
 def change_password(session: Session, login: str, password: str, *, now: datetime) -> Account:
-    """Gives an account another password and ends its sessions. Raises UnknownLogin or BadPassword."""
+    """Gives an account another password; ends its sessions and links for a new one. Raises UnknownLogin or BadPassword."""
     account = by_login(session, login)
     _check_password(password)
     account.password_hash = HASHER.hash(password)
     session.add(account)
     end_sessions(session, account.id, now=now)
+    end_links(session, account.id, now=now)
     return account
 
 
+def end_links(session: Session, account_id: int, *, now: datetime) -> None:
+    """Ends the links with which an account's password could be set, or its owner come back."""
+    ending = update(Invitation).where(col(Invitation.account_id) == account_id, col(Invitation.ended_at).is_(None))
+    session.connection().execute(ending.values(ended_at=now))
+
+
 def set_role(session: Session, login: str, role: Role, *, now: datetime, by: str) -> Account:
-    """Gives an account another role and ends its sessions. Raises UnknownLogin or LastAdministrator."""
+    """Gives an account another role and ends its sessions. Raises UnknownLogin, LastAdministrator or RoleFromGroups."""
+    one_at_a_time(session, "administrators")
     account = by_login(session, login)
     if role != account.role:
+        if account.role_source == "groups":
+            raise RoleFromGroups(
+                f"The groups of single sign-on make {account.login} {account.role}, and would again at the next sign-in; change "
+                f"the groups there, or shut the account out: 'flagback account disable {account.login}'."
+            )
         _keep_one_administrator(session, account)
+        _end_links_made(session, account, now=now)
         details = {"login": account.login, "from": account.role, "to": role}
         account.role = role
         session.add(account)
@@ -222,9 +243,9 @@ def set_role(session: Session, login: str, role: Role, *, now: datetime, by: str
 
 
 def set_languages(session: Session, account_id: int, languages: Sequence[str]) -> None:
-    """Notes which languages a person reads, as primary subtags."""
+    """Notes which languages a person reads; of a tag its primary subtag counts, "pt" of "pt-BR"."""
     account = session.get_one(Account, account_id)
-    account.languages = sorted(set(languages))
+    account.languages = sorted({primary_language(language) for language in languages})
     session.add(account)
 
 
@@ -233,13 +254,15 @@ def set_disabled(session: Session, login: str, *, disabled: bool, now: datetime,
 
     Raises UnknownLogin or LastAdministrator.
     """
+    one_at_a_time(session, "administrators")
     account = by_login(session, login)
     if disabled:
         _keep_one_administrator(session, account)
+        _end_links_made(session, account, now=now)
+        end_sessions(session, account.id, now=now)
+        end_links(session, account.id, now=now)
     account.disabled = disabled
     session.add(account)
-    if disabled:
-        end_sessions(session, account.id, now=now)
     action = "account shut out" if disabled else "account let in again"
     audit.record(session, actor=by, action=action, details={"login": account.login}, now=now)
     return account
@@ -257,6 +280,18 @@ def _keep_one_administrator(session: Session, account: Account) -> None:
         raise LastAdministrator(
             f"{account.login} is the only administrator; make another one first: flagback account role LOGIN administrator."
         )
+
+
+def _end_links_made(session: Session, account: Account, *, now: datetime) -> None:
+    """Ends the links that an administrator made, but for those of reviewers: a study goes on when its administrator leaves."""
+    if account.role != "administrator":
+        return
+    ending = update(Invitation).where(
+        col(Invitation.made_by) == account.login,
+        or_(col(Invitation.purpose) != "join", col(Invitation.role) != "reviewer"),
+        col(Invitation.ended_at).is_(None),
+    )
+    session.connection().execute(ending.values(ended_at=now))
 
 
 def by_login(session: Session, login: str) -> Account:

@@ -1,21 +1,24 @@
 """Background: questions people may answer about themselves, the answers under a pseudonym of their own, and consent to their use.
 
 The account, the reviews and the background of one person stand under three names that only the key file's holder can tie
-together; so every function here that ties them takes the key. Knows no page; which groups are too small is `suppression`'s rule.
+together; so every function here that ties them takes the key. When something was said is kept to the month: a moment could be
+laid beside a sign-in or a consent. Knows no page; which groups are too small is `suppression`'s rule.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from flagback.storage import consent
+from flagback.storage.invisible import blank, pieces
 from flagback.storage.prompts import unstorable
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Background, BackgroundForm, ConsentPurpose
+from flagback.storage.store import one_at_a_time
 from flagback.storage.suppression import k_anonymous
 
 #: The answer that is offered with every question and counts as none.
@@ -24,13 +27,22 @@ LONGEST_OWN_WORDS = 200
 MOST_QUESTIONS, MOST_OPTIONS = 20, 40
 
 
+def _seen(text: str) -> str:
+    if blank(text) or unstorable(text) or any(piece.sign for piece in pieces(text)):
+        raise ValueError(f"{text!r} holds what nobody sees, or nothing else; expected visible words")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_seen)]
+
+
 class Option(BaseModel):
     """One answer that can be ticked."""
 
     model_config = ConfigDict(extra="forbid")
 
     code: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
-    words: str = Field(min_length=1, max_length=120)
+    words: Words = Field(max_length=120)
 
 
 class Question(BaseModel):
@@ -39,7 +51,7 @@ class Question(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     code: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
-    question: str = Field(min_length=1, max_length=200)
+    question: Words = Field(max_length=200)
     options: list[Option] = Field(min_length=1, max_length=MOST_OPTIONS)
     #: More than one option may be ticked.
     several: bool = False
@@ -125,21 +137,28 @@ def set_questions(session: Session, wanted: Any, *, by: str, now: datetime) -> l
     """Asks other questions from now on; answers to those no longer asked are kept and used no more. Raises BadForm."""
     if not isinstance(wanted, list) or len(wanted) > MOST_QUESTIONS:
         raise BadForm(f"Expected a list of at most {MOST_QUESTIONS} questions; see 'flagback background show' for the form.")
-    try:
-        checked = [Question.model_validate(question) for question in wanted]
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadForm(
-            f"Question {'.'.join(map(str, first['loc'])) or '?'}: {first['msg']}; see 'flagback background show'."
-        ) from error
+    checked = [_checked(number, question) for number, question in enumerate(wanted, start=1)]
     for codes, what in [([question.code for question in checked], "questions")] + [
         ([option.code for option in question.options], f"options of {question.code}") for question in checked
     ]:
         if len(set(codes)) != len(codes) or NOT_SAID in codes:
-            raise BadForm(f"The codes of the {what} are {', '.join(codes)}; expected each once, and {NOT_SAID!r} not among them.")
+            raise BadForm(
+                f"The codes of the {what} are {', '.join(codes)}; expected each once, and {NOT_SAID!r} not among them; see "
+                "'flagback background show'."
+            )
     session.add(BackgroundForm(questions=[question.model_dump() for question in checked], made_by=by, created_at=now))
     session.flush()
     return checked
+
+
+def _checked(number: int, wanted: Any) -> Question:
+    try:
+        return Question.model_validate(wanted)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"Question {number}" + (f" ({wanted['code']})" if isinstance(wanted, dict) and "code" in wanted else "")
+        where = ", ".join([name, *([".".join(map(str, first["loc"]))] if first["loc"] else [])])
+        raise BadForm(f"{where}: {first['msg']}; see 'flagback background show' for the form.") from error
 
 
 def answers_of(session: Session, key: bytes, account_id: int) -> dict[str, Answered]:
@@ -150,6 +169,8 @@ def answers_of(session: Session, key: bytes, account_id: int) -> dict[str, Answe
 
 def set_answers(session: Session, key: bytes, account_id: int, said: Mapping[str, Answered], *, now: datetime) -> None:
     """Stores answers in place of earlier ones; an empty one deletes. Raises BadBackground, and then stores nothing."""
+    person = pseudonym(key, account_id, "background")
+    one_at_a_time(session, f"background {person}")
     asked, form_id = questions(session)
     if form_id == 0:
         set_questions(session, [question.model_dump() for question in asked], by="default", now=now)
@@ -157,20 +178,21 @@ def set_answers(session: Session, key: bytes, account_id: int, said: Mapping[str
     known = {question.code: question for question in asked}
     for code, answer in said.items():
         _check(known, code, answer)
-    person = pseudonym(key, account_id, "background")
+    month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     session.connection().execute(
         delete(Background).where(col(Background.person) == person, col(Background.question).in_(list(said)))
     )
-    for code, (ticked, own_words) in said.items():
+    for code, (ticked, written) in said.items():
+        own_words = (written or "").strip()
         if ticked or own_words:
             session.add(
                 Background(
                     person=person,
                     question=code,
-                    answers=sorted(ticked),
+                    answers=sorted(set(ticked)),
                     own_words=own_words or None,
                     form_id=form_id,
-                    updated_at=now,
+                    updated_at=month,
                 )
             )
     session.flush()
@@ -188,17 +210,19 @@ def forget(session: Session, key: bytes, account_id: int) -> int:
 def consented(session: Session, key: bytes, purpose: ConsentPurpose) -> dict[str, dict[str, list[str]]]:
     """The answers of everyone who consented to a purpose: {review pseudonym: {question: option codes}}.
 
-    "Prefer not to say" and own words are left out; a person who answered nothing has an empty entry.
+    "Prefer not to say" and own words are left out, and so is what the present form does not offer: answers to questions and options
+    of earlier forms, several answers to what takes one now. A person who answered nothing has an empty entry.
     """
-    codes = {question.code for question in questions(session)[0]}
+    asked = {question.code: question for question in questions(session)[0]}
+    offered = {code: {option.code for option in question.options} for code, question in asked.items()}
     review_name = {
         pseudonym(key, account_id, "background"): pseudonym(key, account_id)
         for account_id in consent.accounts_with(session, purpose)
     }
     found: dict[str, dict[str, list[str]]] = {name: {} for name in review_name.values()}
     for row in session.exec(select(Background)).all():
-        ticked = [code for code in row.answers if code != NOT_SAID]
-        if row.person in review_name and row.question in codes and ticked:
+        ticked = [code for code in row.answers if code in offered.get(row.question, ())]
+        if row.person in review_name and ticked and (len(ticked) == 1 or asked[row.question].several):
             found[review_name[row.person]][row.question] = ticked
     return found
 
@@ -224,9 +248,9 @@ def _check(known: Mapping[str, Question], code: str, answer: Answered) -> None:
         raise BadBackground(f"{code!r} is not asked; expected some of {', '.join(sorted(known))}. Reload the page.")
     offered = {option.code for option in question.options} | {NOT_SAID}
     if not set(answer.answers) <= offered:
-        wrong = sorted(set(answer.answers) - offered)[0]
+        wrong = min(set(answer.answers) - offered)
         raise BadBackground(f"{wrong!r} is no answer to {question.question!r}; expected some of {', '.join(sorted(offered))}.")
-    if len(answer.answers) > 1 and (not question.several or NOT_SAID in answer.answers):
+    if len(set(answer.answers)) > 1 and (not question.several or NOT_SAID in answer.answers):
         raise BadBackground(f"{question.question!r} takes one answer; {len(answer.answers)} were given.")
     if answer.own_words:
         if not question.own_words:

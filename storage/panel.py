@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.storage import background, consent
+from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review
 from flagback.storage.suppression import SMALLEST, band, shown_cells, shown_options
 
@@ -52,7 +53,8 @@ def totals(session: Session, key: bytes) -> Totals:
     ]
     reads = Counter(code for account in reviewers for code in account.languages or [])
     shown = shown_options(reads, len(reviewers))
-    people = list(background.consented(session, key, "assignment").values())
+    said = background.consented(session, key, "assignment")
+    people = [said[name] for account in reviewers if (name := pseudonym(key, account.id)) in said]
     return Totals(
         reviewers=len(reviewers),
         answers=_answers(session),

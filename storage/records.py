@@ -635,6 +635,7 @@ class Background(Record, table=True):
     answers: list[str] = Field(sa_type=JSON)
     own_words: str | None = None
     form_id: int = Field(foreign_key="background_form.id")
+    #: The month: a moment could be laid beside a sign-in.
     updated_at: AwareDatetime = Field(default_factory=now)
 
 

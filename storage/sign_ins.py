@@ -32,9 +32,9 @@ class Counted(NamedTuple):
     who: str
 
 
-def counted(key: bytes, *, login: str, address: str) -> list[Counted]:
-    """The two things that a sign-in is counted under."""
-    found = {"login": login, "address": address}
+def counted(key: bytes, *, login: str, address: str | None) -> list[Counted]:
+    """What a try is counted under: the login, and the address where there is one to tell."""
+    found = {"login": login} | ({} if address is None else {"address": address})
     return [Counted(what, keyed_hash(key, f"flagback sign-in {what} {text}")) for what, text in found.items()]
 
 

@@ -4,7 +4,7 @@ The slot's row is the lock: whoever changes a slot's leases holds it. A reviewer
 two open tabs show the same items. That no slot has two live claims and no reviewer two of one item is held by the database.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
@@ -58,6 +58,7 @@ def claim(
     lease_for: timedelta,
     seed: int,
     languages: Sequence[str] | None = None,
+    limit: Callable[[Session], int] | None = None,
 ) -> list[Claim]:
     """The reviewer's live claims, filled up to `count` with new ones, where there are open slots for them.
 
@@ -65,12 +66,17 @@ def claim(
     `languages` (primary subtags; None stands for all; prompts of unknown language go to everyone). Lowest bucket first; within a
     bucket from a random start (by `seed`) in rank order, so that reviewers do not crowd at one place; not two of one prompt
     family in a row where the next 16 open slots hold another. Expired claims of others are not taken: sweep() frees them.
+
+    `limit` is asked for a smaller count in the claim's own transaction, during which no answer of this reviewer is stored and
+    nothing is given back; what it raises ends the claim.
     """
     if not 0 <= count <= MOST_CLAIMS:
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
     random = Random(seed)  # nosec B311 # deals items out, repeatable by seed; guards nothing
     with store.writing() as session:
         one_at_a_time(session, f"reviewer {reviewer}")
+        if limit is not None:
+            count = min(count, limit(session))
         held = held_claims(session, reviewer, now=now)
         family = _family_of(session, held[-1].item_id) if held else _last_family(session, reviewer)
         fresh: list[str] = []

@@ -22,7 +22,7 @@ def shown_cells(counts: Mapping[Cell, int], *, smallest: int = SMALLEST) -> froz
 
     Ties are broken by the cells' order of size, then of text, so that equal counts give equal answers everywhere.
     """
-    cells = sorted(((count, str(cell), cell) for cell, count in counts.items() if count > 0), key=lambda found: found[:2])
+    cells = sorted(((count, repr(cell), cell) for cell, count in counts.items() if count > 0), key=lambda found: found[:2])
     hidden = [cell for cell in cells if cell[0] < smallest]
     shown = [cell for cell in cells if cell[0] >= smallest]
     while hidden and shown and (sum(cell[0] for cell in hidden) < smallest or len(hidden) < 2):

@@ -1,10 +1,12 @@
 """Hours and counts for payment, a week at a time, under a pseudonym of their own: no answer can be found through them.
 
-Figures leave in round numbers (five minutes, ten answers), so that a sheet of hours laid beside an export of reviews matches
-nobody for certain; the table and who may read the sheet stand apart from the reviews as well.
+Figures leave in round numbers (five minutes, ten answers), so that a single answer moves nobody's line. That hides no one whose
+amount of work stands out: who has both the sheet and the reviews with their times can guess whose they are where few people review.
+So the sheet is the administrator's alone, and the table knows no account without the key.
 """
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -16,6 +18,13 @@ from flagback.storage.records import Account, Record, WorkLog
 
 #: Longest time that one answer counts for, seconds: an item left open over lunch is no work.
 LONGEST = 900.0
+
+
+_WEEK = re.compile(r"[0-9]{4}-W(0[1-9]|[1-4][0-9]|5[0-3])")
+
+
+class BadWeek(ValueError):
+    """A text that names no week."""
 
 
 class Worked(NamedTuple):
@@ -50,7 +59,9 @@ def add(session: Session, person: str, *, seconds: float | None, now: datetime) 
 
 
 def sheet(session: Session, key: bytes, *, since_week: str = "") -> list[Worked]:
-    """Who worked how much, by week and login."""
+    """Who worked how much, by week and login; from a week on where one is given. Raises BadWeek."""
+    if since_week and not _WEEK.fullmatch(since_week):
+        raise BadWeek(f"{since_week!r} names no week; expected an ISO week like 2026-W47: 'flagback hours --since 2026-W47'.")
     login = {pseudonym(key, account_id, "work"): name for account_id, name in session.exec(select(Account.id, Account.login)).all()}
     rows = session.exec(select(WorkLog).where(WorkLog.week >= since_week).order_by(col(WorkLog.week), col(WorkLog.person))).all()
     return sorted(

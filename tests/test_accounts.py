@@ -13,14 +13,19 @@ from flagback.storage.accounts import (
     NOBODY,
     BadLogin,
     BadPassword,
+    LastAdministrator,
     LoginTaken,
+    RoleFromGroups,
     SignedIn,
     UnknownLogin,
+    administrators,
     change_password,
     create,
     end_session,
     open_session,
     set_disabled,
+    set_languages,
+    set_role,
     signed_in,
     verify,
 )
@@ -148,3 +153,65 @@ def test_an_account_of_the_demo_says_so(sqlite_store: Store) -> None:
         create(session, "ada", GOOD, "reviewer", demo=True)
     with sqlite_store.reading() as session:
         assert session.exec(select(Account.demo)).one() is True
+
+
+def test_the_last_administrator_is_neither_demoted_nor_shut_out(store: Store) -> None:
+    with store.writing() as session:
+        create(session, "root", GOOD, "administrator")
+        set_disabled(session, create(session, "gone", GOOD, "administrator").login, disabled=True, now=NOON, by="root")
+    refused = r"root is the only administrator.*flagback account role"
+    with pytest.raises(LastAdministrator, match=refused), store.writing() as session:
+        set_role(session, "root", "auditor", now=NOON, by="root")
+    with pytest.raises(LastAdministrator, match=refused), store.writing() as session:
+        set_disabled(session, "root", disabled=True, now=NOON, by="root")
+    with store.writing() as session:
+        set_disabled(session, "gone", disabled=True, now=NOON, by="root")
+        set_role(session, "gone", "reviewer", now=NOON, by="root")
+        assert administrators(session) == 1
+
+
+def test_two_administrators_who_turn_on_each_other_at_once_leave_one(store: Store) -> None:
+    def turn(pair: tuple[str, str, str]) -> str:
+        by, whom, how = pair
+        try:
+            with store.writing() as session:
+                if how == "demote":
+                    set_role(session, whom, "reviewer", now=NOON, by=by)
+                else:
+                    set_disabled(session, whom, disabled=True, now=NOON, by=by)
+                time.sleep(0.05)
+                return "done"
+        except LastAdministrator:
+            return "refused"
+
+    for number, how in enumerate(("demote", "shut out")):
+        pair = [f"a{number}", f"b{number}"]
+        with store.writing() as session:
+            for login in pair:
+                create(session, login, GOOD, "administrator")
+            for account in session.exec(select(Account).where(Account.role == "administrator")).all():
+                if account.login not in pair:
+                    set_role(session, account.login, "reviewer", now=NOON, by="test")
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(turn, [(*pair, how), (*reversed(pair), how)])) == ["done", "refused"]
+        with store.reading() as session:
+            assert administrators(session) == 1
+
+
+def test_a_role_that_groups_give_is_changed_there(store: Store) -> None:
+    with store.writing() as session:
+        session.add(Account(login="sso", role="maintainer", role_source="groups", created_at=NOON))
+    refused = r"groups of single sign-on make sso maintainer.*flagback account disable sso"
+    with pytest.raises(RoleFromGroups, match=refused), store.writing() as session:
+        set_role(session, "sso", "reviewer", now=NOON, by="root")
+    with store.writing() as session:
+        assert set_role(session, "sso", "maintainer", now=NOON, by="root").role == "maintainer"
+        assert set_disabled(session, "sso", disabled=True, now=NOON, by="root").disabled
+
+
+def test_languages_are_kept_as_primary_subtags_each_once(store: Store) -> None:
+    with store.writing() as session:
+        ada = create(session, "ada", GOOD, "reviewer")
+        set_languages(session, ada.id, ["pt-BR", "pt", "EN_us", "es"])
+    with store.reading() as session:
+        assert session.get_one(Account, ada.id).languages == ["en", "es", "pt"]

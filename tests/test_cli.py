@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from flagback.model.recipe import Recipe
 from flagback.review_app import cli, jobs, reference
@@ -337,3 +338,102 @@ def test_empty_lists_say_what_comes_first(run: Run) -> None:
     ):
         assert onward in run(noun).out
         assert run(noun, "--json").json == {noun: [], "total": 0}
+
+
+# ------------------------------------------------------------- whose act it is, and the log of it
+
+
+def people_of(store: Store) -> None:
+    """One administrator, one maintainer, one administrator who was shut out."""
+    roles: list[tuple[str, records.Role]] = [("root", "administrator"), ("max", "maintainer"), ("gone", "administrator")]
+    with store.writing() as session:
+        for login, role in roles:
+            accounts.create(session, login, "correct horse", role)
+        accounts.set_disabled(session, "gone", disabled=True, now=records.now(), by="test")
+
+
+#: Every command that changes who may do what, with what it leaves in the log; {home} is a folder with form.json.
+ADMINISTRATIVE: list[tuple[list[str], str]] = [
+    (["account", "create", "new", "--password-stdin"], "account made"),
+    (["account", "passwd", "max", "--password-stdin"], "password set"),
+    (["account", "role", "max", "auditor"], "role changed"),
+    (["account", "disable", "max"], "account shut out"),
+    (["account", "enable", "max"], "account let in again"),
+    (["account", "sign-out", "max"], "signed out everywhere"),
+    (["account", "link", "max"], "reset link made"),
+    (["invite"], "invitation made"),
+    (["pool", "create", "team"], "pool made"),
+    (["background", "set", "{home}/form.json"], "background questions set"),
+]
+
+
+def test_every_administrative_act_is_in_the_log_under_a_name_and_holds_no_secret(run: Run, store: Store, home: Path) -> None:
+    people_of(store)
+    (home / "form.json").write_text('[{"code": "q", "question": "Which?", "options": [{"code": "a", "words": "A"}]}]')
+    printed = ""
+    for words, action in ADMINISTRATIVE:
+        done = run(*(word.format(home=home) for word in words), "--as", "Root", stdin="a new password\n")
+        assert done.code == 0, done.err
+        printed += done.out
+        with store.reading() as session:
+            last = session.exec(select(records.AuditEntry).order_by(col(records.AuditEntry.id).desc())).first()
+        assert last is not None
+        assert (last.actor, last.action) == ("root", action)
+    codes = re.findall(r"/join/(\S+)", printed)
+    assert len(codes) == 2
+    with store.reading() as session:
+        log = " ".join(str(entry.model_dump()) for entry in session.exec(select(records.AuditEntry)).all())
+    for secret in (*codes, "a new password"):
+        assert secret not in log
+
+
+@pytest.mark.parametrize(
+    "words", [words for words, _ in ADMINISTRATIVE] + [["account", "disconnect", "max"], ["hours"]], ids=" ".join
+)
+def test_nobody_administers_under_a_name_that_may_not(run: Run, store: Store, home: Path, words: list[str]) -> None:
+    people_of(store)
+    (home / "form.json").write_text("[]")
+    before = counted(store)
+    for name, said in (("nobody", "no account 'nobody'"), ("max", "max is maintainer"), ("gone", "gone is shut out")):
+        refused = run(*(word.format(home=home) for word in words), "--as", name, stdin="a new password\n")
+        assert refused.code == 1
+        assert said in refused.err
+        assert "flagback account" in refused.err, "the next command"
+    assert counted(store) == before
+
+
+def counted(store: Store) -> list[int]:
+    """Rows of what administrators change."""
+    with store.reading() as session:
+        tables = (records.Account, records.Invitation, records.Pool, records.AuditEntry, records.BackgroundForm)
+        return [len(session.exec(select(table)).all()) for table in tables]
+
+
+def test_without_a_name_it_is_this_machines_user_and_in_a_demo_never_the_demos_maintainer(run: Run, store: Store) -> None:
+    with store.writing() as session:
+        accounts.create(session, "maintainer", "correct horse", "maintainer", demo=True)
+    assert run("invite").code == 0
+    with store.reading() as session:
+        assert session.exec(select(records.AuditEntry.actor)).one().endswith("(command line)")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["invite", "--role", "lead", "--uses", "2"], "only reviewers share a link"),
+        (["invite", "--pool", "nope"], "flagback pool list"),
+        (["invite", "--pool", "bad\udcff"], "flagback pool list"),
+        (["pool", "create", "study", "--anonymous"], "needs --answers and --completion-code"),
+        (["pool", "create", "study", "--anonymous", "--answers", "3", "--completion-code", ""], "completion code ''"),
+        (["account", "link", "gone"], "flagback account enable gone"),
+        (["account", "disable", "root"], "make another one first"),
+        (["hours", "--since", "last week"], "flagback hours --since 2026-W47"),
+    ],
+    ids=lambda given: " ".join(given).encode("ascii", "replace").decode() if isinstance(given, list) else "",
+)
+def test_what_cannot_be_administered_is_refused_in_words(run: Run, store: Store, words: list[str], said: str) -> None:
+    people_of(store)
+    refused = run(*words)
+    assert refused.code == 1
+    assert said in refused.err
+    assert "Traceback" not in refused.err

@@ -1,11 +1,15 @@
 """Claiming, answering and giving back: the routes of the review board.
 
 Knows what a reviewer may see: prompt, answer and language. No model name, no score, no version, nobody else's answer.
+
+Consent to reviewing is asked for whenever items are handed out, and never when an answer comes in: an answer that waited in the
+browser was given while consent was in force, and is never lost. It is stored as late, since the item went back with the consent.
+Somebody paid by a study holds no more items than they still owe, so that the code comes with the last answer and no item after it.
 """
 
 import secrets
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
@@ -153,21 +157,33 @@ def session(_account: Annotated[Account, Depends(signed_in)]) -> None:
 def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     """Items to review: those this reviewer already holds, then new ones, in languages they read."""
     moment = now()
-    with here.store.reading() as session:
+    if who.account.languages is None:
+        raise Refused(403, "no_languages", "You have not said which languages you read; open the page Review and choose them.")
+    code: str | None = None
+
+    def limit(session: Session) -> int:
+        """Inside the claim: consent is not taken back, and no answer comes in, between the look and what is handed out."""
+        nonlocal code
         if not consent.in_force(session, who.account.id)["review"]:
             raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
-        code = _completion(session, who)
+        owed = _owed(session, who)
+        code = owed.code
+        return MOST_HELD if owed.answers is None else owed.answers
+
     held = slots.claim(
         here.store,
         who.pseudonym,
-        count=0 if code else wanted.count,
+        count=wanted.count,
         now=moment,
         lease_for=timedelta(minutes=here.settings.lease_minutes),
         seed=secrets.randbits(32),
         languages=who.account.languages,
+        limit=limit,
     )
-    items = [_shown(item, seconds_left=(item.expires_at - moment).total_seconds()) for item in held]
-    return Claimed(items=items, completion_code=code)
+    if code is not None:
+        slots.release(here.store, who.pseudonym, now=now())
+        return Claimed(items=[], completion_code=code)
+    return Claimed(items=[_shown(item, seconds_left=(item.expires_at - moment).total_seconds()) for item in held])
 
 
 @router.post("/answers")
@@ -205,13 +221,22 @@ def recent(who: Who, here: Here) -> RecentAnswers:
         return RecentAnswers(answers=[_again(session, review) for review in reversed(newest_first)])
 
 
-def _completion(session: Session, who: Reviewer) -> str | None:
-    """The code that an anonymous reviewer has earned, None before that and for everyone else."""
+class _Owed(NamedTuple):
+    """What a study still wants of someone."""
+
+    #: None: there is no end.
+    answers: int | None
+    #: Once nothing is owed.
+    code: str | None
+
+
+def _owed(session: Session, who: Reviewer) -> _Owed:
+    """How many answers an anonymous reviewer still owes, or the code they have earned; neither for everyone else."""
     pool = None if who.account.pool_id is None else session.get(Pool, who.account.pool_id)
     if pool is None or pool.answers_wanted is None:
-        return None
-    answered = reviews.answered_today(session, who.pseudonym, since=who.account.created_at)
-    return pool.completion_code if answered >= pool.answers_wanted else None
+        return _Owed(None, None)
+    left = pool.answers_wanted - reviews.answered_today(session, who.pseudonym, since=who.account.created_at)
+    return _Owed(left, None) if left > 0 else _Owed(0, pool.completion_code)
 
 
 def _again(session: Session, review: Review) -> Recent:

@@ -518,6 +518,7 @@ class Board {
   told({ saved, refused, code, token }) {
     if (this.left) return;
     if (saved) this.savedAt = saved;
+    if (saved && !this.item && !this.queue.length && !this.outbox.size) this.refill(); // the last one: perhaps a study is done
     if (refused) {
       this.takeBack(token, code);
       this.notify(code === "already_answered"
@@ -803,7 +804,7 @@ class Board {
   }
 
   syncEmpty() {
-    const state = this.stopped ? "stopped" : this.reached === undefined ? "loading" : this.reached ? "none" : "cut";
+    const state = this.completion ? "finished" : this.stopped ? "stopped" : this.reached === undefined ? "loading" : this.reached ? "none" : "cut";
     const waiting = this.stopped ? this.outbox?.size ?? 0 : 0;
     const drawn = `${state} ${waiting} ${this.today} ${this.past.length}`;
     if (this.emptyDrawn === drawn) return;

@@ -49,15 +49,19 @@ def create(
     login: Login,
     role: Annotated[Role, typer.Option(help="A reviewer judges answers, a maintainer steers the loop.")] = "reviewer",
     password_stdin: FromStdin = False,
+    as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Make an account; its password is asked for."""
-    from flagback.storage import accounts
+    from flagback.storage import accounts, audit
+    from flagback.storage.records import now
 
     with records(context) as store:
+        by = actor(store, as_, administering=True)
         password = _password(login, from_stdin=password_stdin)
         with store.writing() as session:
             made = accounts.create(session, login, password, role)
+            audit.record(session, actor=by, action="account made", details={"login": made.login, "role": role}, now=now())
     show(
         {"id": made.id, "login": made.login, "role": made.role},
         as_json=as_json,
@@ -91,15 +95,17 @@ def list_accounts(context: typer.Context, as_json: Json = False) -> None:
     show(rows, as_json=as_json, lines=lines)
 
 
-def passwd(context: typer.Context, login: Login, password_stdin: FromStdin = False) -> None:
+def passwd(context: typer.Context, login: Login, password_stdin: FromStdin = False, as_: As = None) -> None:
     """Give an account a new password and end its sessions."""
-    from flagback.storage import accounts
+    from flagback.storage import accounts, audit
     from flagback.storage.records import now
 
     with records(context) as store:
+        by = actor(store, as_, administering=True)
         password = _password(login, from_stdin=password_stdin)
         with store.writing() as session:
             changed = accounts.change_password(session, login, password, now=now())
+            audit.record(session, actor=by, action="password set", details={"login": changed.login}, now=now())
     tell(f"{changed.login} has a new password and is signed out everywhere.")
 
 
@@ -151,13 +157,17 @@ def disconnect(context: typer.Context, login: Login, as_: As = None) -> None:
     tell(f"{login} is connected with single sign-on no more." if parted else f"{login} was not connected with single sign-on.")
 
 
-def sign_out(context: typer.Context, login: Login) -> None:
+def sign_out(context: typer.Context, login: Login, as_: As = None) -> None:
     """End every sign-in of an account, in all browsers, at once."""
-    from flagback.storage import accounts
+    from flagback.storage import accounts, audit
     from flagback.storage.records import now
 
-    with records(context) as store, store.writing() as session:
-        ended = accounts.end_sessions(session, accounts.by_login(session, login).id, now=now())
+    with records(context) as store:
+        by = actor(store, as_, administering=True)
+        with store.writing() as session:
+            account = accounts.by_login(session, login)
+            ended = accounts.end_sessions(session, account.id, now=now())
+            audit.record(session, actor=by, action="signed out everywhere", details={"login": account.login}, now=now())
     tell(f"{ended} sign-in{'s' * (ended != 1)} of {login} ended.")
 
 
@@ -276,7 +286,7 @@ def set_questions(
             asked = background.set_questions(session, wanted, by=by, now=now())
             codes = [question.code for question in asked]
             audit.record(session, actor=by, action="background questions set", details={"questions": codes}, now=now())
-    tell(f"{len(asked)} questions are asked from now on: {', '.join(codes)}.")
+    tell(f"{len(asked)} questions are asked from now on: {', '.join(codes)}." if asked else "Nothing is asked from now on.")
 
 
 def hours(

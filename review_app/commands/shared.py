@@ -100,7 +100,10 @@ def actor(store: "Store", as_: str | None, *, needed_for: str | None = None, adm
             account = accounts.by_login(session, as_)
             if account.disabled or account.role not in may:
                 state = "shut out" if account.disabled else account.role
-                raise NotTheirs(f"{account.login} is {state}; expected an account that is one of: {', '.join(sorted(may))}.")
+                raise NotTheirs(
+                    f"{account.login} is {state}; expected an account that is one of: {', '.join(sorted(may))}. Name another with "
+                    "--as; 'flagback account list' has them."
+                )
             return account.login
         known = session.exec(select(Account).where(col(Account.role).in_(may), col(Account.disabled).is_(False))).all()
         own = session.exec(select(Account.id).where(col(Account.demo).is_(False)).limit(1)).first()

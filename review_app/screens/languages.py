@@ -35,6 +35,8 @@ NAMES: dict[str, str] = {
     "mr": "मराठी (Marathi)",
     "ms": "Bahasa Melayu (Malay)",
     "nl": "Nederlands (Dutch)",
+    "nb": "Norsk bokmål (Norwegian)",
+    "nn": "Norsk nynorsk (Norwegian)",
     "no": "Norsk (Norwegian)",
     "pa": "ਪੰਜਾਬੀ (Punjabi)",
     "pl": "Polski (Polish)",
@@ -60,9 +62,13 @@ NAMES: dict[str, str] = {
 
 
 def choose(installation: Installation, account: Account) -> list[str]:
-    """A field for the languages one reads; those of the prompts stand first. Before the first answer the browser's is proposed."""
+    """A field for the languages one reads; one's own and those of the prompts stand first.
+
+    Before the first answer the browser's is proposed.
+    """
     with installation.store.reading() as session:
         used = {primary_language(lang) for lang in session.exec(select(Prompt.lang).distinct()).all()} - {"und"}
+    used |= set(account.languages or [])
     offered = sorted(used) + sorted(set(NAMES) - used)
     proposed = account.languages
     if proposed is None:

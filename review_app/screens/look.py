@@ -31,6 +31,8 @@ STYLE = """<style>
   --line: light-dark(#dcd7cc, #363b46); --accent: light-dark(#0b5cad, #7db7f5); --flag: light-dark(#b3410e, #ff9d66);
   --ok: light-dark(#2f7d4f, #7fca9c); --wait: light-dark(#fdf6ee, #33241b); --wash: light-dark(#fdf0e8, #33241b);
   color: var(--ink); font-size: 16px; line-height: 1.5; }
+[data-testid^="stBaseButton-primary"]:not(:disabled), .stMultiSelect [data-baseweb="tag"] {
+  color: light-dark(#ffffff, #16181d); }
 .stMain h1 { font-size: 28px; letter-spacing: -.01em; padding: 0 0 4px; }
 .stMain h2, .stMain h3 { font-size: 18px; letter-spacing: 0; padding: 12px 0 6px; }
 [class*="st-key-fb-card"], .st-key-fb-next { background: var(--fb-card); border: 1px solid var(--fb-line); border-radius: 10px;
@@ -62,6 +64,7 @@ STYLE = """<style>
 .fb-said { border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; background: var(--card); white-space: pre-wrap;
   overflow-wrap: anywhere; }
 .fb-said.flag { border-color: var(--flag); background: var(--wash); } .fb-said.ok { border-color: var(--ok); }
+.fb-question { margin: 8px 0 -8px; }
 .fb-empty { border: 1px dashed var(--line); border-radius: 10px; padding: 20px; color: var(--soft); }
 .fb-empty b { color: var(--ink); display: block; font-weight: 600; }
 .fb-quote { font-family: "Source Serif", "Source Serif 4", Georgia, serif; font-size: 18px; line-height: 1.5; white-space: pre-wrap;

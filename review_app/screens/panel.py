@@ -38,9 +38,9 @@ def show(installation: Installation, _account: Account) -> None:
 
 def _cells(cells: list[tuple[str, str]], hidden: bool) -> None:
     rows = [[look.quiet(name), look.quiet(words)] for name, words in cells]
-    if hidden:
+    if rows and hidden:
         rows.append(['<span class="soft">Others</span>', '<span class="soft">not shown: too few people</span>'])
     if rows:
         look.table(["", ""], rows, numeric=(1,))
     else:
-        look.html('<div class="soft">Nobody has said.</div>')
+        look.html('<div class="soft">Nothing to show: too few people have said.</div>')

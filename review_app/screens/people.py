@@ -12,6 +12,7 @@ from flagback.storage import accounts, audit, invitations, work
 from flagback.storage.records import Account, Invitation, Pool, PoolKind, Role, now
 
 _NO_POOL = "no pool"
+_WHO: dict[PoolKind, str] = {"named": "by name", "anonymous": "crowd platform"}
 
 
 def show(installation: Installation, account: Account) -> None:
@@ -42,7 +43,7 @@ def _invite(installation: Installation, account: Account) -> None:
             _make_link(installation, account, role, pool, int(uses))
     if link := st.session_state.pop("flagback_link", None):
         look.said("This link is shown once. Send it to the person; whoever has it can use it.", "ok")
-        st.code(link, language=None)
+        st.code(link, language=None, wrap_lines=True)
     st.subheader("Links that still work", anchor=False)
     with installation.store.reading() as session:
         open_links = _open_links(session)
@@ -105,7 +106,7 @@ def _accounts(installation: Installation, account: Account) -> None:
         [
             [
                 look.quiet(each.login),
-                look.quiet(each.role),
+                each.role,
                 look.quiet(pools.get(each.pool_id or 0, "")),
                 _marks(each),
                 look.day(each.created_at),
@@ -131,20 +132,17 @@ def _marks(account: Account) -> str:
 def _change(installation: Installation, by: Account, found: Account) -> None:
     """What can be done with one account; each says what it does, and the one that shuts out asks again."""
     role: Role = st.selectbox("Role", ROLES, index=ROLES.index(found.role), key=f"role-{found.id}", format_func=_role_words)
-    if role != found.role and st.button(f"Make {found.login} {role}", type="primary", key=f"set-role-{found.id}"):
+    if role != found.role and st.button(f"Give the role {role}", type="primary", key=f"set-role-{found.id}"):
         _do(installation, lambda session: accounts.set_role(session, found.login, role, now=now(), by=by.login))
     first, second, third = st.columns(3)
     if first.button(
         "Link for a new password", key=f"reset-{found.id}", help="Works once, for a day; the present password stays until then."
     ):
-        with installation.store.writing() as session:
-            code = invitations.reset(session, found, by=by.login, now=now())
-            audit.record(session, actor=by.login, action="reset link made", details={"login": found.login}, now=now())
-        look.said("This link is shown once.", "ok")
-        st.code(f"{installation.settings.address}/join/{code}", language=None)
+        _reset_link(installation, by, found)
     if second.button("Sign out everywhere", key=f"out-{found.id}"):
         with installation.store.writing() as session:
             ended = accounts.end_sessions(session, found.id, now=now())
+            audit.record(session, actor=by.login, action="signed out everywhere", details={"login": found.login}, now=now())
         look.said(f"{ended} sign-in{'s' * (ended != 1)} ended.", "ok")
     if found.disabled:
         if third.button("Let in again", key=f"in-{found.id}"):
@@ -155,11 +153,23 @@ def _change(installation: Installation, by: Account, found: Account) -> None:
         _do(installation, lambda session: accounts.set_disabled(session, found.login, disabled=True, now=now(), by=by.login))
 
 
+def _reset_link(installation: Installation, by: Account, found: Account) -> None:
+    try:
+        with installation.store.writing() as session:
+            code = invitations.reset(session, accounts.by_login(session, found.login), by=by.login, now=now())
+            audit.record(session, actor=by.login, action="reset link made", details={"login": found.login}, now=now())
+    except invitations.BadInvitation as error:
+        look.said(str(error), "flag")
+        return
+    look.said("This link is shown once.", "ok")
+    st.code(f"{installation.settings.address}/join/{code}", language=None, wrap_lines=True)
+
+
 def _do(installation: Installation, act: Callable[[Session], object]) -> None:
     try:
         with installation.store.writing() as session:
             act(session)
-    except accounts.LastAdministrator as error:
+    except (accounts.LastAdministrator, accounts.RoleFromGroups) as error:
         look.said(str(error), "flag")
         return
     st.rerun()
@@ -183,7 +193,7 @@ def _pools(installation: Installation, account: Account) -> None:
         found = session.exec(select(Pool).order_by(col(Pool.name))).all()
     if found:
         rows = [
-            [look.quiet(pool.name), look.quiet(pool.kind), f"{pool.answers_wanted:,}" if pool.answers_wanted else "no end"]
+            [look.quiet(pool.name), _WHO[pool.kind], f"{pool.answers_wanted:,}" if pool.answers_wanted else "no end"]
             for pool in found
         ]
         look.table(["pool", "who", "answers each"], rows)
@@ -233,5 +243,6 @@ def _hours(installation: Installation) -> None:
         '<div class="soft">Rounded up to ten answers and five minutes, so that nobody\'s answers can be found by their '
         "number.</div>"
     )
-    rows = [[look.quiet(row.login), row.week, f"{row.answers:,}", f"{row.minutes / 60:.2f}"] for row in reversed(sheet)]
+    newest = sorted(sorted(sheet), key=lambda row: row.week, reverse=True)
+    rows = [[look.quiet(row.login), row.week, f"{row.answers:,}", f"{row.minutes / 60:.2f}"] for row in newest]
     look.table(["name", "week", "answers", "hours"], rows, numeric=(2, 3))

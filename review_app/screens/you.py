@@ -1,5 +1,6 @@
 """One's own page: what one agreed to, languages, background, and where one is signed in. Everyone has it; it shows nobody else."""
 
+from datetime import timedelta
 from typing import Any
 
 import streamlit as st
@@ -8,7 +9,7 @@ from flagback.review_app import auth
 from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import languages, look
-from flagback.storage import accounts, background, consent, reviews, slots
+from flagback.storage import accounts, audit, background, consent, reviews, slots
 from flagback.storage.background import NOT_SAID, Answered, Question
 from flagback.storage.consent import PURPOSES, Purpose
 from flagback.storage.records import Account, Pool, now
@@ -101,10 +102,12 @@ def _languages(installation: Installation, account: Account) -> None:
 
 
 def _background(installation: Installation, account: Account) -> None:
-    st.subheader("Your background", anchor=False)
     with installation.store.reading() as session:
         asked, _ = background.questions(session)
         said = background.answers_of(session, installation.pseudonym_key, account.id)
+    if not asked and not said:
+        return
+    st.subheader("Your background", anchor=False)
     look.html(
         '<div class="soft">Every question is optional. Answers are kept apart from your account and from your reviews, under a '
         "name of "
@@ -112,9 +115,11 @@ def _background(installation: Installation, account: Account) -> None:
         "what you "
         "write in your own words is shown to nobody.</div>"
     )
-    with st.form("background", border=False):
-        given = {question.code: _ask(question, said.get(question.code)) for question in asked}
-        kept = st.form_submit_button("Keep these answers", type="primary")
+    kept, given = False, dict[str, Answered]()
+    if asked:
+        with st.form("background", border=False):
+            given = {question.code: _ask(question, said.get(question.code)) for question in asked}
+            kept = st.form_submit_button("Keep these answers", type="primary")
     if kept:
         try:
             with installation.store.writing() as session:
@@ -137,17 +142,24 @@ def _ask(question: Question, said: Answered | None) -> Answered:
     words = {option.code: option.words for option in question.options} | {NOT_SAID: "Prefer not to say"}
     codes = list(words)
     before = [code for code in (said.answers if said else []) if code in words]
-    arguments: dict[str, Any] = {"format_func": words.get, "key": f"background-{question.code}"}
+    # The question is drawn by us: Streamlit reads a label that it draws as Markdown, and one that it hides as it is.
+    look.html(f'<div class="fb-question">{look.quiet(question.question)}</div>')
+    arguments: dict[str, Any] = {
+        "format_func": words.get,
+        "key": f"background-{question.code}",
+        "label_visibility": "collapsed",
+        "placeholder": "No answer",
+    }
     if question.several:
-        ticked = st.multiselect(question.question, codes, default=before, placeholder="No answer", **arguments)
+        ticked = st.multiselect(question.question, codes, default=before, **arguments)
     else:
         place = codes.index(before[0]) if before else None
-        one = st.selectbox(question.question, codes, index=place, placeholder="No answer", **arguments)
+        one = st.selectbox(question.question, codes, index=place, **arguments)
         ticked = [one] if one is not None else []
     own = ""
     if question.own_words:
         own = st.text_input(
-            "In your own words",
+            f"{question.question} In your own words",
             value=(said.own_words or "") if said else "",
             key=f"background-{question.code}-own",
             max_chars=background.LONGEST_OWN_WORDS,
@@ -193,14 +205,17 @@ def _password(installation: Installation, account: Account) -> None:
         after = st.text_input("A new one", type="password", autocomplete="new-password")
         if not st.form_submit_button("Change it"):
             return
-    with installation.store.reading() as session:
-        fits = accounts.verify(session, account.login, before) is not None
-    if not fits:
+    tried = auth.try_password(installation, account.login, before, address=None)
+    if isinstance(tried, timedelta):
+        look.said(f"Too many tries. Wait {auth.waiting(tried)}, then try again; nothing was changed.", "flag")
+        return
+    if tried is None:
         look.said("The password you have is not right; nothing was changed.", "flag")
         return
     try:
         with installation.store.writing() as session:
             accounts.change_password(session, account.login, after, now=now())
+            audit.record(session, actor=account.login, action="password changed", details={"login": account.login}, now=now())
     except accounts.BadPassword as error:
         look.said(str(error), "flag")
         return

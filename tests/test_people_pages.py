@@ -1,0 +1,356 @@
+"""The pages about people in a real browser: before the start, You, Panel, People. What a click does is in the records after it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from sqlmodel import col, select
+
+from flagback.review_app.settings import Settings
+from flagback.storage import accounts, background, consent, invitations, sign_ins
+from flagback.storage.background import Answered
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.items import make_items
+from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.pseudonyms import pseudonym
+from flagback.storage.records import Account, AuditEntry, Invitation, Slot, now
+from flagback.storage.store import Store
+from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.people import PASSWORD, agree, person
+
+#: A name that Streamlit would draw as bold, a link, an image and HTML if it were read as Markdown.
+HOSTILE = "**b** :red[x] [l](https://evil.example) <b>h</b>"
+WAIT = 20_000
+
+
+class Place:
+    """A served home; each test makes the people it needs."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = Settings(home=folder / "home")
+        self.store = Store(settings.records_url)
+        self.store.migrate()
+        self.key = settings.pseudonym_key()
+        self.web = WebProcess(settings.home, folder=folder)
+        with self.store.writing() as session:
+            prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": f"Visitor {n} said"}], "en") for n in range(8)])
+            made = add_generations(
+                session, [NewGeneration(one, " it was late.", "end", "imported", "import:x") for one in prompts.ids]
+            )
+            make_items(session, made, purpose="loop", reviews_per_item=9, seed=0)
+            person(session, "root", "administrator")
+
+    def open(self, page: Page, login: str, where: str) -> None:
+        """Signs in and opens a page."""
+        sign_in(page, self.web.url, login, PASSWORD)
+        page.goto(f"{self.web.url}/{where}")
+
+    def account(self, login: str) -> Account:
+        """As it stands in the records."""
+        with self.store.reading() as session:
+            return accounts.by_login(session, login)
+
+    def last_act(self) -> tuple[str, str]:
+        """(actor, action) of the newest audit entry."""
+        with self.store.reading() as session:
+            entry = session.exec(select(AuditEntry).order_by(col(AuditEntry.id).desc())).first()
+        assert entry is not None
+        return entry.actor, entry.action
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The served home."""
+    made = Place(tmp_path_factory.mktemp("people"))
+    with made.web:
+        yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all."""
+    with chromium() as started:
+        yield started
+
+
+def inert(page: Page) -> None:
+    """Nothing on the page came of Markdown or HTML in a name."""
+    assert page.locator("a[href*='evil.example']").count() == 0
+    assert page.locator(".stException").count() == 0
+    for tag in ("strong", "b", "em"):
+        assert page.locator(tag).filter(has_text="h").filter(has_text="b").get_by_text("h", exact=True).count() == 0
+        assert page.locator(tag).get_by_text("b", exact=True).count() == 0
+
+
+# ----------------------------------------------------------------------- before the start
+
+
+def test_nobody_reviews_before_they_agreed_and_said_what_they_read(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        accounts.create(session, "newcomer", PASSWORD, "reviewer")
+    with page_of(browser) as page:
+        place.open(page, "newcomer", "review")
+        start = page.get_by_role("button", name="Start")
+        expect(start).to_be_disabled(timeout=WAIT)
+        agreed = page.get_by_role("checkbox", name="I want to review answers")
+        expect(agreed).not_to_be_checked()
+        page.get_by_text("I want to review answers of a language model.").click()
+        expect(start).to_be_enabled(timeout=WAIT)  # the browser's own language stands there already
+        start.click()
+        expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+    found = place.account("newcomer")
+    assert found.languages == ["en"]
+    with place.store.reading() as session:
+        assert consent.in_force(session, found.id) == {"review": True, "assignment": False, "training": False, "export": False}
+
+
+# ------------------------------------------------------------------------------------ You
+
+
+def test_consent_taken_back_asks_first_and_then_gives_the_items_back(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        ada = person(session, "ada-back")
+    with page_of(browser) as page:
+        place.open(page, "ada-back", "review")
+        expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+        page.get_by_role("link", name="You").click()
+        card = page.locator(".st-key-fb-card-consent-review")
+        card.get_by_role("button", name="Take it back…").click()
+        expect(card.get_by_text("You get no more answers to review")).to_be_visible(timeout=WAIT)
+        card.get_by_role("button", name="Take it back", exact=True).click()
+        expect(card.get_by_text("not agreed")).to_be_visible(timeout=WAIT)
+        page.goto(f"{place.web.url}/review")
+        expect(page.get_by_role("heading", name="Before you start")).to_be_visible(timeout=WAIT)
+    with place.store.reading() as session:
+        assert not consent.in_force(session, ada.id)["review"]
+        assert session.exec(select(Slot).where(Slot.reviewer == pseudonym(place.key, ada.id))).all() == []
+
+
+def test_background_is_asked_in_plain_text_kept_and_deleted(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        ada = person(session, "ada-said")
+        background.set_questions(
+            session,
+            [
+                {"code": "gender", "question": HOSTILE, "options": [{"code": "woman", "words": HOSTILE}]},
+                {"code": "region", "question": "Where?", "options": [{"code": "here", "words": "Here"}], "several": True},
+            ],
+            by="root",
+            now=now(),
+        )
+    with page_of(browser) as page:
+        place.open(page, "ada-said", "you")
+        expect(page.locator(".fb-question").first).to_have_text(HOSTILE, timeout=WAIT)
+        expect(page.get_by_role("link", name="Sign out")).to_be_visible(timeout=WAIT)
+        page.get_by_role("combobox", name=HOSTILE).click()
+        page.get_by_role("combobox", name=HOSTILE).fill("**b**")
+        expect(page.get_by_role("option").first).to_have_text(HOSTILE)
+        page.get_by_role("option").first.click()
+        page.get_by_role("textbox", name="Where? In your own words").fill("by the *sea*")
+        inert(page)
+        page.get_by_role("button", name="Keep these answers").click()
+        expect(page.get_by_text("Kept.")).to_be_visible(timeout=WAIT)
+        with place.store.reading() as session:
+            assert background.answers_of(session, place.key, ada.id) == {
+                "gender": Answered(["woman"], None),
+                "region": Answered([], "by the *sea*"),
+            }
+        page.get_by_role("button", name="Delete all of these answers").click()
+        expect(page.get_by_role("button", name="Delete all of these answers")).to_have_count(0, timeout=WAIT)
+        expect(page.get_by_role("textbox", name="Where? In your own words")).to_have_value("")
+    with place.store.writing() as session:
+        assert background.answers_of(session, place.key, ada.id) == {}
+        background.set_questions(
+            session, [question.model_dump() for question in background.DEFAULT_QUESTIONS], by="root", now=now()
+        )
+
+
+def test_ones_own_sign_ins_are_listed_and_ended_one_by_one(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        person(session, "ada-two", "auditor")
+    with page_of(browser) as one, page_of(browser) as other:
+        sign_in(other, place.web.url, "ada-two", PASSWORD)
+        place.open(one, "ada-two", "you")
+        expect(one.get_by_text("this browser")).to_have_count(1, timeout=WAIT)
+        one.get_by_role("button", name="Sign out there").click()
+        expect(one.get_by_role("button", name="Sign out there")).to_have_count(0, timeout=WAIT)
+        other.goto(f"{place.web.url}/you")
+        other.wait_for_url("**/signin*")
+        expect(one.get_by_text("this browser")).to_have_count(1)
+
+
+def test_a_new_password_needs_the_present_one_which_cannot_be_guessed_for_ever(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        person(session, "ada-pass", "auditor")
+    with page_of(browser) as page:
+        place.open(page, "ada-pass", "you")
+
+        def change(before: str, words: str) -> None:
+            page.get_by_label("The password you have").fill(before)
+            page.get_by_label("A new one").fill("another long one")
+            page.get_by_role("button", name="Change it").click()
+            expect(page.get_by_text(words)).to_be_visible(timeout=WAIT)
+
+        change("not this one", "is not right; nothing was changed")
+        with place.store.reading() as session:
+            assert accounts.verify(session, "ada-pass", PASSWORD) is not None
+        with place.store.writing() as session:
+            for _ in range(5):
+                sign_ins.attempt(session, sign_ins.counted(place.key, login="ada-pass", address=None), now=now())
+        change(PASSWORD, "Too many tries. Wait")
+        with place.store.writing() as session:
+            session.connection().exec_driver_sql("DELETE FROM sign_in_failure")
+        change(PASSWORD, "Changed. You are signed out everywhere")
+    assert place.last_act() == ("ada-pass", "password changed")
+    with place.store.reading() as session:
+        assert accounts.verify(session, "ada-pass", "another long one") is not None
+
+
+def test_the_completion_code_stands_on_the_board_and_on_you_when_enough_is_answered(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        pool = invitations.make_pool(session, "study", "anonymous", answers_wanted=2, completion_code="C0DE-42", now=now())
+        code = invitations.invite(session, "reviewer", by="root", now=now(), pool=pool)
+    with page_of(browser) as page:
+        page.goto(f"{place.web.url}/join/{code}?PROLIFIC_PID=p1")
+        page.get_by_role("button", name="Take part").click()
+        page.get_by_text("I want to review answers of a language model.").click(timeout=WAIT)
+        page.get_by_role("button", name="Start").click()
+        for number in (0, 1):
+            expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+            expect(page.get_by_text("C0DE-42", exact=True)).to_have_count(0)
+            if number == 1:
+                page.wait_for_timeout(500)  # a click at once would be the rest of the one before
+            page.get_by_role("button", name="looks fine").click()
+        expect(page.get_by_role("heading", name="You are done. Thank you.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("C0DE-42", exact=True)).to_be_visible()
+        page.goto(f"{place.web.url}/you")
+        expect(page.get_by_text("C0DE-42", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_label("The password you have")).to_have_count(0)
+
+
+# --------------------------------------------------------------------------------- Panel
+
+
+def test_the_panel_names_no_group_of_fewer_than_five(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        asked = [question.model_dump() for question in background.DEFAULT_QUESTIONS]
+        background.set_questions(session, asked, by="root", now=now())
+        for number in range(13):
+            account = accounts.create(session, f"panel-{number}", None, "reviewer")
+            agree(session, account)
+            consent.set_consent(session, account.id, {"assignment": True}, now=now())
+            said = "woman" if number < 6 else "man" if number < 11 else "nonbinary"
+            background.set_answers(session, place.key, account.id, {"gender": Answered([said], None)}, now=now())
+        person(session, "audrey", "auditor")
+    with page_of(browser) as page:
+        place.open(page, "audrey", "panel")
+        card = page.locator(".st-key-fb-card-gender")
+        expect(card.get_by_text("What is your gender?")).to_be_visible(timeout=WAIT)
+        expect(card.get_by_text("Non-binary")).to_have_count(0)
+        expect(card.get_by_text("not shown: too few people")).to_be_visible()
+        expect(card.get_by_text("Woman")).to_be_visible()
+        expect(card.get_by_text("Man", exact=True)).to_have_count(0)  # the complement: else a total minus it gave the two away
+
+
+# -------------------------------------------------------------------------------- People
+
+
+def test_an_invitations_link_is_shown_once_and_can_be_withdrawn(place: Place, browser: Browser) -> None:
+    with page_of(browser) as page:
+        place.open(page, "root", "people")
+        page.get_by_role("button", name="Make the link").click()
+        shown = page.locator("code", has_text="/join/")
+        expect(shown).to_be_visible(timeout=WAIT)
+        link = shown.inner_text().strip()
+        assert link.startswith(place.web.url) or "/join/" in link
+        page.get_by_role("tab", name="Pools").click()
+        page.get_by_role("tab", name="Invite").click()
+        page.reload()
+        expect(page.get_by_role("button", name="Withdraw")).to_have_count(1, timeout=WAIT)
+        expect(shown).to_have_count(0)
+        page.get_by_role("button", name="Withdraw").click()
+        expect(page.get_by_text("No link is out")).to_be_visible(timeout=WAIT)
+    assert place.last_act() == ("root", "link withdrawn")
+    with place.store.reading() as session:
+        assert session.exec(select(Invitation).order_by(col(Invitation.id).desc())).first().ended_at is not None  # type: ignore[union-attr]
+
+
+def test_names_of_people_and_pools_are_text_wherever_they_stand(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        accounts.create(session, HOSTILE, PASSWORD, "reviewer")
+        pool = invitations.make_pool(session, HOSTILE, "named", now=now())
+        invitations.invite(session, "reviewer", by=HOSTILE, now=now(), pool=pool)
+    with page_of(browser) as page:
+        place.open(page, "root", "people")
+        expect(page.get_by_text(HOSTILE).first).to_be_visible(timeout=WAIT)
+        inert(page)
+        page.get_by_role("tab", name="Accounts").click()
+        page.get_by_role("combobox", name="Change which account?").click()
+        page.get_by_role("combobox", name="Change which account?").fill("**b**")
+        page.get_by_role("option").first.click()
+        expect(page.get_by_role("button", name="Link for a new password")).to_be_visible(timeout=WAIT)
+        inert(page)
+        page.get_by_role("combobox", name="Role").click()
+        page.get_by_role("option", name="auditor").click()
+        page.get_by_role("button", name="Give the role auditor").click()
+        expect(page.get_by_role("button", name="Give the role auditor")).to_have_count(0, timeout=WAIT)
+        inert(page)
+        page.get_by_role("button", name="Link for a new password").click()
+        expect(page.locator("code", has_text="/join/")).to_be_visible(timeout=WAIT)
+    assert place.account(HOSTILE).role == "auditor"
+    assert place.last_act() == ("root", "reset link made")
+
+
+def test_the_last_administrator_is_told_why_not(place: Place, browser: Browser) -> None:
+    with page_of(browser) as page:
+        place.open(page, "root", "people")
+        page.get_by_role("tab", name="Accounts").click(timeout=WAIT)
+        page.get_by_role("combobox", name="Change which account?").click()
+        page.get_by_role("combobox", name="Change which account?").fill("root")
+        page.get_by_role("option").first.click()
+        expect(page.get_by_role("button", name="Shut out")).to_be_disabled(timeout=WAIT)
+        page.get_by_text("I am sure").click()
+        page.get_by_role("button", name="Shut out").click()
+        expect(page.get_by_text("root is the only administrator")).to_be_visible(timeout=WAIT)
+    assert not place.account("root").disabled
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_fits_the_screen(place: Place, browser: Browser, width: int, tmp_path: Path) -> None:
+    with place.store.writing() as session:
+        accounts.create(session, f"fits-{width}", PASSWORD, "reviewer")
+    with page_of(browser, width=width) as page:
+        for login, where in ((f"fits-{width}", "review"), (f"fits-{width}", "you"), ("root", "people"), ("root", "panel")):
+            place.open(page, login, where)
+            expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=WAIT)
+            page.wait_for_timeout(300)
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{where} at {width} px"
+            page.screenshot(path=tmp_path / f"{where}-{width}.png")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_what_stands_on_a_coloured_button_can_be_read(place: Place, browser: Browser, dark: bool) -> None:
+    with page_of(browser, dark=dark) as page:
+        place.open(page, "root", "people")
+        button = page.get_by_role("button", name="Make the link")
+        expect(button).to_be_visible(timeout=WAIT)
+        page.wait_for_timeout(300)
+        ink, ground = button.evaluate(
+            "it => [getComputedStyle(it.querySelector('p') ?? it).color, getComputedStyle(it).backgroundColor]"
+        )
+        assert contrast(ink, ground) >= 4.5, f"{ink} on {ground}"
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's contrast of two colours, written rgb(...)."""
+
+    def light(colour: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
