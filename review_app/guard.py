@@ -59,7 +59,7 @@ class Guard:
         if scope["type"] == "websocket":
             refusal = await self._refusal(connection, "WS")
             if refusal is None:
-                await self.app(scope, receive, send)
+                await self.app(scope, _binary(receive), send)
             else:
                 await _refuse_socket(receive, send)
             return
@@ -71,8 +71,8 @@ class Guard:
                 await refusal(scope, receive, watched)
             else:
                 await self.app(scope, _limited(scope, receive), watched)
-        except ClientDisconnect:
-            return  # hung up before the end of its own request; there is nobody to answer
+        except (ClientDisconnect, _Gone):
+            return  # hung up before the end of its own request or of the answer; there is nobody to tell
         except _TooLong as error:
             if not watched.begun:
                 await _said(connection, 413, "too_large", error.detail)(scope, receive, watched)
@@ -142,6 +142,17 @@ async def _refuse_socket(receive: Receive, send: Send) -> None:
     """Ends a handshake with 403, which is all that a browser can be told."""
     if (await receive())["type"] == "websocket.connect":
         await send({"type": "websocket.close", "code": 4403, "reason": "not signed in"})
+
+
+def _binary(receive: Receive) -> Receive:
+    """`receive` for which a text frame is the end: Streamlit's pages send none, and its reader raises KeyError for them."""
+
+    async def received() -> Message:
+        event = await receive()
+        text = event["type"] == "websocket.receive" and event.get("bytes") is None
+        return {"type": "websocket.disconnect", "code": 1003} if text else event
+
+    return received
 
 
 # ------------------------------------------------------------------ where it comes from
@@ -254,6 +265,10 @@ def headers_for(installation: Installation) -> dict[str, str]:
     return headers
 
 
+class _Gone(Exception):
+    """The server takes no answer any more."""
+
+
 class _Watched:
     """`send` that adds the headers and remembers whether an answer has begun."""
 
@@ -271,7 +286,10 @@ class _Watched:
             for foreign in ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Server"):
                 if foreign in headers:
                     del headers[foreign]
-        await self._send(event)
+        try:
+            await self._send(event)
+        except Exception as error:  # uvicorn's, where it has closed the connection: after a torn body it says 400 by itself
+            raise _Gone from error
 
 
 def _loggable(path: str) -> str:

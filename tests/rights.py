@@ -412,7 +412,7 @@ def judge_words(place: Place, shot: Shot, reply: Reply) -> None:
     for name, value in reply.headers:
         if re.search(rb"[\r\n\0]", name + value):
             raise Fault(f"a header holds a line end: {name!r} {value[:200]!r} to {shot}")
-    if shot.path.startswith("/api/") and reply.status >= 400 and shot.method != "HEAD" and reply.body:
+    if shot.path.startswith("/api/") and reply.status >= 400 and reply.body not in (b"", b"Invalid HTTP request received."):
         error = json.loads(reply.body)["error"]
         if set(error) != {"code", "message"}:
             raise Fault(f"an error of another shape: {reply.body[:300]!r} to {shot}")
