@@ -17,7 +17,7 @@ import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,9 +31,14 @@ from flagback.storage.records import Account
 
 #: Longest body of a request, bytes; Streamlit's upload route has its own limit (server.maxUploadSize).
 LONGEST_BODY = 512 * 1024
-#: Longest address, so that logs and redirects stay small.
+#: Longest address and query, so that logs and redirects stay small; a single sign-on sends codes of a few kilobytes back.
 LONGEST_PATH = 2_000
+LONGEST_QUERY = 8_000
 _SAFE = frozenset({"GET", "HEAD"})
+#: A name, an IPv4 or a bracketed IPv6 address, and perhaps a port; urlsplit takes "a@127.0.0.1" and "127.0.0.1/x" for one too.
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+#: A body's length; no int() of what a header holds before this, which "²" and 5,000 digits break.
+_LENGTH = re.compile(r"[0-9]{1,9}")
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +59,7 @@ class Guard:
         if scope["type"] == "websocket":
             refusal = await self._refusal(connection, "WS")
             if refusal is None:
-                await self.app(scope, receive, send)
+                await self.app(scope, _binary(receive), send)
             else:
                 await _refuse_socket(receive, send)
             return
@@ -66,6 +71,8 @@ class Guard:
                 await refusal(scope, receive, watched)
             else:
                 await self.app(scope, _limited(scope, receive), watched)
+        except (ClientDisconnect, _Gone):
+            return  # hung up before the end of its own request or of the answer; there is nobody to tell
         except _TooLong as error:
             if not watched.begun:
                 await _said(connection, 413, "too_large", error.detail)(scope, receive, watched)
@@ -78,9 +85,11 @@ class Guard:
 
     async def _refusal(self, connection: HTTPConnection, method: str) -> Response | None:
         """Why a request is not let through, None if it is; who asks is left in the scope."""
-        path = connection.scope["path"]
-        if len(path) > LONGEST_PATH:
+        path, query = connection.scope["path"], connection.scope["query_string"]
+        if len(path) > LONGEST_PATH or len(query) > LONGEST_QUERY:
             return _said(connection, 414, "too_long", "The address is too long.")
+        if not query.isascii():  # Starlette reads it as UTF-8, and raises where it is none
+            return _said(connection, 400, "bad_address", "The address holds bytes that stand in none; they are written %C3%A9.")
         if not host_is_ours(self.installation, connection.headers.get("host", "")):
             words = (
                 "Flagback does not answer under this address. Open it under the one it was started with, or name this one in "
@@ -137,6 +146,17 @@ async def _refuse_socket(receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 4403, "reason": "not signed in"})
 
 
+def _binary(receive: Receive) -> Receive:
+    """`receive` for which a text frame is the end: Streamlit's pages send none, and its reader raises KeyError for them."""
+
+    async def received() -> Message:
+        event = await receive()
+        text = event["type"] == "websocket.receive" and event.get("bytes") is None
+        return {"type": "websocket.disconnect", "code": 1003} if text else event
+
+    return received
+
+
 # ------------------------------------------------------------------ where it comes from
 
 
@@ -148,12 +168,20 @@ def from_our_pages(connection: HTTPConnection) -> bool:
     """
     origin, host = connection.headers.get("origin"), connection.headers.get("host", "")
     if origin is not None:
-        return urlsplit(origin).netloc == host != ""
+        return _netloc(origin) == host != ""
     site = connection.headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
     referer = connection.headers.get("referer")
-    return referer is None or urlsplit(referer).netloc == host != ""
+    return referer is None or _netloc(referer) == host != ""
+
+
+def _netloc(address: str) -> str:
+    """Name and port of an address, "" where it is none (urlsplit raises for some: "http://[")."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
 
 
 def host_is_ours(installation: Installation, host: str) -> bool:
@@ -162,6 +190,8 @@ def host_is_ours(installation: Installation, host: str) -> bool:
     Else any site could point a name of its own at 127.0.0.1 and have its pages count as ours (DNS rebinding).
     """
     settings = installation.settings
+    if not _HOST.fullmatch(host):
+        return False
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -186,7 +216,7 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
     if scope["path"].startswith("/_stcore/upload_file/"):
         return receive
     length = Request(scope).headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > LONGEST_BODY:
+    if not _LENGTH.fullmatch(length) or int(length) > LONGEST_BODY:
         raise _TooLong
     read = 0
 
@@ -237,6 +267,10 @@ def headers_for(installation: Installation) -> dict[str, str]:
     return headers
 
 
+class _Gone(Exception):
+    """The server takes no answer any more."""
+
+
 class _Watched:
     """`send` that adds the headers and remembers whether an answer has begun."""
 
@@ -254,7 +288,10 @@ class _Watched:
             for foreign in ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Server"):
                 if foreign in headers:
                     del headers[foreign]
-        await self._send(event)
+        try:
+            await self._send(event)
+        except Exception as error:  # uvicorn's, where it has closed the connection: after a torn body it says 400 by itself
+            raise _Gone from error
 
 
 def _loggable(path: str) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 from sqlmodel import Session
@@ -416,7 +416,7 @@ def _login_address() -> str:
 def _with_onward(response: Response, installation: Installation, provider: Provider, onward: str) -> Response:
     response.set_cookie(
         _onward_cookie(installation),
-        onward,
+        quote(onward, safe="/%?=&#"),  # a cookie is Latin-1, an address need not be; a redirect to it quotes it all the same
         max_age=AWAY_FOR,
         path=CALLBACK,
         httponly=True,

@@ -205,7 +205,8 @@ def today(
 ) -> Today:
     """How many answers this reviewer has given since midnight, at most 2 days ago."""
     moment = now()
-    start = moment.replace(hour=0, minute=0, second=0, microsecond=0) if since is None else max(since, moment - timedelta(days=2))
+    start = moment.replace(hour=0, minute=0, second=0, microsecond=0) if since is None else since
+    start = min(max(start, moment - timedelta(days=2)), moment)  # the year 9999 has no UTC form beyond a few hours' offset
     with here.store.reading() as session:
         return Today(
             answered=reviews.answered_today(session, who.pseudonym, since=start),
