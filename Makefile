@@ -36,7 +36,7 @@ lint: setup
 	$(BIN)/python .ci/exceptions.py
 
 test: lint tools
-	$(BIN)/pytest -m "not acceptance"
+	$(BIN)/pytest -m "not acceptance" -n 2 --dist loadfile
 
 acceptance: setup tools
 	$(BIN)/pytest -m acceptance
