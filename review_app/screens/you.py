@@ -127,6 +127,9 @@ def _background(installation: Installation, account: Account) -> None:
         except background.BadBackground as error:
             look.said(str(error), "flag")
             return
+        st.session_state["flagback_background_kept"] = True
+        st.rerun()  # what is drawn below hangs on what is stored
+    if st.session_state.pop("flagback_background_kept", False):
         look.said("Kept.", "ok")
     if said and st.button("Delete all of these answers"):
         with installation.store.writing() as session:
@@ -142,7 +145,7 @@ def _ask(question: Question, said: Answered | None) -> Answered:
     words = {option.code: option.words for option in question.options} | {NOT_SAID: "Prefer not to say"}
     codes = list(words)
     before = [code for code in (said.answers if said else []) if code in words]
-    # The question is drawn by us: Streamlit reads a label that it draws as Markdown, and one that it hides as it is.
+    # The question is drawn by us: Streamlit reads a label as Markdown, unseen where it is hidden, and names the field by its text.
     look.html(f'<div class="fb-question">{look.quiet(question.question)}</div>')
     arguments: dict[str, Any] = {
         "format_func": words.get,
