@@ -134,9 +134,8 @@ def _background(installation: Installation, account: Account) -> None:
     if said and st.button("Delete all of these answers"):
         with installation.store.writing() as session:
             background.forget(session, installation.pseudonym_key, account.id)
-        for question in asked:
-            st.session_state.pop(f"background-{question.code}", None)
-            st.session_state.pop(f"background-{question.code}-own", None)
+        # Fields under new names: the browser keeps what stands in one of the old name, and the next "Keep" would store it again.
+        st.session_state["flagback_background_deleted"] = st.session_state.get("flagback_background_deleted", 0) + 1
         st.rerun()
 
 
@@ -147,9 +146,10 @@ def _ask(question: Question, said: Answered | None) -> Answered:
     before = [code for code in (said.answers if said else []) if code in words]
     # The question is drawn by us: Streamlit reads a label as Markdown, unseen where it is hidden, and names the field by its text.
     look.html(f'<div class="fb-question">{look.quiet(question.question)}</div>')
+    key = f"background-{st.session_state.get('flagback_background_deleted', 0)}-{question.code}"
     arguments: dict[str, Any] = {
         "format_func": words.get,
-        "key": f"background-{question.code}",
+        "key": key,
         "label_visibility": "collapsed",
         "placeholder": "No answer",
     }
@@ -164,7 +164,7 @@ def _ask(question: Question, said: Answered | None) -> Answered:
         own = st.text_input(
             f"{question.question} In your own words",
             value=(said.own_words or "") if said else "",
-            key=f"background-{question.code}-own",
+            key=f"{key}-own",
             max_chars=background.LONGEST_OWN_WORDS,
             label_visibility="collapsed",
             placeholder="In your own words, if none of these fits",
