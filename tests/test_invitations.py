@@ -17,6 +17,8 @@ from flagback.storage.store import Store
 from tests.people import PASSWORD
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+OTHER = "another long one"
+SHORT = "short"
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
@@ -123,7 +125,7 @@ def test_a_link_withdrawn_while_it_is_being_used_lets_nobody_in(store: Store, mo
 def test_a_try_that_fails_uses_nothing(store: Store) -> None:
     code = invite(store)
     with pytest.raises(accounts.BadPassword), store.writing() as session:
-        invitations.accept(session, code, login="ada", password="short", now=NOON)
+        invitations.accept(session, code, login="ada", password=SHORT, now=NOON)
     with pytest.raises(accounts.BadLogin), store.writing() as session:
         invitations.accept(session, code, login="\u202eada", password=PASSWORD, now=NOON)
     other = invite(store)
@@ -250,7 +252,7 @@ def test_a_reset_link_sets_the_password_once_and_ends_every_session(store: Store
         cookies = [accounts.open_session(session, ada.id, now=NOON, for_=DAY) for _ in range(3)]
     code = reset_link(store, "ada")
     with store.writing() as session:
-        invitations.accept(session, code, login="someone-else", password="another long one", now=NOON)
+        invitations.accept(session, code, login="someone-else", password=OTHER, now=NOON)
         assert [accounts.signed_in(session, cookie, now=NOON) for cookie in cookies] == [None] * 3
         assert accounts.verify(session, "ada", PASSWORD) is None
         assert accounts.verify(session, "ada", "another long one") is not None

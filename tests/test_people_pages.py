@@ -78,11 +78,10 @@ def browser() -> Iterator[Browser]:
 
 def inert(page: Page) -> None:
     """Nothing on the page came of Markdown or HTML in a name."""
-    assert page.locator("a[href*='evil.example']").count() == 0
+    assert page.locator("a[href*='evil.example']:visible").count() == 0
     assert page.locator(".stException").count() == 0
-    for tag in ("strong", "b", "em"):
-        assert page.locator(tag).filter(has_text="h").filter(has_text="b").get_by_text("h", exact=True).count() == 0
-        assert page.locator(tag).get_by_text("b", exact=True).count() == 0
+    for drawn in page.locator("strong:visible, b:visible").all_inner_texts():
+        assert drawn.strip() not in ("b", "h")
 
 
 # ----------------------------------------------------------------------- before the start
@@ -337,10 +336,13 @@ def test_what_stands_on_a_coloured_button_can_be_read(place: Place, browser: Bro
         place.open(page, "root", "people")
         button = page.get_by_role("button", name="Make the link")
         expect(button).to_be_visible(timeout=WAIT)
-        page.wait_for_timeout(300)
-        ink, ground = button.evaluate(
-            "it => [getComputedStyle(it.querySelector('p') ?? it).color, getComputedStyle(it).backgroundColor]"
-        )
+        for _ in range(20):  # the theme comes after the first drawing
+            ink, ground = button.evaluate(
+                "it => [getComputedStyle(it.querySelector('p') ?? it).color, getComputedStyle(it).backgroundColor]"
+            )
+            if (ground == "rgb(125, 183, 245)") == dark and contrast(ink, ground) >= 4.5:
+                break
+            page.wait_for_timeout(200)
         assert contrast(ink, ground) >= 4.5, f"{ink} on {ground}"
 
 

@@ -127,13 +127,15 @@ def _background(installation: Installation, account: Account) -> None:
         except background.BadBackground as error:
             look.said(str(error), "flag")
             return
+        st.session_state["flagback_background_kept"] = True
+        st.rerun()  # what is drawn below hangs on what is stored
+    if st.session_state.pop("flagback_background_kept", False):
         look.said("Kept.", "ok")
     if said and st.button("Delete all of these answers"):
         with installation.store.writing() as session:
             background.forget(session, installation.pseudonym_key, account.id)
-        for question in asked:
-            st.session_state.pop(f"background-{question.code}", None)
-            st.session_state.pop(f"background-{question.code}-own", None)
+        # Fields under new names: the browser keeps what stands in one of the old name, and the next "Keep" would store it again.
+        st.session_state["flagback_background_deleted"] = st.session_state.get("flagback_background_deleted", 0) + 1
         st.rerun()
 
 
@@ -142,11 +144,12 @@ def _ask(question: Question, said: Answered | None) -> Answered:
     words = {option.code: option.words for option in question.options} | {NOT_SAID: "Prefer not to say"}
     codes = list(words)
     before = [code for code in (said.answers if said else []) if code in words]
-    # The question is drawn by us: Streamlit reads a label that it draws as Markdown, and one that it hides as it is.
+    # The question is drawn by us: Streamlit reads a label as Markdown, unseen where it is hidden, and names the field by its text.
     look.html(f'<div class="fb-question">{look.quiet(question.question)}</div>')
+    key = f"background-{st.session_state.get('flagback_background_deleted', 0)}-{question.code}"
     arguments: dict[str, Any] = {
         "format_func": words.get,
-        "key": f"background-{question.code}",
+        "key": key,
         "label_visibility": "collapsed",
         "placeholder": "No answer",
     }
@@ -161,7 +164,7 @@ def _ask(question: Question, said: Answered | None) -> Answered:
         own = st.text_input(
             f"{question.question} In your own words",
             value=(said.own_words or "") if said else "",
-            key=f"background-{question.code}-own",
+            key=f"{key}-own",
             max_chars=background.LONGEST_OWN_WORDS,
             label_visibility="collapsed",
             placeholder="In your own words, if none of these fits",
