@@ -306,7 +306,7 @@ class Exchange:
         if connecting:
             return RedirectResponse(f"{CONNECT}?done=1", status_code=303)
         response = RedirectResponse(auth.local_path(onward), status_code=303)
-        assert admission.cookie is not None
+        assert admission.cookie is not None  # nosec B101 # no refusal, so a cookie
         auth.set_cookie(self.installation, request, response, admission.cookie, for_=SESSION_FOR)
         return response
 

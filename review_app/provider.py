@@ -79,7 +79,7 @@ def secure_address(variable: str, address: str) -> str:
 
 def _client_secret(settings: Settings) -> str:
     path = settings.oidc_client_secret_file
-    assert path is not None
+    assert path is not None  # nosec B101 # for the type checker: configured() has looked
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -112,7 +112,7 @@ def _roles(text: str) -> dict[str, Role]:
 def public_address(settings: Settings) -> str:
     """The address people use, scheme and host only. Raises BadSingleSignOn."""
     if settings.public_url is None:
-        if settings.host in ("0.0.0.0", "::"):
+        if settings.host in ("0.0.0.0", "::"):  # nosec B104 # compared with, not listened on
             raise BadSingleSignOn(
                 f"Single sign-on needs the address that people use, and {settings.host} is none; set FLAGBACK_PUBLIC_URL, "
                 "https://review.example.org for example."

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 CLIENT_ID = "flagback"
-CLIENT_SECRET = "hunter2-the-client-secret"
+CLIENT_SECRET = "hunter2-the-client-secret"  # pragma: allowlist secret - of the test's own provider
 
 #: What the provider gets wrong, on purpose.
 Fault = Literal[

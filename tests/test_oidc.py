@@ -18,7 +18,7 @@ from flagback.storage.store import Store
 from tests.browser import WebProcess, chromium, free_port, page_of, sign_in
 from tests.openid_provider import CLIENT_ID, CLIENT_SECRET, Fault, OpenIDProvider, Running, Someone, openid_provider
 
-PASSWORD = "a long password"
+PASSWORD = "a long password"  # pragma: allowlist secret - of accounts that live for one test
 ROLES = '{"writers": "reviewer", "leads": "lead", "stewards": "maintainer", "checkers": "auditor"}'
 NAME = "Example & Co"
 
