@@ -226,7 +226,7 @@ class Place:
         found |= {one.page_token: "page token" for one in self.people}
         found |= {self.key.hex(): "key", self.settings.cookie_key().hex(): "key", "$argon2id$": "password hash"}
         found["C0MPL3T10N-C0D3"] = "completion code"
-        return found | {PASSWORD: "password"}
+        return found | {PASSWORD: "password"}  # pragma: allowlist secret - what is looked for in answers
 
     # ------------------------------------------------------------------ the records
 
