@@ -119,9 +119,11 @@ def _plain(headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
 
 def storm_on_the_wire(place: Place, seed: int, count: int) -> Mapping[str, int]:
     """Sends and judges `count` connections; returns how many answers of which status there were."""
-    pick, fuzzer = Random(seed), Fuzzer(place, seed)  # nosec B311 # repeatable by seed
+    pick, fuzzer = Random(seed), Fuzzer(place, seed)
     found: dict[str, int] = {}
-    late: list[Shot] = []  # a request whose sender did not wait may still be under way
+    #: A request whose sender did not wait may still be under way.
+    late: list[Shot] = []
+    unanswered: list[Shot] = []
     for number, shot in enumerate(fuzzer.shots(count)):
         plain = pick.random() < 0.3
         second = next(fuzzer.shots(1)) if not plain and pick.random() < 0.1 else None
@@ -131,9 +133,10 @@ def storm_on_the_wire(place: Place, seed: int, count: int) -> Mapping[str, int]:
             judge(place, _joined(shot, second), reply, [])
             found[str(reply.status)] = found.get(str(reply.status), 0) + 1
         changes = place.changes()
-        late = [shot, *([second] if second else []), *late][:4]
+        late = [shot, *([second] if second else []), *late][:6]
         if changes:
-            _judge_any(place, late, changes)
+            _judge_any(place, [*late, *unanswered], changes)
+        unanswered = unanswered if replies else [shot, *([second] if second else []), *unanswered][:40]
         if changes:
             found["changed"] = found.get("changed", 0) + 1
         if changes and not shot.path.startswith("/api"):
@@ -146,16 +149,16 @@ def storm_on_the_wire(place: Place, seed: int, count: int) -> Mapping[str, int]:
 
 
 def _judge_any(place: Place, late: list[Shot], changes: list[Change]) -> None:
-    """Raises Fault where none of the last requests had a right to the changes."""
-    faults = []
-    for shot in late:
-        try:
-            judge(place, shot, Reply(0, [], b""), changes)
-        except Fault as fault:
-            faults.append(fault)
-        else:
-            return
-    raise faults[0]
+    """Raises Fault for a change that none of the last requests had a right to."""
+    for change in changes:
+        faults = []
+        for shot in late:
+            try:
+                judge(place, shot, Reply(0, [], b""), [change])
+            except Fault as fault:
+                faults.append(fault)
+        if len(faults) == len(late):
+            raise Fault("\n".join(str(fault) for fault in faults))
 
 
 def as_browser(shot: Shot) -> bytes:

@@ -225,7 +225,8 @@ class Place:
         found |= dict.fromkeys([*self.codes, *self.dead_codes], "link") | dict.fromkeys(self.tickets, "ticket")
         found |= {one.page_token: "page token" for one in self.people}
         found |= {self.key.hex(): "key", self.settings.cookie_key().hex(): "key", "$argon2id$": "password hash"}
-        return found | {"C0MPL3T10N-C0D3": "completion code", PASSWORD: "password"}
+        found["C0MPL3T10N-C0D3"] = "completion code"
+        return found | {PASSWORD: "password"}  # pragma: allowlist secret - what is looked for in answers
 
     # ------------------------------------------------------------------ the records
 

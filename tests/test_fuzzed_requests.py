@@ -263,7 +263,7 @@ def test_no_frame_draws_a_page_of_another_role_or_ends_the_process(served: Serve
 
 def throw_frames(served: Served, *, seed: int, count: int) -> int:
     """Fuzzed frames on so many websockets; returns how many were let in."""
-    pick, let_in = Random(seed), 0  # nosec B311 # repeatable by seed
+    pick, let_in = Random(seed), 0
     for _ in range(count):
         one = pick.choice(served.place.people)
         cookie = pick.choice((one.cookie, one.cookie, one.cookie, None, pick.choice(served.place.ended), one.cookie[:-1]))
@@ -286,7 +286,7 @@ UPLOAD_TYPES = ("multipart/form-data; boundary=x",) * 3 + ("multipart/form-data"
 
 def throw_uploads(served: Served, *, seed: int, count: int) -> None:
     """Fuzzed bodies to the address of a live page of Streamlit's, which has its own parser."""
-    pick = Random(seed)  # nosec B311 # repeatable by seed
+    pick = Random(seed)
     maintainer = next(one for one in served.place.people if one.role == "maintainer")
     own = f"flagback_session_{served.place.settings.port}={maintainer.cookie}"
     with httpx.Client(base_url=served.web.url, timeout=20) as client, page_session(served.place, maintainer.cookie) as session:
