@@ -308,7 +308,7 @@ def test_a_tie_is_the_occupation_as_argmax_has_it() -> None:
 
 
 def test_the_slope_of_pronouns_over_the_share_of_women_by_hand() -> None:
-    """Gaps -1, 0 (twice, averaged from -1 and 1) and 1 at shares .25, .5, .75: slope 4, correlation 1. Participants do not count."""
+    """Gaps -1, 0 (mean of -1 and 1) and 1 at shares .25, .5, .75: slope 4, correlation 1. Participants are left out."""
     items = [
         _sentence("a", 0.25, "occupation"),
         _sentence("b", 0.5, "occupation"),
