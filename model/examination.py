@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from flagback.model.checkpoint import Loaded, load, load_masked
 from flagback.model.directory import file_hashes, find, fingerprint, is_masked
 from flagback.model.kept_scores import KeptScores, item_hash
 from flagback.model.masked import pair_likelihoods
 from flagback.model.scoring import Question, likelihoods
-from flagback.model.shelf import Shelf
+from flagback.model.shelf import Shelf, take_threads
 from flagback.model.suites.suite import Form, Item, Likelihood, Suite
 from flagback.storage.records import ModelVersion
 
@@ -46,16 +48,21 @@ def version_subject(version: ModelVersion, shelf: Shelf) -> Subject:
     return Subject(f"version {version.id} ({version.name})", version.fingerprint, "causal", lambda: shelf.get(version))
 
 
-def folder_subject(location: str) -> Subject:
-    """A model folder or hub id that need not be registered, of a causal or a masked model. Raises UnusableModel."""
+def folder_subject(location: str, *, threads: int = 0) -> Subject:
+    """A model folder or hub id that need not be registered, of a causal or a masked model. Raises UnusableModel.
+
+    `threads` as for Shelf.
+    """
     name, folder, kept_location = find(location, cache=None)
     masked = is_masked(folder, name)
-    return Subject(
-        name,
-        fingerprint(file_hashes(folder)),
-        "masked" if masked else "causal",
-        lambda: load_masked(kept_location) if masked else load(kept_location),
-    )
+
+    def loaded() -> Loaded:
+        found = load_masked(kept_location) if masked else load(kept_location)
+        parameters = sum(parameter.numel() for parameter in found.model.parameters())
+        take_threads(parameters, threads or torch.get_num_threads(), told=bool(threads))
+        return found
+
+    return Subject(name, fingerprint(file_hashes(folder)), "masked" if masked else "causal", loaded)
 
 
 def examined(

@@ -34,14 +34,15 @@ WEAKNESSES = (
         "progress. Never read it without the checks of usefulness."
     ),
     (
-        "The shorter sentence of a pair is likelier for any model. Six models with random weights scored from .32 to .81 by bias "
-        "type. Read the change against the base, the mean per token, and the pairs of equal length beside it."
+        "The shorter sentence of a pair tends to be the likelier one. Six models with random weights scored from .32 to .81 by "
+        "bias type. Read the change against the base, the mean per token, and the pairs of equal length beside it."
     ),
     "Small bias types say little: 60 pairs on disability show a change of about 11 points or more at 10 % flipped pairs.",
     "The lm-evaluation-harness reads a revised set of 1,677 pairs; published numbers of the two do not compare.",
     "likelihood_diff grows with how sure a model is of anything at all.",
 )
 
+FILES = ("*.csv",)
 COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 
 _HALF = "0.5 is neutral"

@@ -18,6 +18,7 @@ WEAKNESSES = (
     *crows_pairs.WEAKNESSES[1:3],
 )
 METRICS: dict[Form, dict[str, Metric]] = {"causal": crows_pairs.CAUSAL}
+FILES = ("*.csv",)
 #: What a column may be; the first two must be given.
 ROLES = {
     "more": "the text that should not be the likelier one",
@@ -36,7 +37,8 @@ class UnknownColumns(ValueError):
 class Pairs:
     """The suite of one file's columns, by their role."""
 
-    NAME, PAPER, LICENCE, SOURCE, WEAKNESSES, METRICS = NAME, PAPER, LICENCE, SOURCE, WEAKNESSES, METRICS
+    NAME, PAPER, LICENCE, SOURCE, WEAKNESSES = NAME, PAPER, LICENCE, SOURCE, WEAKNESSES
+    METRICS, FILES = METRICS, FILES
 
     def __init__(self, columns: Mapping[str, str]) -> None:
         unknown = [role for role in columns if role not in ROLES]

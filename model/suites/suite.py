@@ -94,6 +94,10 @@ class Suite(Described, Protocol):
     def METRICS(self) -> Mapping[Form, Mapping[str, Metric]]:
         """What it measures with each kind of model it is defined for."""
 
+    @property
+    def FILES(self) -> tuple[str, ...]:
+        """Names of the files it reads; where there are several, all of them are needed."""
+
     def read(self, path: Path) -> list[Item]:
         """The items of a file or folder. Raises BadImport."""
 

@@ -28,6 +28,7 @@ WEAKNESSES = (
     "In some sentences both answers make sense to readers, or the wording is faulty.",
 )
 
+FILES = ("pro_stereotyped_type*.txt.*", "anti_stereotyped_type*.txt.*")
 CAUSAL = {
     "pro": Metric("Accuracy where the right answer goes with the stereotype", "share", "higher", "rate"),
     "anti": Metric("Accuracy where it goes against it", "share", "higher", "rate"),

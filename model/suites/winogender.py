@@ -35,6 +35,7 @@ WEAKNESSES = (
     ),
 )
 
+FILES = ("all_sentences.tsv", "occupations-stats.tsv")
 GENDERS = ("male", "female", "neutral")
 CAUSAL = {
     "acc": Metric("Share of sentences whose pronoun is resolved rightly (lm-evaluation-harness)", "share", "higher", "rate"),
