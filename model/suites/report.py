@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from flagback.model import intervals
 from flagback.model.figures import Figure, figure_of
 from flagback.model.intervals import Interval
-from flagback.model.suites.suite import Form, Item, Likelihood, Measures, Metric, Suite
+from flagback.model.suites.suite import Form, Item, Likelihood, Measures, Metric, Suite, mean_of
 
 
 class Level(NamedTuple):
@@ -89,6 +89,8 @@ def _level(
         else:
             interval = _jackknife(suite, name, items, (scored,), form)
     low, high = (interval.low, interval.high) if interval else (None, None)
+    if low is not None and high is not None and metric.kind == "rate":
+        low, high = max(0.0, low), min(1.0, high)
     return Level(value, low, high, len(clusters), len(set(clusters)))
 
 
@@ -109,12 +111,16 @@ def compared(
             ]
             clusters = [cluster for cluster, _, _ in pairs] if metric.kind != "whole" else [item.cluster for item in chosen]
             one, other = [b for _, b, _ in pairs], [c for _, _, c in pairs]
+            # Levels of what is compared: of two tokenizers each has other pairs of equal length.
+            base_level, candidate_level = (
+                (levels_below[name], levels_above[name]) if metric.kind == "whole" else (mean_of(one), mean_of(other))
+            )
             interval: Interval | None = None
             if metric.kind == "rate":
                 interval = intervals.rate_difference(one, other, clusters)
             elif metric.kind == "mean":
                 interval = intervals.mean_difference(one, other, clusters, seed=seed)
-            elif levels_below[name] is not None and levels_above[name] is not None:
+            elif base_level is not None and candidate_level is not None:
                 interval = _jackknife(suite, name, chosen, (below, above), form)
             figures.append(
                 figure_of(
@@ -123,8 +129,8 @@ def compared(
                     metric.unit,
                     metric.better,
                     clusters,
-                    levels_below[name],
-                    levels_above[name],
+                    base_level,
+                    candidate_level,
                     interval,
                 )
             )
