@@ -12,7 +12,7 @@ help:
 	@echo "make setup       install into .venv only"
 	@echo "make test        linters, types, layers and the test suite, real browser and real PostgreSQL included"
 	@echo "make acceptance  the longer runs with real processes"
-	@echo "make docs        writes docs/cli.md and docs/access.md from the commands' own help"
+	@echo "make docs        writes docs/cli.md, docs/access.md and docs/suites.md from the code"
 
 setup: $(READY)
 

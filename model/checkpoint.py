@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, DynamicCache
 
 from flagback.model import dialogue
 from flagback.model.directory import (
@@ -33,7 +33,7 @@ from flagback.storage.records import Template
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Inspected", "Loaded", "UnusableModel", "context_length", "distance", "inspect", "load"]
+__all__ = ["Inspected", "Loaded", "UnusableModel", "context_length", "distance", "inspect", "load", "load_masked"]
 
 
 class Inspected(NamedTuple):
@@ -134,6 +134,13 @@ def load(
     return Loaded(model, tokenizer, template or ("chat" if tokenizer.chat_template else "plain"))
 
 
+def load_masked(location: str, *, cache: Path | None = None) -> Loaded:
+    """A masked language model (BERT) in float32, for suites that are defined for one. It can be scored, not corrected."""
+    name, folder, _ = find(location, cache=cache)
+    check_files(folder, name, masked=True)
+    return Loaded(_weights(folder, name, dtype="float32", masked=True), _tokenizer(folder, name), "plain")
+
+
 def distance(model: torch.nn.Module, base: torch.nn.Module) -> float:
     """||W - W0|| / ||W0|| over all parameters, tied ones once, summed in float64. Raises ValueError where names differ."""
     theirs = dict(base.named_parameters())
@@ -188,12 +195,13 @@ def _check_tokens(tokenizer: "PreTrainedTokenizerBase", config: dict[str, Any], 
         )
 
 
-def _weights(folder: Path, name: str, *, dtype: str) -> "PreTrainedModel":
+def _weights(folder: Path, name: str, *, dtype: str, masked: bool = False) -> "PreTrainedModel":
     """The model with every tensor from the files: none left at its random start."""
     with quiet():
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)  # nosec B615 # a folder, no hub id
-            model, told = AutoModelForCausalLM.from_pretrained(  # nosec B615 # a folder, no hub id: local_files_only
+            kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+            model, told = kind.from_pretrained(
                 folder,
                 config=config,
                 dtype=getattr(torch, dtype),

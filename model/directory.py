@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from safetensors import SafetensorError, safe_open
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 #: What is fetched from the hub and what a fingerprint covers: weights, configuration, tokenizer; never code, never pickle.
@@ -188,8 +188,14 @@ def _fetched(location: str, *, cache: Path | None, endpoint: str | None) -> tupl
     return name, folder, f"{name}@{folder.name}"
 
 
-def check_files(folder: Path, name: str) -> dict[str, Any]:
-    """The configuration, after every check that needs no weights."""
+def is_masked(folder: Path, name: str) -> bool:
+    """Whether the folder says of itself that it holds a masked language model (BERT), which fills in and does not write on."""
+    written = read_json(folder / "config.json", name).get("architectures") or [] if (folder / "config.json").is_file() else []
+    return bool(set(written) & set(MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()) - set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()))
+
+
+def check_files(folder: Path, name: str, *, masked: bool = False) -> dict[str, Any]:
+    """The configuration, after every check that needs no weights; of a causal language model, or a masked one."""
     if not (folder / "config.json").is_file():
         hint = " It looks like a LoRA adapter; add its base model instead." if (folder / "adapter_config.json").is_file() else ""
         raise MissingFiles(
@@ -197,7 +203,7 @@ def check_files(folder: Path, name: str) -> dict[str, Any]:
             f"*.safetensors and a tokenizer.{hint} Download it again, or save it with save_pretrained."
         )
     config = read_json(folder / "config.json", name)
-    _check_architecture(config, name)
+    _check_architecture(config, name, masked=masked)
     _check_weight_files(folder, name)
     if not any(all((folder / file).is_file() for file in files) for files in TOKENIZER_FILES):
         raise NoTokenizer(
@@ -207,7 +213,7 @@ def check_files(folder: Path, name: str) -> dict[str, Any]:
     return config
 
 
-def _check_architecture(config: dict[str, Any], name: str) -> None:
+def _check_architecture(config: dict[str, Any], name: str, *, masked: bool) -> None:
     kind = config.get("model_type")
     if kind not in CONFIG_MAPPING_NAMES:
         if config.get("auto_map"):
@@ -225,10 +231,12 @@ def _check_architecture(config: dict[str, Any], name: str) -> None:
             f"{name} names code on the hub in config.json ({', '.join(kernels)}), which is never fetched or run; "
             "take the entry out of config.json, transformers then computes with its own."
         )
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
-    if known is None or (written and not set(written) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())):
+    fitting = MODEL_FOR_MASKED_LM_MAPPING_NAMES if masked else MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if fitting.get(kind) is None or (written and not set(written) & set(fitting.values())):
         raise WrongArchitecture(
-            f"{name} is a {', '.join(written) or kind}, which does not write on from a text; expected a "
+            f"{name} is a {', '.join(written) or kind}; expected a masked language model (…ForMaskedLM)."
+            if masked
+            else f"{name} is a {', '.join(written) or kind}, which does not write on from a text; expected a "
             "causal language model (…ForCausalLM). Choose the generative version of this model."
         )
     if config.get("quantization_config"):

@@ -86,7 +86,7 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
             owner += [answer_number] * len(answer)
             answer_number += 1
             paths.append(([*root, *own], 0 if number == 0 else len(root)))
-    blocks, back = _blocks(paths, len(ids))
+    blocks, back = attention_blocks(paths, len(ids))
 
     def tensor(values: Any) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
@@ -102,7 +102,7 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
     )
 
 
-def _blocks(paths: list[tuple[list[int], int]], length: int) -> tuple[list[list[list[int]]], list[int]]:
+def attention_blocks(paths: list[tuple[list[int], int]], length: int) -> tuple[list[list[list[int]]], list[int]]:
     """Groups paths of about the same length; a shorter one repeats its last position, which nothing before it can see."""
     blocks: list[list[list[int]]] = []
     back = [0] * length

@@ -21,6 +21,11 @@ class ChangedWeights(Exception):
     """A base model's files are no longer those that were registered."""
 
 
+def take_threads(parameters: int, threads: int, *, told: bool) -> None:
+    """Sets torch's threads for a model of this size: as many as told, else one for a small model."""
+    torch.set_num_threads(1 if parameters < SMALL and not told else threads)
+
+
 class Shelf:
     """Loads versions as base plus adapters merged in fp32. Keeps the two used last (base and candidate of an evaluation)."""
 
@@ -47,8 +52,7 @@ class Shelf:
     def fresh(self, version: ModelVersion) -> Loaded:
         """A copy of its own, for a trainer that will change it."""
         self._check(version)
-        small = version.facts.get("parameters", SMALL) < SMALL
-        torch.set_num_threads(self._threads or (1 if small else self._own_choice))
+        take_threads(version.facts.get("parameters", SMALL), self._threads or self._own_choice, told=bool(self._threads))
         return load(
             version.location, [self.artifacts.path(sha) for sha in version.adapters], cache=self._cache, template=version.template
         )

@@ -1,4 +1,4 @@
-"""A hub on this machine: the few addresses that `snapshot_download` asks, serving one folder as one model. For tests only."""
+"""A hub on this machine: the few addresses that `snapshot_download` asks, serving one folder as one model or data set."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlparse
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"  # pragma: allowlist secret - a made-up commit
@@ -21,9 +21,10 @@ class Hub(NamedTuple):
 
 
 @contextmanager
-def model_hub(name: str, folder: Path) -> Iterator[Hub]:
-    """Serves `folder` as the model `name` at COMMIT; `private/...` is gated, everything else unknown."""
+def model_hub(name: str, folder: Path, *, kind: Literal["models", "datasets"] = "models") -> Iterator[Hub]:
+    """Serves `folder` as the model or data set `name` at COMMIT; `private/...` is gated, everything else unknown."""
     fetched: list[str] = []
+    prefix = "/datasets" if kind == "datasets" else ""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
@@ -39,17 +40,17 @@ def model_hub(name: str, folder: Path) -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             path = unquote(urlparse(self.path).path)
-            if path.startswith("/api/models/private/"):
+            if path.startswith(f"/api/{kind}/private/"):
                 self.answer(403, b"{}", X_Error_Code="GatedRepo", X_Error_Message="ask first")
-            elif path == f"/api/models/{name}/revision/main":
+            elif path == f"/api/{kind}/{name}/revision/main":
                 self.answer(200, json.dumps({"id": name, "sha": COMMIT, "siblings": []}).encode(), Content_Type="application/json")
-            elif path == f"/api/models/{name}/tree/{COMMIT}":
+            elif path == f"/api/{kind}/{name}/tree/{COMMIT}":
                 files = [
                     {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _sha1(file)}
                     for file in sorted(folder.iterdir())
                 ]
                 self.answer(200, json.dumps(files).encode(), Content_Type="application/json")
-            elif path.startswith(f"/{name}/resolve/{COMMIT}/") and (file := folder / path.rsplit("/", 1)[1]).is_file():
+            elif path.startswith(f"{prefix}/{name}/resolve/{COMMIT}/") and (file := folder / path.rsplit("/", 1)[1]).is_file():
                 if self.command == "GET":
                     fetched.append(file.name)
                 self.answer(200, file.read_bytes(), ETag=f'"{_sha1(file)}"', X_Repo_Commit=COMMIT)

@@ -105,6 +105,10 @@ def test_the_reference_is_what_the_commands_say_of_themselves() -> None:
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference.reference(), "run 'make docs'"
 
 
+def test_the_page_of_suites_is_what_the_suites_say_of_themselves() -> None:
+    assert (ROOT / "docs" / "suites.md").read_text(encoding="utf-8") == reference.suites(), "run 'make docs'"
+
+
 def test_every_command_of_the_loop_is_there() -> None:
     page = reference.reference()
     for words in (
@@ -134,6 +138,7 @@ def test_every_command_of_the_loop_is_there() -> None:
         "reviews",
         "runs",
         "versions",
+        "suites",
     ):
         assert f"# flagback {words}\n" in page
 

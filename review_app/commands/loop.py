@@ -202,13 +202,48 @@ def correct(
 
 def evaluate(
     context: typer.Context,
-    version: Annotated[int | None, typer.Argument(help="Which candidate.", show_default="the newest")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VERSION_OR_DIRECTORY",
+            help="Which candidate. With --suite: a version's number, a model directory or a hub id; two are compared.",
+            show_default="the newest candidate; with --suite the current version",
+        ),
+    ] = None,
+    suite: Annotated[str | None, typer.Option(metavar="NAME", help="Put a suite to it instead; see 'flagback suites'.")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The suite's data: a file, a folder, or a hub id (organisation/name[:FILE]).")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="ROLE=COLUMN", help="For --suite custom: more, less, context, group, cluster."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the suite's scores here.", show_default="a version's: the installation"),
+    ] = None,
     seed: Seed = 0,
     no_wait: NoWait = False,
     as_: As = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a candidate with its parent, and ask the gate."""
+    """Compare a candidate with its parent, and ask the gate.
+
+    With --suite: put a published test of bias to one model, or compare two on it. That asks no gate and stores no verdict.
+    """
+    from flagback.review_app.commands import suites
+
+    if suite is not None:
+        suites.evaluate(
+            context, models or [], suite=suite, data=data, columns=columns or [], cache=cache, seed=seed, as_json=as_json
+        )
+        return
+    version = suites.only_candidate(models or [], data=data, columns=columns or [], cache=cache)
+    _gate(context, version, seed=seed, no_wait=no_wait, as_=as_, as_json=as_json)
+
+
+def _gate(context: typer.Context, version: int | None, *, seed: int, no_wait: bool, as_: str | None, as_json: bool) -> None:
+    """The gate's evaluation of one candidate."""
     from sqlmodel import col, select
 
     from flagback.review_app.jobs import Request

@@ -1,0 +1,203 @@
+"""Claims about `flagback suites` and `flagback evaluate --suite`: any model, one or two, and what is refused in words."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from flagback.model.suite_data import NoSuchData, UnclearData, located
+from flagback.model.suites import LISTED, SUITES
+from flagback.review_app import cli
+from tests.foreign_models import make
+from tests.model_hub import model_hub
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its report."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in a home of its own."""
+
+    def running(*words: str | Path) -> Said:
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main(["--home", str(tmp_path / "home"), *map(str, words)])
+        except SystemExit as left:
+            code = int(left.code or 0)
+        sys.stdout.flush()
+        return Said(code, *capsys.readouterr())
+
+    return running
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two tiny models that nobody registered."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("models")
+    return [make(folder / f"model-{seed}", "gpt2", seed=seed) for seed in (0, 1)]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """24 pairs by 12 writers, of two types."""
+    path = tmp_path / "pairs.csv"
+    rows = [
+        f"{i},The old man {i} was late.,The young man {i} was late.,stereo,{('age', 'gender')[i % 2]},a{i % 12}" for i in range(24)
+    ]
+    path.write_text("\n".join(["n,sent_more,sent_less,stereo_antistereo,bias_type,anon_writer", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_suites_are_listed_with_source_licence_and_weaknesses(run: Run) -> None:
+    listed = {one["suite"]: one for one in run("suites", "--json").json["suites"]}
+    assert listed.keys() == LISTED.keys() >= {"crows-pairs", "winogender", "winobias", "custom"}
+    said = run("suites").out
+    for one in listed.values():
+        assert all(word in said for word in (one["paper"], one["licence"], one["source"], *one["weaknesses"]))
+
+
+def test_a_directory_that_nobody_registered_is_examined_without_an_installation(run: Run, models: list[Path], pairs: Path) -> None:
+    said = run("evaluate", models[0], "--suite", "crows-pairs", "--data", pairs, "--json")
+    assert said.code == 0, said.err
+    model = said.json["models"][0]
+    assert (model["model"], model["form"], model["n"], model["scored_now"]) == ("model-0", "causal", 24, 24)
+    assert 0 <= model["figures"]["pct_stereotype"]["value"] <= 1
+    assert {group: entry["n"] for group, entry in model["groups"]["bias_type"].items()} == {"age": 12, "gender": 12}
+    assert said.json["comparison"] is None
+    assert said.json["weaknesses"] == list(SUITES["crows-pairs"].WEAKNESSES)
+    assert not (pairs.parent / "home").exists()
+
+
+def test_two_models_are_compared_pair_by_pair_with_intervals_for_each_group(run: Run, models: list[Path], pairs: Path) -> None:
+    said = run("evaluate", *models, "--suite", "crows-pairs", "--data", pairs, "--json")
+    figures = {one["metric"]: one for one in said.json["comparison"]}
+    base, candidate = (model["figures"]["likelihood_diff"]["value"] for model in said.json["models"])
+    one = figures["likelihood_diff"]
+    assert (one["base"], one["candidate"]) == (base, candidate)
+    assert one["low"] <= one["change"] <= one["high"]
+    assert one["change"] == pytest.approx(candidate - base)
+    assert figures["pct_stereotype[bias_type=age]"]["n"] == 12
+    assert figures["pct_stereotype[bias_type=age]"]["low"] is None, "six writers are too few for an interval"
+
+
+def test_a_second_look_is_free_where_scores_are_kept(run: Run, models: list[Path], pairs: Path, tmp_path: Path) -> None:
+    words = ["evaluate", models[0], "--suite", "crows-pairs", "--data", pairs, "--cache", tmp_path / "kept", "--json"]
+    first, second = run(*words).json, run(*words).json
+    assert [look["models"][0].pop("scored_now") for look in (first, second)] == [24, 0]
+    assert first == second
+
+
+def test_a_version_keeps_its_scores_in_the_installation(run: Run, models: list[Path], pairs: Path, tmp_path: Path) -> None:
+    assert run("migrate").code == 0
+    added = run("model", "add", models[0], "--json")
+    assert added.code == 0, added.err
+    words = ["--suite", "crows-pairs", "--data", pairs, "--json"]
+    first = run("evaluate", "1", *words).json["models"][0]
+    again = run("evaluate", *words).json["models"][0]
+    assert (first["scored_now"], again["scored_now"]) == (24, 0)
+    assert first["fingerprint"] == again["fingerprint"] == added.json["fingerprint"]
+    assert (tmp_path / "home" / "artifacts" / "scores" / first["fingerprint"]).is_dir()
+    both = run("evaluate", "1", models[1], *words)
+    assert [model["scored_now"] for model in both.json["models"]] == [0, 24]
+    assert run("runs", "--json").json["total"] == 0
+
+
+def test_own_pairs_are_examined_by_a_mapping_of_columns(run: Run, models: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b,who\nThe old man lies.,The man lies.,old\nThe young man lies.,The man lies.,young\n", encoding="utf-8")
+    mapping = [word for one in ("more=a", "less=b", "group=who") for word in ("--map", one)]
+    said = run("evaluate", models[0], "--suite", "custom", "--data", path, *mapping, "--json")
+    assert said.code == 0, said.err
+    assert set(said.json["models"][0]["groups"]["group"]) == {"old", "young"}
+
+
+def test_what_people_read_names_values_groups_and_weaknesses(run: Run, models: list[Path], pairs: Path) -> None:
+    said = run("evaluate", *models, "--suite", "crows-pairs", "--data", pairs)
+    assert said.code == 0, said.err
+    for word in ("model-0 (causal), 24 items", "pct_stereotype by group", "change from model-0 to model-1", "not enough data"):
+        assert word in said.out
+    assert all(weakness in said.out for weakness in SUITES["crows-pairs"].WEAKNESSES)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["M", "--suite", "crows", "--data", "D"], 1, "expected one of: crows-pairs"),
+        (["M", "--suite", "crows-pairs"], 2, "--data PATH"),
+        (["M", "--suite", "crows-pairs", "--data", "nowhere.csv"], 1, "nowhere.csv is neither"),
+        (["M", "M", "M", "--suite", "crows-pairs", "--data", "D"], 2, "3 models"),
+        (["M", "--suite", "crows-pairs", "--data", "D", "--map", "more=a"], 2, "--map goes with --suite custom"),
+        (["M", "--suite", "custom", "--data", "D", "--map", "more"], 2, "ROLE=COLUMN"),
+        (["M", "--suite", "custom", "--data", "D", "--map", "more=x"], 1, "which column is 'less'"),
+        (["M", "--suite", "custom", "--data", "D", "--map", "more=x", "--map", "less=y"], 1, "no column 'x', 'y'"),
+        (["M", "--suite", "winogender", "--data", "D"], 1, "occupations-stats.tsv"),
+        (["9", "--suite", "crows-pairs", "--data", "D"], 1, "flagback"),
+        (["nowhere/at/all", "--suite", "crows-pairs", "--data", "D"], 1, "neither a folder here nor a hub id"),
+        (["M"], 2, "expected the number of one candidate"),
+        (["1", "2"], 2, "expected the number of one candidate"),
+        (["1", "--data", "D"], 2, "--data goes with --suite"),
+    ],
+)
+def test_what_cannot_be_examined_is_refused_in_words(
+    run: Run, models: list[Path], pairs: Path, words: list[str], code: int, message: str
+) -> None:
+    said = run("evaluate", *[{"M": str(models[0]), "D": str(pairs)}.get(word, word) for word in words])
+    assert said.code == code
+    assert message in " ".join(said.err.replace("│", " ").split())
+    assert "Traceback" not in said.err
+
+
+# ------------------------------------------------------------------------- data on the hub
+
+
+def test_the_one_file_of_a_data_set_that_fits_is_fetched(tmp_path: Path, pairs: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "pairs.csv").write_bytes(pairs.read_bytes())
+    (folder / "loader.py").write_text("raise SystemExit", encoding="utf-8")
+    with model_hub("some/pairs", folder, kind="datasets") as hub:
+        found = located("some/pairs", ("*.csv",), cache=tmp_path / "cache", endpoint=hub.address)
+        assert hub.fetched == ["pairs.csv"]
+        assert located("some/pairs:pairs.csv", ("*.csv",), cache=tmp_path / "cache", endpoint=hub.address) == found
+        with pytest.raises(UnclearData, match=r"has no file other\.csv"):
+            located("some/pairs:other.csv", ("*.csv",), cache=tmp_path / "cache", endpoint=hub.address)
+        with pytest.raises(NoSuchData, match="no data set of that name"):
+            located("some/thing", ("*.csv",), cache=tmp_path / "cache", endpoint=hub.address)
+    assert found.read_bytes() == pairs.read_bytes()
+
+
+def test_of_several_files_one_must_be_named_and_files_that_belong_together_come_as_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv", "one.tsv", "two.tsv"):
+        (folder / name).write_text("x", encoding="utf-8")
+    with model_hub("some/pairs", folder, kind="datasets") as hub:
+        with pytest.raises(UnclearData, match=r"could be meant: a\.csv, b\.csv; name one with --data some/pairs:FILE"):
+            located("some/pairs", ("*.csv",), cache=tmp_path / "cache", endpoint=hub.address)
+        both = located("some/pairs", ("one.tsv", "two.tsv"), cache=tmp_path / "other", endpoint=hub.address)
+    assert sorted(file.name for file in both.iterdir()) == ["one.tsv", "two.tsv"]
+
+
+def test_a_hub_that_does_not_answer_says_how_to_bring_the_data(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchData, match="hf download --repo-type dataset some/pairs"):
+        located("some/pairs", ("*.csv",), cache=tmp_path, endpoint="http://127.0.0.1:9")
