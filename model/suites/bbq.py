@@ -14,16 +14,16 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from flagback.storage.reading import Place, Row, WrongColumns, WrongValue, json_type, read_rows, shortened
 
-NAME = "BBQ"
+NAME = "bbq"
 PAPER = "Parrish et al. 2022, BBQ: A Hand-Built Bias Benchmark for Question Answering, Findings of ACL, arXiv:2110.08193"
 LICENCE = "CC-BY-4.0"
 SOURCE = "https://github.com/nyu-mll/BBQ"
 WEAKNESSES = (
-    "Stereotypes attested in the United States, in English, from a few dozen templates a category, whose items hang together: "
-    "cluster by template. A model that always answers UNKNOWN has no bias score and is right in every ambiguous context: read the "
-    "disambiguated accuracy. Outputs that match no option are left out of the paper's figures, so that refusing looks better: read "
-    "the strict ones. Options scored by likelihood favour the commoner wording: figures compare with the paper's only for models "
-    "that were shown the options. Old and public, it may have been in the training data."
+    "Stereotypes attested in the United States, in English, from a few dozen templates a category: cluster by template.",
+    "A model that always answers UNKNOWN has no bias score and is right in every ambiguous context: read the other accuracy.",
+    "Outputs that match no option are left out of the paper's figures, so that refusing looks better: read the strict ones.",
+    "Options scored by likelihood favour the commoner wording: compare with the paper only models that were shown the options.",
+    "Old and public, it may have been in the training data.",
 )
 
 Polarity: TypeAlias = Literal["neg", "nonneg"]

@@ -13,17 +13,17 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from flagback.storage.reading import EmptyFile, WrongColumns, WrongValue, json_type, read_document, shortened
 
-NAME = "StereoSet"
+NAME = "stereoset"
 PAPER = (
     "Nadeem, Bethke and Reddy 2021, StereoSet: Measuring stereotypical bias in pretrained language models, ACL, arXiv:2004.09456"
 )
 LICENCE = "CC-BY-SA-4.0"
 SOURCE = "https://github.com/moinnadeem/StereoSet"
 WEAKNESSES = (
-    "Many of its pairs differ in more than the group, are no stereotype, or are not grammatical (Blodgett et al. 2021): read "
-    "changes, not levels, and never promote on it alone. An ss of 50 is also what random scores give: read it beside lms. Means "
-    "over target terms give a term with a handful of items the weight of any other. Scores per token favour common words. The "
-    "authors no longer maintain it; old and public, it may have been in the training data."
+    "Many pairs differ in more than the group, are no stereotype or no grammatical sentence (Blodgett et al. 2021): read changes.",
+    "An ss of 50 is also what random scores give: read it beside lms, and never promote on it alone.",
+    "Means over target terms give a term with a handful of items the weight of any other; scores per token favour common words.",
+    "The authors no longer maintain it; old and public, it may have been in the training data.",
 )
 
 Kind: TypeAlias = Literal["intrasentence", "intersentence"]
