@@ -140,7 +140,7 @@ def mean_difference(
     seed: int,
     weights: Sequence[float] | None = None,
 ) -> Interval | None:
-    """Mean of (candidate - base), by cluster bootstrap-t (Efron and Tibshirani 1993, 12.5).
+    """Mean of (candidate - base), by cluster bootstrap-t (Efron and Tibshirani 1993, 12.5), never narrower than Student's t.
 
     With weights: sum of differences over sum of weights, e.g. nats over tokens. The interval of values that never differ is
     the point 0: for rates of rare events use `rate_difference`, which knows what was not seen.
@@ -168,7 +168,7 @@ def ratios_of_sums(above: _Floats, below: _Floats, *, seed: int, logarithms: boo
 
     def logarithm(counts: _Floats) -> tuple[_Floats, _Floats]:
         values, spreads = ratio(counts)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return np.log(np.maximum(values, 0.0)), spreads / values
 
     return _bootstrap_t(logarithm if logarithms else ratio, above.shape[1], seed)
@@ -180,6 +180,7 @@ def rate_difference(base: Sequence[float], candidate: Sequence[float], clusters:
     Two made-up answers are added, one that got worse and one that got better; so nothing seen to change in n clusters of one
     item still leaves about +- 2.8 / n, where a bootstrap would claim certainty. In clusters of m items the made-up answers
     weigh 1 + (m - 1) * UNSEEN_CORRELATION items each. Student's t in place of the normal, sums of clusters in place of items.
+    With fewer than about ten answers that changed it is wider than it must be (.98 in place of .95), never narrower.
     """
     for value in (*base, *candidate):
         if not 0 <= value <= 1:
@@ -201,7 +202,8 @@ def rate_difference(base: Sequence[float], candidate: Sequence[float], clusters:
 def jackknife(whole: float, without: Sequence[float]) -> Interval | None:
     """Interval of a figure that is no sum over items (distinct words of a corpus): delete-one-cluster jackknife, Student's t.
 
-    `without` holds the figure recomputed without each cluster in turn.
+    `without` holds the figure recomputed without each cluster in turn. Its error is too large rather than too small (Efron and
+    Stein 1981): intervals of distinct words hold the truth .96 of the time while most words are rare, .99 once nearly all are seen.
     """
     n = len(without)
     if n < MIN_CLUSTERS or not all(map(isfinite, (whole, *without))):
@@ -245,7 +247,7 @@ def _ratio_of_sums(above: _Floats, below: _Floats) -> _Estimate:
     squares, crossed, sizes = (left**2).T, (left * below).T, (below**2).T  # (G, S)
 
     def estimate(counts: _Floats) -> tuple[_Floats, _Floats]:
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             weight = counts @ below.T  # (D, S)
             shift = counts @ left.T / weight
             square = counts @ squares - 2 * shift * (counts @ crossed) + shift**2 * (counts @ sizes)
@@ -256,7 +258,8 @@ def _ratio_of_sums(above: _Floats, below: _Floats) -> _Estimate:
 
 def _bootstrap_t(estimate: _Estimate, n: int, seed: int) -> _Floats:
     """Studentised cluster bootstrap of S problems, (S, 4): estimate, low, high, error; NaN under MIN_CLUSTERS or where the spread
-    hangs on too few clusters to be known."""
+    hangs on too few clusters to be known. By itself it called 6.0 % of sign-flipped exponential results of 60 clusters a change;
+    held apart by Student's t at least, 4.8 % (benchmarks/interval_coverage.py --null 20000)."""
     value, spread = (part[0] for part in estimate(np.ones((1, n))))  # (S,)
     if n < MIN_CLUSTERS:
         return np.full((len(value), 4), np.nan)
@@ -269,16 +272,19 @@ def _bootstrap_t(estimate: _Estimate, n: int, seed: int) -> _Floats:
         counts = random.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)  # (rows, G)
         values, spreads = estimate(counts)
         apart = values - value
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             students = np.where(spreads > tiny, apart / spreads, np.where(np.abs(apart) > tiny, np.sign(apart) * inf, 0.0))
         drawn.append(students)
     students = np.sort(np.concatenate(drawn), axis=0)
-    outside = int((1 - LEVEL) / 2 * DRAWS)
-    # Order statistics, the same count from either end, so that swapping base and candidate mirrors the interval exactly.
-    low_student, high_student = students[outside], students[-outside - 1]
+    outside = int((1 - LEVEL) / 2 * (DRAWS + 1))
+    correction = sqrt(n / (n - 1))
+    classic = t_quantile((1 + LEVEL) / 2, n - 1) * correction
+    # Order statistics, the same count from either end, so that swapping base and candidate mirrors the interval exactly; and never
+    # nearer than Student's t, since chance in the draws and tails lighter in the sample than in truth would only claim too much.
+    low_student, high_student = np.minimum(students[outside - 1], -classic), np.maximum(students[-outside], classic)
     with np.errstate(invalid="ignore"):
         low, high = np.minimum(value, value - high_student * spread), np.maximum(value, value - low_student * spread)
-    found = np.column_stack([value, low, high, spread * sqrt(n / (n - 1))])
+    found = np.column_stack([value, low, high, spread * correction])
     found[~(np.isfinite(low_student) & np.isfinite(high_student))] = np.nan
     still = spread <= tiny
     found[still] = np.column_stack([value, value, value, np.zeros_like(value)])[still]

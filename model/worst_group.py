@@ -6,7 +6,7 @@ that *texts* speak of; what is said of groups of people goes through `flagback.s
 The largest of many noisy means is too large: with 12 groups alike some group always looks bad. So every group's mean is pulled
 towards the common one as far as its data are thin (partial pooling), and beside the worst stands what the worst would have been
 had the groups meant nothing (a permutation null). Pooling takes groups for more or less alike. A single group that is harmed among
-many that are not is pulled too far: measured, its pooled interval held the truth 77 times in 100 among 8 groups, 44 among 20. So
+many that are not is pulled too far: measured, its pooled interval held the truth 76 times in 100 among 8 groups, 45 among 20. So
 guards read each group's own interval; the pooled one says which group to look at and how bad it may be expected to be.
 """
 
