@@ -41,50 +41,50 @@ class Simulated(NamedTuple):
 # ------------------------------------------------------------------------ results of known truth
 
 
-def differences(random: np.random.Generator, rows: int, clusters: int, *, skewed: bool) -> Simulated:
+def differences(rng: np.random.Generator, rows: int, clusters: int, *, skewed: bool) -> Simulated:
     """Sums of 1 to 5 items a cluster, alike within it; skewed: exponential."""
 
     def draw(shape: tuple[int, ...]) -> _Floats:
-        return random.exponential(size=shape) - 1 if skewed else random.normal(size=shape)
+        return rng.exponential(size=shape) - 1 if skewed else rng.normal(size=shape)
 
-    sizes = random.integers(1, 6, (rows, clusters)).astype(np.float64)
+    sizes = rng.integers(1, 6, (rows, clusters)).astype(np.float64)
     items = draw((rows, clusters, 5)) * (np.arange(5) < sizes[..., None])
     return Simulated(0.0, np.zeros((rows, clusters)), 0.7 * draw((rows, clusters)) * sizes + items.sum(axis=2), sizes)
 
 
-def nats_of_texts(random: np.random.Generator, rows: int, clusters: int) -> Simulated:
+def nats_of_texts(rng: np.random.Generator, rows: int, clusters: int) -> Simulated:
     """Nats over tokens: texts of 20 to 200 tokens, the change of each text around .02 nats a token."""
-    tokens = random.integers(20, 200, (rows, clusters)).astype(np.float64)
-    base = tokens * random.gamma(9, 1 / 3, (rows, clusters))
-    return Simulated(0.02, base, base + tokens * (0.02 + 0.15 * random.normal(size=(rows, clusters))), tokens)
+    tokens = rng.integers(20, 200, (rows, clusters)).astype(np.float64)
+    base = tokens * rng.gamma(9, 1 / 3, (rows, clusters))
+    return Simulated(0.02, base, base + tokens * (0.02 + 0.15 * rng.normal(size=(rows, clusters))), tokens)
 
 
-def lengths(random: np.random.Generator, rows: int, clusters: int) -> Simulated:
+def lengths(rng: np.random.Generator, rows: int, clusters: int) -> Simulated:
     """Sums of four answers' lengths (geometric, mean hanging on the prompt); the candidate's are 1.1 times as long."""
-    means = 20 * random.gamma(6, 1 / 6, (rows, clusters, 1)) + 1
-    base, candidate = (random.geometric(1 / (means * factor), (rows, clusters, 4)).sum(axis=2) for factor in (1.0, 1.1))
+    means = 20 * rng.gamma(6, 1 / 6, (rows, clusters, 1)) + 1
+    base, candidate = (rng.geometric(1 / (means * factor), (rows, clusters, 4)).sum(axis=2) for factor in (1.0, 1.1))
     return Simulated(float(np.log(1.1)), base.astype(np.float64), candidate.astype(np.float64), np.ones((rows, clusters)))
 
 
-def rates(random: np.random.Generator, rows: int, clusters: int, *, base: float, candidate: float, items: int) -> Simulated:
+def rates(rng: np.random.Generator, rows: int, clusters: int, *, base: float, candidate: float, items: int) -> Simulated:
     """Yes or no of `items` answers a prompt, each prompt with a leaning of its own (logit-normal)."""
-    leaning = random.normal(size=(rows, clusters, 1))
+    leaning = rng.normal(size=(rows, clusters, 1))
     grid = np.random.default_rng(1).normal(size=200_000)
 
     def chance(level: float, lean: _Floats) -> _Floats:
         return np.asarray(1 / (1 + np.exp(-(np.log(level / (1 - level)) + lean))))
 
     truth = float(chance(candidate, grid).mean() - chance(base, grid).mean())
-    drawn = [(random.random((rows, clusters, items)) < chance(level, leaning)).astype(np.float64) for level in (base, candidate)]
+    drawn = [(rng.random((rows, clusters, items)) < chance(level, leaning)).astype(np.float64) for level in (base, candidate)]
     return Simulated(truth, drawn[0], drawn[1], np.ones((rows, clusters)))
 
 
-def words(random: np.random.Generator, rows: int, clusters: int, *, known: int) -> Simulated:
+def words(rng: np.random.Generator, rows: int, clusters: int, *, known: int) -> Simulated:
     """Ids of 40 words a prompt, (S, G, 40), of so many `known`; the candidate's are more even. Truth: the mean of all results."""
     sides = []
     for slope in (1.2, 1.0):
         zipf = np.arange(1, known + 1) ** -slope
-        drawn = np.searchsorted(np.cumsum(zipf / zipf.sum()), random.random((rows, clusters, 40)))
+        drawn = np.searchsorted(np.cumsum(zipf / zipf.sum()), rng.random((rows, clusters, 40)))
         sides.append(np.minimum(drawn, known - 1).astype(np.float64))
     return Simulated(float("nan"), sides[0], sides[1], np.ones((rows, clusters)))
 
@@ -194,7 +194,7 @@ def coverage(make: _Make, hold: _Hold, clusters: int, total: int) -> dict[str, f
 
 def rare_rates(total: int) -> dict[str, dict[str, float]]:
     """One rate with .2 to 10 events expected in 50, 100 or 300 trials."""
-    random = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     kinds: dict[str, Callable[[int, int], tuple[float, float]]] = {
         "rate (mid-p under 10 events, else Wilson)": intervals.rate,
         "wilson": intervals.wilson,
@@ -203,8 +203,8 @@ def rare_rates(total: int) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for name, kind in kinds.items():
         for n in (50, 100, 300):
-            truth = random.uniform(0.2 / n, 10 / n, total)
-            counts = random.binomial(n, truth)
+            truth = rng.uniform(0.2 / n, 10 / n, total)
+            counts = rng.binomial(n, truth)
             known = {int(k): kind(int(k), n) for k in np.unique(counts)}
             found[f"{name}, {n} trials"] = held(np.asarray([known[int(k)] for k in counts]), truth)
     return found
@@ -215,15 +215,15 @@ def groups_of(sizes: list[int], total: int, *, spread: float, lone: float | None
 
     Groups differ with a standard deviation of `spread`, or not at all but for one that is worse by `lone`; items' is 1.
     """
-    random = np.random.default_rng([len(sizes), sum(sizes)])
+    rng = np.random.default_rng([len(sizes), sum(sizes)])
     member = np.repeat(np.arange(len(sizes)), sizes)
     labels = [{"group": f"{number:03d}"} for number in member]
     worst, truths, own, first = [], [], [], []
     for number in range(total):
-        means = random.normal(size=len(sizes)) * spread
+        means = rng.normal(size=len(sizes)) * spread
         if lone is not None:
             means = np.where(np.arange(len(sizes)) == 0, lone, 0.0)
-        values = means[member] + random.normal(size=len(member))
+        values = means[member] + rng.normal(size=len(member))
         found = worst_group(values.tolist(), range(len(member)), labels, seed=number, permutations=1)
         assert found.worst is not None  # nosec B101 # every group has data enough
         worst.append((found.worst.pooled_low, found.worst.pooled_high))
@@ -240,9 +240,9 @@ def groups_of(sizes: list[int], total: int, *, spread: float, lone: float | None
 # ------------------------------------------------------------------------ null
 
 
-def swapped(given: Simulated, random: np.random.Generator) -> Simulated:
+def swapped(given: Simulated, rng: np.random.Generator) -> Simulated:
     """Base and candidate of every cluster exchanged or not, by a coin: the same data without an effect."""
-    coin = random.random(given.base.shape[:2]) < 0.5
+    coin = rng.random(given.base.shape[:2]) < 0.5
     turned = coin.reshape(*coin.shape, *[1] * (given.base.ndim - 2))
     return given._replace(
         truth=0.0,
@@ -257,17 +257,17 @@ def null(total: int) -> dict[str, float]:
     for name, (make, hold) in STATISTICS.items():
         ends = []
         for number, rows in blocks(total):
-            random = np.random.default_rng([7, number])
-            ends.append(hold(swapped(make(random, rows, NULL_CLUSTERS), random), number))
+            rng = np.random.default_rng([7, number])
+            ends.append(hold(swapped(make(rng, rows, NULL_CLUSTERS), rng), number))
         low, high = np.concatenate(ends).T
         found[name] = round(float(np.mean((low > 0) | (high < 0))), 4)
-    random = np.random.default_rng(8)
+    rng = np.random.default_rng(8)
     # 1,508 pairs of which one in ten flips; and 60 templates of 25 with flips that hang together.
     for name, clusters, items in (("1,508 pairs", 1508, 1), ("60 templates of 25", 60, 25)):
         both = []
         for _ in range(total):
-            lean = random.choice([-1, 1], clusters)[:, None]
-            net = lean * (random.random((clusters, items)) < 0.1) * np.where(random.random((clusters, items)) < 0.9, 1, -1)
+            lean = rng.choice([-1, 1], clusters)[:, None]
+            net = lean * (rng.random((clusters, items)) < 0.1) * np.where(rng.random((clusters, items)) < 0.9, 1, -1)
             base, candidate = (net < 0).ravel().tolist(), (net > 0).ravel().tolist()
             both.append(flips.compare(base, candidate, np.arange(clusters).repeat(items).tolist())[-2:])
         p, mid_p = np.asarray(both).T
@@ -276,7 +276,7 @@ def null(total: int) -> dict[str, float]:
     labels = [{"group": "abcdef"[number % 6]} for number in range(NULL_CLUSTERS)]
     harmed = []
     for number in range(total):
-        values = (random.exponential(size=NULL_CLUSTERS) - 0.3) * random.choice([-1, 1], NULL_CLUSTERS)
+        values = (rng.exponential(size=NULL_CLUSTERS) - 0.3) * rng.choice([-1, 1], NULL_CLUSTERS)
         harmed.append(worst_group(values.tolist(), range(NULL_CLUSTERS), labels, seed=number, permutations=399).p or 1.0)
     found["worst_group, permutation p"] = round(float(np.mean(np.asarray(harmed) <= 0.05)), 4)
     return found
