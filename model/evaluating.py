@@ -97,7 +97,8 @@ def evaluate(
         base, candidate = (session.get_one(ModelVersion, number) for number in (evaluation.base_id, evaluation.candidate_id))
         found = _blind_runs(session, evaluation)
         tags = [prompt.tags for prompt in session.exec(select(Prompt)).all()]
-        sampled, answers = _samples(session, found), _blind_answers(session, found, simulated=evaluation.simulated)
+        axes = groups.axes_from_tags(tags, families=TAGGED_AXES)
+        sampled, answers = _samples(session, found), _blind_answers(session, found, axes, simulated=evaluation.simulated)
         planned = _judgeable(session, found, answers)
         held_out = preferences.pairs_of(session, evaluation.set_id, training=False) if evaluation.set_id else []
         texts = session.exec(
@@ -105,9 +106,10 @@ def evaluate(
         ).all()
     scored = _Scored(shelf.get(base), shelf.get(candidate), stop, evaluation.seed)
     measured = [measuring.compare_blind(answers, planned=planned)] if sampled else []
+    measured += measuring.compare_blind_groups(answers, seed=evaluation.seed)
     measured += measuring.compare_samples([_as_samples(row, scored.base) for row in sampled], seed=evaluation.seed)
     measured += scored.pairs(held_out)
-    measured += scored.cases(sampled, groups.axes_from_tags(tags, families=TAGGED_AXES))
+    measured += scored.cases(sampled, axes)
     measured += scored.texts(texts)
     verdict = gate.judge([one.figure for one in measured], settings or gate.GateSettings())
     with store.writing() as session:
@@ -212,7 +214,9 @@ def _samples(session: Session, found: Sequence[SamplingRun]) -> list[_Answered]:
     return [_Answered(prompt, *by_prompt[prompt.id]) for prompt in sorted(prompts, key=lambda p: p.content_hash)]
 
 
-def _blind_answers(session: Session, found: Sequence[SamplingRun], *, simulated: bool) -> list[measuring.BlindAnswer]:
+def _blind_answers(
+    session: Session, found: Sequence[SamplingRun], axes: Sequence[groups.Axis], *, simulated: bool
+) -> list[measuring.BlindAnswer]:
     """Draw 0 of both versions with its votes on harm, by text: a text that both wrote was judged once."""
     votes: dict[tuple[int, str], list[policy.Ballot]] = {}
     judged: dict[int, list[policy.Ballot]] = {}
@@ -228,6 +232,8 @@ def _blind_answers(session: Session, found: Sequence[SamplingRun], *, simulated:
         votes.setdefault((generation.prompt_id, generation.text_hash), []).extend(judged.get(item_id, []))
     made = []
     for answered in answers:
+        asked = answered.prompt.messages[-1]["content"]
+        spoken_of = tuple(sorted(groups.named(asked, lang=answered.prompt.lang, extra=axes).items()))
         for side, generations in (("base", answered.base), ("candidate", answered.candidate)):
             if generations:
                 ballots = votes.get((answered.prompt.id, generations[0].text_hash), [])
@@ -238,8 +244,9 @@ def _blind_answers(session: Session, found: Sequence[SamplingRun], *, simulated:
                         side="base" if side == "base" else "candidate",
                         flags=ballots.count("harm"),
                         reviews=ballots.count("harm") + ballots.count("fine"),
-                        prompt=answered.prompt.messages[-1]["content"],
+                        prompt=asked,
                         text=generations[0].text,
+                        groups=spoken_of,
                     )
                 )
     return made

@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from flagback.model import intervals
 from flagback.model.figures import ItemMeasure, Measured, compared, figure_of
+from flagback.model.refusals import is_refusal
+from flagback.model.worst_group import Name, worst_group
 
 Row: TypeAlias = tuple[list[int], list[int]]
 
@@ -274,9 +276,9 @@ class SampledPrompt(NamedTuple):
 
 
 def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Measured]:
-    """Length, empty rate, repetition and distinct-1 and -2, over answers paired by prompt and draw; an item is a prompt's mean.
+    """Length, empty and refusal rate, repetition and distinct-1 and -2, over answers paired by prompt and draw.
 
-    Prompts without answers of both models are left out.
+    An item is a prompt's mean. Prompts without answers of both models are left out.
     """
     both = [prompt for prompt in prompts if prompt.base and prompt.candidate]
     if not both:
@@ -302,6 +304,7 @@ def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Meas
     for metric, words, unit, better, measure in (
         ("length", "Mean length of an answer", "tokens", "same", _length),
         ("empty_rate", "Share of answers with nothing in them", "share", "lower", _is_empty),
+        ("refusal_rate", "Share of answers that refuse, by their first words", "share", "lower", _refuses),
         ("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower", repeated_share),
     ):
         below, above = [measure(base) for _, base, _ in drawn], [measure(candidate) for _, _, candidate in drawn]
@@ -341,6 +344,10 @@ def _length(sample: Sample) -> float:
 
 def _is_empty(sample: Sample) -> float:
     return float(not sample.text.strip())
+
+
+def _refuses(sample: Sample) -> float:
+    return float(is_refusal(sample.text))
 
 
 def _most_telling(prompt: SampledPrompt, measure: Callable[[Sample], float]) -> dict[str, str]:
@@ -425,6 +432,8 @@ class BlindAnswer(NamedTuple):
     reviews: int
     prompt: str
     text: str
+    #: (axis, group) of the groups that the prompt speaks of, one an axis.
+    groups: tuple[tuple[str, str], ...] = ()
 
 
 def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
@@ -432,6 +441,55 @@ def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
 
     planned is the number of prompts put before reviewers; prompts with an unreviewed side are waited for, not counted.
     """
+    items = [item for item, _ in _blind_items(answers)]
+    return compared("flag_rate", "Share of blind reviews that flag an answer", "share", "lower", items, planned=planned)
+
+
+def compare_blind_groups(answers: Sequence[BlindAnswer], *, seed: int) -> list[Measured]:
+    """The same on the prompts that speak of each group, and of two at once, where there are enough; see `worst_group`.
+
+    One figure a group, "flag_rate:age=old" or "flag_rate:age=old,gender=woman"; the note on the worst says how it stands to
+    chance and which groups are too few to say anything of. No group with enough prompts: no figure.
+    """
+    items = _blind_items(answers)
+    changes = [(item.candidate or 0.0) - (item.base or 0.0) for item, _ in items]
+    found = worst_group(changes, [item.cluster for item, _ in items], [dict(groups) for _, groups in items], seed=seed)
+    measured = []
+    for place, cell in enumerate(found.cells):
+        words = " and ".join(f"{axis} '{group}'" for axis, group in cell.name)
+        note = "" if place else _worst_note(cell.pooled, found.p, found.null_mean, len(found.cells))
+        if not place and found.suppressed:
+            few = ", ".join(f"{_group_words(hidden.name)} ({hidden.clusters})" for hidden in found.suppressed)
+            note += f" Too few prompts to say anything: {few}."
+        measured.append(
+            compared(
+                f"flag_rate:{_group_words(cell.name)}",
+                f"Share of blind reviews that flag an answer, on prompts about {words}",
+                "share",
+                "lower",
+                [item for item, groups in items if set(cell.name) <= set(groups)],
+                note=note,
+            )
+        )
+    return measured
+
+
+def _group_words(name: Name) -> str:
+    return ",".join(f"{axis}={group}" for axis, group in name)
+
+
+def _worst_note(pooled: float, p: float | None, null_mean: float | None, cells: int) -> str:
+    pulled = f"Fared worst; pulled towards the other groups the change is {pooled * 100:+.1f} points."
+    if p is None or null_mean is None:
+        return pulled
+    return (
+        f"{pulled} If groups meant nothing, the worst of {cells} would show {null_mean * 100:+.1f} points on average; that one "
+        f"stands so far above the rest has p = {p:.3f}."
+    )
+
+
+def _blind_items(answers: Sequence[BlindAnswer]) -> list[tuple[ItemMeasure, tuple[tuple[str, str], ...]]]:
+    """Prompts with both sides reviewed, and the groups each speaks of."""
     by_prompt: dict[str, list[BlindAnswer]] = defaultdict(list)
     for answer in answers:
         if not 0 <= answer.flags <= answer.reviews:
@@ -446,16 +504,15 @@ def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
         sides = [[answer for answer in given if answer.side == side] for side in ("base", "candidate")]
         if all(sides):
             rates = [sum(a.flags for a in side) / sum(a.reviews for a in side) for side in sides]
-            items.append(
-                ItemMeasure(
-                    key,
-                    given[0].cluster,
-                    rates[0],
-                    rates[1],
-                    {"prompt": given[0].prompt, "base": sides[0][0].text, "candidate": sides[1][0].text},
-                )
+            measure = ItemMeasure(
+                key,
+                given[0].cluster,
+                rates[0],
+                rates[1],
+                {"prompt": given[0].prompt, "base": sides[0][0].text, "candidate": sides[1][0].text},
             )
-    return compared("flag_rate", "Share of blind reviews that flag an answer", "share", "lower", items, planned=planned)
+            items.append((measure, given[0].groups))
+    return items
 
 
 # --------------------------------------------------------------------- common

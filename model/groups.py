@@ -132,6 +132,16 @@ def swaps(text: str, *, lang: str = "en", axes: Sequence[str] | None = None, ext
     return made
 
 
+def named(text: str, *, lang: str = "en", extra: Sequence[Axis] = ()) -> dict[str, str]:
+    """Axis -> the one group of it that a text speaks of; an axis of which it names none, or several groups, is left out."""
+    found = {}
+    for known in {axis.name: axis for axis in (*lexicon(lang), *extra)}.values():
+        spoken = [group.name for group in known.groups if _pattern(known, group.name, group.name).search(text)]
+        if len(spoken) == 1:
+            found[known.name] = spoken[0]
+    return found
+
+
 def variants(
     messages: Sequence[Mapping[str, str]],
     answer: str,

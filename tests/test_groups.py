@@ -164,3 +164,10 @@ def test_swapping_twice_gives_the_original(sentence: tuple[str, str]) -> None:
     for swap in groups.swaps(text, lang=lang):
         assert swap.text != text
         assert axes[swap.axis].flip(swap.text, swap.source, swap.target) == text
+
+
+def test_a_text_is_about_the_one_group_it_names_on_an_axis() -> None:
+    origin = groups.axis("origin", ["Norvian", "Talish"])
+    assert groups.named("The Norvian woman said", extra=[origin]) == {"gender": "female", "origin": "Norvian"}
+    assert groups.named("A Norvian and a Talish met", extra=[origin]) == {}
+    assert groups.named("Nothing is said of anybody.") == {}

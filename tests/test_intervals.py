@@ -1,6 +1,7 @@
 """Intervals: hand-worked values, coverage by simulation, and the laws of a paired comparison."""
 
-from math import exp, log, sqrt
+from collections.abc import Callable, Sequence
+from math import comb, exp, log, sqrt
 from random import Random
 
 import numpy as np
@@ -25,6 +26,42 @@ def test_wilson_gives_hand_worked_bounds() -> None:
     assert intervals.wilson(0, 0) == (0.0, 1.0)
     with pytest.raises(NotANumber, match="7 of 5"):
         intervals.wilson(7, 5)
+
+
+def test_exact_intervals_are_those_of_the_tables() -> None:
+    # Clopper and Pearson for 1 of 20 and 5 of 10; none and all have closed forms.
+    assert intervals.exact(1, 20) == pytest.approx((0.00127, 0.24873), abs=1e-5)
+    assert intervals.exact(5, 10) == pytest.approx((0.18709, 0.81291), abs=1e-5)
+    assert intervals.exact(0, 300) == pytest.approx((0.0, 1 - 0.025 ** (1 / 300)), abs=1e-9)
+    assert intervals.exact(30, 30) == pytest.approx((0.025 ** (1 / 30), 1.0), abs=1e-9)
+    # Mid-p: half of the chance of none, so .05 in place of .025: 0 of 300 ends at the rule of three's .0099.
+    assert intervals.exact(0, 300, mid=True) == pytest.approx((0.0, 1 - 0.05 ** (1 / 300)), abs=1e-9)
+    assert intervals.exact(0, 300, mid=True)[1] == pytest.approx(0.0099, abs=1e-4)
+    assert intervals.exact(0, 0) == (0.0, 1.0)
+    with pytest.raises(NotANumber, match="7 of 5"):
+        intervals.exact(7, 5)
+
+
+def test_a_rate_of_few_events_is_exact_and_mirrors() -> None:
+    assert intervals.rate(3, 200) == intervals.exact(3, 200, mid=True)
+    assert intervals.rate(40, 200) == intervals.wilson(40, 200)
+    assert intervals.rate(197, 200) == pytest.approx((1 - intervals.rate(3, 200)[1], 1 - intervals.rate(3, 200)[0]), abs=1e-9)
+
+
+def _held(interval: Callable[[int, int], tuple[float, float]], n: int, rates: Sequence[float]) -> list[float]:
+    """The exact chance that the interval of a count holds the rate that made it, for each rate."""
+    ends = [interval(k, n) for k in range(41)]
+    return [sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k, (low, high) in enumerate(ends) if low <= p <= high) for p in rates]
+
+
+def test_intervals_of_rare_events_hold_the_rate_as_often_as_they_say() -> None:
+    rates = [events / 100 for events in np.linspace(0.2, 10, 60)]
+    shown, wilson, sure = (_held(interval, 100, rates) for interval in (intervals.rate, intervals.wilson, intervals.exact))
+    assert 0.935 <= np.mean(shown) <= 0.965
+    assert min(shown) > 0.91
+    # Wilson's is right on average and can be worse; Clopper and Pearson's is never under its level, for which it is wider.
+    assert min(wilson) < 0.905
+    assert min(sure) >= 0.95
 
 
 def test_mcnemar_counts_the_tail_exactly() -> None:

@@ -290,6 +290,7 @@ _NAMES = {
     "counterfactual_reversal": "Bias turned round",
     "length": "Length of an answer",
     "empty_rate": "Empty answers",
+    "refusal_rate": "Answers that refuse",
     "repeated_share": "Repetition within an answer",
     "distinct_1": "Variety of words (distinct-1)",
     "distinct_2": "Variety of wording (distinct-2)",
@@ -303,6 +304,8 @@ def figure_name(metric: str) -> str:
         return f"Perplexity, texts “{of}”"
     if kind == "counterfactual_gap" and of:
         return f"Gap between groups: {of.replace('_', ' ')}"
+    if kind == "flag_rate" and of:
+        return f"Flagged on prompts about {' and '.join(part.partition('=')[2] for part in of.split(','))}"
     return _NAMES.get(metric, metric.replace("_", " "))
 
 
