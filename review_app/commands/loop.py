@@ -218,6 +218,12 @@ def evaluate(
         list[str] | None,
         typer.Option("--map", metavar="ROLE=COLUMN", help="For --suite custom: more, less, context, group, cluster."),
     ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For --suite bbq: score these answers of a model instead of asking one.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which column of --predictions, where it holds several models.")
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep the suite's scores here.", show_default="a version's: the installation"),
@@ -235,10 +241,19 @@ def evaluate(
 
     if suite is not None:
         suites.evaluate(
-            context, models or [], suite=suite, data=data, columns=columns or [], cache=cache, seed=seed, as_json=as_json
+            context,
+            models or [],
+            suite=suite,
+            data=data,
+            columns=columns or [],
+            cache=cache,
+            seed=seed,
+            as_json=as_json,
+            predictions=predictions,
+            column=column,
         )
         return
-    version = suites.only_candidate(models or [], data=data, columns=columns or [], cache=cache)
+    version = suites.only_candidate(models or [], data=data, columns=columns or [], cache=cache, predictions=predictions)
     _gate(context, version, seed=seed, no_wait=no_wait, as_=as_, as_json=as_json)
 
 

@@ -16,6 +16,7 @@ from flagback.review_app.commands.shared import Json, columns, note, records, se
 if TYPE_CHECKING:
     from flagback.model.examination import Examined, Subject
     from flagback.model.figures import Figure
+    from flagback.model.suites.bbq import Figures
     from flagback.model.suites.suite import Form, Item, Suite
 
 
@@ -75,8 +76,13 @@ def evaluate(
     cache: Path | None,
     seed: int,
     as_json: bool,
+    predictions: Path | None = None,
+    column: str | None = None,
 ) -> None:
-    """Puts a suite to one model, or to two and compares them, base first."""
+    """Puts a suite to one model, or to two and compares them, base first; or scores a file of a model's answers."""
+    if predictions is not None:
+        _of_predictions(suite, models, data, predictions, column, as_json=as_json)
+        return
     from flagback.model.suite_data import located
     from flagback.model.suites.report import compared, levels, measured
 
@@ -111,6 +117,41 @@ def evaluate(
         "weaknesses": list(chosen.WEAKNESSES),
     }
     show(found, as_json=as_json, lines=_lines(chosen, reports, comparison or []))
+
+
+def _of_predictions(
+    suite: str, models: Sequence[str], data: str | None, predictions: Path, column: str | None, *, as_json: bool
+) -> None:
+    """BBQ's figures of answers that a model gave elsewhere."""
+    from flagback.model.suite_data import located
+    from flagback.model.suites import bbq
+
+    if suite != bbq.NAME or models or data is None:
+        raise typer.BadParameter("--predictions FILE goes with --suite bbq --data ITEMS, and without a model.")
+    items = bbq.read(located(data, ()))
+    report = bbq.aggregate(items, bbq.match(items, bbq.read_predictions(predictions, column=column)))
+    found = {
+        "suite": bbq.NAME,
+        "paper": bbq.PAPER,
+        "data": {"location": data, "items": len(items)},
+        "predictions": str(predictions),
+        "dropped": report.dropped,
+        "overall": _plain(report.overall),
+        "by_category": {name: _plain(figures) for name, figures in report.by_category.items()},
+        "by_label": {f"{category}: {label}": _plain(figures) for (category, label), figures in report.by_label.items()},
+        "weaknesses": list(bbq.WEAKNESSES),
+    }
+    rows = [
+        {"of": name, **{key: value for key, value in figures.items() if key != "strict"}}
+        for name, figures in [("all", found["overall"]), *found["by_category"].items()]  # type: ignore[attr-defined]
+    ]
+    lines = [*columns(rows, list(rows[0])), *(f"Known fault: {weakness}" for weakness in bbq.WEAKNESSES)]
+    show(found, as_json=as_json, lines=lines)
+
+
+def _plain(figures: "Figures") -> dict[str, Any]:
+    """Named figures as JSON has them; undefined stays null."""
+    return figures._asdict() | {"strict": figures.strict._asdict()}
 
 
 def _suite(name: str, mapping: Sequence[str]) -> "Suite":
