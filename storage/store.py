@@ -161,10 +161,12 @@ def make_private(file: Path) -> None:
     """Makes an empty SQLite file, and its folder, that only their owner can open. What is there already stays as it is.
 
     SQLite gives its -wal and -shm files the mode of the file itself. What cannot be made is left for SQLite to name.
+    A file that is there must never be opened here: closing it would drop every lock that this process holds on it (POSIX), and
+    the next process would take our log for a dead one's and delete it (sqlite.org/howtocorrupt.html, 2.2).
     """
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def insert_missing(

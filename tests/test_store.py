@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
-from flagback.storage.records import Account, Record
+from flagback.storage.records import Account, Pool, Record
 from flagback.storage.store import NewerSchema, OlderSchema, Store
 
 
@@ -96,3 +98,41 @@ def test_records_that_were_opened_to_a_group_stay_so(tmp_path: Path) -> None:
 
 def test_alembic_is_reached_without_a_config_file(store: Store) -> None:
     command.check(store._alembic())
+
+
+def test_another_process_beside_ours_leaves_nothing_of_ours_behind(tmp_path: Path) -> None:
+    """Closing any handle of the file drops all locks of its process; SQLite beside us then takes the log for a dead one's."""
+    url = f"sqlite:///{tmp_path / 'flagback.db'}"
+    store = Store(url)
+    store.migrate()
+    look = (
+        "import sys\nfrom sqlalchemy import text\nfrom flagback.storage.store import Store\nstore = Store(sys.argv[1])\n"
+        "with store.reading() as session: print(session.connection().execute(text('SELECT count(*) FROM pool')).scalar_one())\n"
+        "store.close()"
+    )
+
+    def seen_from_outside() -> int:
+        done = subprocess.run([sys.executable, "-c", look, url], capture_output=True, text=True, check=True, timeout=60)
+        return int(done.stdout)
+
+    def write(name: str) -> None:
+        with store.writing() as session:
+            session.add(Pool(name=name, kind="named"))
+
+    with store.engine.connect() as first, store.engine.connect() as second, store.engine.connect() as third:
+        for connection in (first, second, third):
+            connection.execute(text("SELECT 1"))
+            connection.rollback()
+        for number in range(3):
+            write(f"pool {number}")
+            assert seen_from_outside() == number + 1
+        assert not [link for link in Path("/proc/self/fd").iterdir() if "flagback.db-wal (deleted)" in _target(link)]
+    store.close()
+    assert seen_from_outside() == 3
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
