@@ -213,7 +213,7 @@ _SYSTEMS = (
 def waiting(wait: timedelta) -> str:
     """A span of time as people say it."""
     seconds = max(1, round(wait.total_seconds()))
-    return f"{seconds} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
+    return f"{seconds} second{'s' * (seconds != 1)}" if seconds < 90 else f"{round(seconds / 60)} minutes"
 
 
 def local_path(wanted: str | None) -> str:

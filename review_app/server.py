@@ -60,6 +60,7 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> None:
     app = build_app(settings)
     _read_no_other_config()
     options = streamlit_options() | {"server.address": settings.host, "server.port": settings.port}
+    (settings.home / "address").write_text(f"{settings.address}\n", encoding="utf-8")
     say(f"Flagback is at {settings.address} (Ctrl+C stops it).")
     if link := first_administrator_link(settings):
         say(f"Nobody manages accounts yet. Make the first administrator within 24 hours, once: {link}")

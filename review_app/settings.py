@@ -67,6 +67,15 @@ class Settings(BaseSettings):
         return self.home / "downloads"
 
     @property
+    def served_address(self) -> str:
+        """The address people use, as the web process that was started last said; before that, as the settings say."""
+        try:
+            said = (self.home / "address").read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            said = ""
+        return self.address if self.public_url or not said else said
+
+    @property
     def address(self) -> str:
         """The address people use."""
         host = f"[{self.host}]" if ":" in self.host else self.host

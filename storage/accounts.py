@@ -30,6 +30,15 @@ HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, hash_len
 NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$/Km5m+Gd2WzbQfw1L3PpXw$HGxMtDnFjAAJVgXx2Aimtg1F/ySRUHuZOY2lHEhXpX4"
 SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1_000
+#: What guessers try first, of 8 characters or more (the head of the usual lists); a wait after failures is no help against these.
+_COMMON = """
+password password1 password12 password123 passw0rd passwort 12345678 123456789 1234567890 0123456789
+0987654321 87654321 qwertyui qwertyuiop qwerty12 qwerty123 1q2w3e4r 1q2w3e4r5t 1qaz2wsx asdfghjk
+asdfghjkl zxcvbnm1 abcdefgh abcd1234 abc12345 iloveyou sunshine princess football baseball superman
+starwars whatever trustno1 letmein1 welcome1 changeme changeme1 administrator flagback flagback1
+contraseña reviewer maintainer
+"""
+GUESSED_FIRST = frozenset(_COMMON.split())  # pragma: allowlist secret - what nobody may choose
 LONGEST_LOGIN = 100
 #: How stale a session's "last seen" may be: a write a request would cost more than the figure is worth.
 SEEN_EVERY = timedelta(hours=1)
@@ -313,3 +322,6 @@ def _check_password(password: str) -> None:
         raise BadPassword(f"The password has {len(password)} characters; expected {SHORTEST_PASSWORD} to {LONGEST_PASSWORD}.")
     if any("\ud800" <= character <= "\udfff" for character in password):
         raise BadPassword("The password holds half a surrogate pair, which cannot be typed again; choose other characters.")
+    plain = "".join(password.casefold().split())
+    if plain in GUESSED_FIRST or len(set(plain)) < 4:
+        raise BadPassword("This password is among those that are guessed first; choose a few words that you use nowhere else.")

@@ -16,7 +16,7 @@ from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review
 from flagback.storage.suppression import SMALLEST, band, shown_cells, shown_options
 
-__all__ = ["SMALLEST", "QuestionTotals", "Totals", "totals"]
+__all__ = ["SMALLEST", "QuestionTotals", "Totals", "counted", "totals"]
 
 
 class QuestionTotals(NamedTuple):
@@ -39,6 +39,11 @@ class Totals(NamedTuple):
     languages: list[tuple[str, str]]
     languages_hidden: bool
     questions: list[QuestionTotals]
+
+
+def counted(people: int) -> str:
+    """A number of people as pages show it: a band, "no" or "fewer than 5"; who joins or leaves is not to be seen."""
+    return "no" if people == 0 else f"fewer than {SMALLEST}" if people < SMALLEST else band(people)
 
 
 def totals(session: Session, key: bytes) -> Totals:

@@ -80,7 +80,17 @@ def test_an_unusable_login_is_refused(sqlite_store: Store, login: str) -> None:
         create(session, login, GOOD, "reviewer")
 
 
-@pytest.mark.parametrize(("password", "words"), [("short", "has 5 characters"), ("x" * 1001, "1001"), ("\ud800" * 8, "surrogate")])
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [
+        ("short", "has 5 characters"),
+        ("x" * 1001, "1001"),
+        ("\ud800" * 8, "surrogate"),
+        ("Pass Word", "guessed first"),
+        ("12345678", "guessed first"),
+        ("abababab", "guessed first"),
+    ],
+)
 def test_an_unusable_password_is_refused(sqlite_store: Store, password: str, words: str) -> None:
     with pytest.raises(BadPassword, match=words), sqlite_store.writing() as session:
         create(session, "ada", password, "reviewer")

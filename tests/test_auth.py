@@ -109,7 +109,7 @@ def test_after_six_wrong_passwords_even_the_right_one_waits_and_says_how_long(cl
         assert sign_in_by_form(client, "ada", "wrong password").status_code == 401
     answer = sign_in_by_form(client, "ada")
     assert answer.status_code == 429
-    assert "Wait 1 seconds" in answer.text
+    assert "Wait 1 second," in answer.text
     assert int(answer.headers["retry-after"]) >= 1
 
 

@@ -303,7 +303,7 @@ def test_an_empty_id_is_none(installation: Installation, study: str) -> None:
 @pytest.mark.parametrize("length", [201, 5_000, 40_000])
 def test_a_huge_id_is_refused_in_words_instead_of_cut(installation: Installation, study: str, length: int) -> None:
     answer = browser(installation).get(f"{study}?PROLIFIC_PID={'p' * length}")
-    assert answer.status_code == 400
+    assert answer.status_code in (400, 414)
     assert f"{length:,} characters" in answer.text
     assert "ppppp" not in answer.text
 

@@ -20,7 +20,7 @@ from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.api.errors import Refused
 from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
-from flagback.storage import consent, reviews, slots
+from flagback.storage import consent, invitations, reviews, slots
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Pool, Review, now
 from flagback.storage.reviews import Answer
@@ -210,7 +210,7 @@ def today(
     with here.store.reading() as session:
         return Today(
             answered=reviews.answered_today(session, who.pseudonym, since=start),
-            aim=here.settings.items_a_day,
+            aim=invitations.answers_wanted(session, who.account) or here.settings.items_a_day,
         )
 
 

@@ -211,7 +211,7 @@ def invite(
 
 
 def _show_link(context: typer.Context, code: str, words: str, *, as_json: bool) -> None:
-    address = f"{settings_of(context).address}/join/{code}"
+    address = f"{settings_of(context).served_address}/join/{code}"
     show({"link": address}, as_json=as_json, lines=[address, f"Shown this once. {words} Whoever has it can use it."])
 
 

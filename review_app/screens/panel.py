@@ -13,11 +13,9 @@ def show(installation: Installation, _account: Account) -> None:
     look.heading("Panel", "Who reviews, in totals. Nobody's name, answers or hours stand here.")
     with installation.store.reading() as session:
         found = panel.totals(session, installation.pseudonym_key)
-    look.strip(
-        [
-            look.Step("Reviewers", found.reviewers, "may sign in and agreed to review"),
-            look.Step("Answers", found.answers, "in force, skips left out"),
-        ]
+    look.html(
+        f"<p><b>{look.quiet(panel.counted(found.reviewers))}</b> reviewers may sign in and agreed to review; "
+        f"<b>{found.answers:,}</b> answers are in force, skips left out.</p>"
     )
     if found.reviewers == 0:
         look.empty("Nobody reviews yet", "An administrator invites people on the page People, or with 'flagback invite'.")

@@ -6,7 +6,7 @@ from flagback.review_app import auth
 from flagback.review_app.board import show_board
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import languages, look
-from flagback.storage import accounts, consent
+from flagback.storage import accounts, consent, invitations
 from flagback.storage.consent import PURPOSES
 from flagback.storage.records import Account, now
 
@@ -24,13 +24,14 @@ def show(installation: Installation, account: Account) -> None:
     st.html(_FRAME)
     with installation.store.reading() as session:
         agreed = consent.in_force(session, account.id)["review"]
+        wanted = invitations.answers_wanted(session, account)
     if not agreed or account.languages is None:
         _before_the_start(installation, account)
         return
     show_board(
         account=installation.browser_name(account),
         token=auth.page_token(installation, account),
-        aim=installation.settings.items_a_day,
+        aim=wanted or installation.settings.items_a_day,
     )
 
 
