@@ -38,7 +38,7 @@ asdfghjkl zxcvbnm1 abcdefgh abcd1234 abc12345 iloveyou sunshine princess footbal
 starwars whatever trustno1 letmein1 welcome1 changeme changeme1 administrator flagback flagback1
 contraseña reviewer maintainer
 """
-GUESSED_FIRST = frozenset(_COMMON.split())  # pragma: allowlist secret - what nobody may choose
+GUESSED_FIRST = frozenset(_COMMON.split())
 LONGEST_LOGIN = 100
 #: How stale a session's "last seen" may be: a write a request would cost more than the figure is worth.
 SEEN_EVERY = timedelta(hours=1)
