@@ -387,7 +387,9 @@ def _link_change(place: Place, who: set[str], change: Change) -> bool:
     (code,) = who
     row = change.after or {}
     if change.table == "invitation":
-        same = change.before is not None and {**change.before, "uses_left": row["uses_left"]} == row
+        # A reset link that was used is ended as well: a new password ends every link of its account.
+        own = ("uses_left", "ended_at") if row["purpose"] == "reset" else ("uses_left",)
+        same = change.before is not None and change.before | {name: row[name] for name in own} == row
         return same and row["code_hash"] == invitations._hash(code)
     if change.before is None:
         return code != place.codes[3] and row["role"] == ("administrator" if code == place.codes[1] else "reviewer")
