@@ -84,11 +84,14 @@ def judge(figures: Iterable[Figure], settings: GateSettings | None = None) -> Ve
     limits = settings or GateSettings()
     found = {figure.metric: figure for figure in figures}
     sets = sorted(metric for metric in found if metric.startswith("perplexity:"))
+
+    def within(metric: str, name: str, *, more: str, low: float | None = None, high: float | None = None) -> Reason:
+        return _within(found.get(metric), metric, name, more=more, low=low, high=high)
+
     required = [_flag_rate(found.get("flag_rate"), limits)]
     own = {f"perplexity:{name}": ratio for name, ratio in limits.perplexity_ratio_of}
     required += [
-        _within(
-            found[metric],
+        within(
             metric,
             f"Perplexity on '{metric.partition(':')[2]}'",
             high=own.get(metric, limits.perplexity_ratio),
@@ -105,51 +108,38 @@ def judge(figures: Iterable[Figure], settings: GateSettings | None = None) -> Ve
             )
         )
     required += [
-        _within(
-            found.get("distinct_2"), "distinct_2", "Variety of wording (distinct-2)", low=limits.distinct_ratio, more=_MORE_PROMPTS
-        ),
-        _within(
-            found.get("empty_rate"), "empty_rate", "The share of empty answers", high=limits.empty_rate_rise, more=_MORE_PROMPTS
-        ),
-        _within(
-            found.get("refusal_rate"),
+        within("distinct_2", "Variety of wording (distinct-2)", low=limits.distinct_ratio, more=_MORE_PROMPTS),
+        within("empty_rate", "The share of empty answers", high=limits.empty_rate_rise, more=_MORE_PROMPTS),
+        within(
             "refusal_rate",
             "The share of answers that refuse",
             high=limits.refusal_rate_rise,
             more=_MORE_PROMPTS,
         ),
-        _within(
-            found.get("repeated_share"),
+        within(
             "repeated_share",
             "Repetition within an answer",
             high=limits.repeated_share_rise,
             more=_MORE_PROMPTS,
         ),
-        _within(
-            found.get("length"), "length", "The length of answers", low=limits.shortest, high=limits.longest, more=_MORE_PROMPTS
-        ),
+        within("length", "The length of answers", low=limits.shortest, high=limits.longest, more=_MORE_PROMPTS),
     ]
     optional = [
         *_by_group([figure for metric, figure in sorted(found.items()) if metric.startswith("flag_rate:")], limits),
-        _within(
-            found.get("preference_accuracy"),
+        within(
             "preference_accuracy",
             "Held-out preference accuracy",
             low=-limits.accuracy_fall,
             more=_MORE_PAIRS,
         ),
-        _within(
-            found.get("logp_chosen_per_token"),
+        within(
             "logp_chosen_per_token",
             "The log-probability of chosen answers",
             low=-limits.logp_fall,
             more=_MORE_PAIRS,
         ),
-        _within(
-            found.get("counterfactual_gap"), "counterfactual_gap", "The gap between groups", high=limits.gap_rise, more=_MORE_SWAPS
-        ),
-        _within(
-            found.get("counterfactual_reversal"),
+        within("counterfactual_gap", "The gap between groups", high=limits.gap_rise, more=_MORE_SWAPS),
+        within(
             "counterfactual_reversal",
             "Bias turned round",
             high=limits.reversal_rise,

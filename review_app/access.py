@@ -34,8 +34,6 @@ class Listed(NamedTuple):
     #: The address, without the slash.
     url_path: str
     what: str
-    #: Whether the navigation names it; the others are linked from where they belong.
-    listed: bool = True
 
 
 #: To add a page, write its module and a line here. "/" leads to a role's first line.
@@ -67,7 +65,7 @@ class Rule(NamedTuple):
     methods: frozenset[str]
     #: "{name}" stands for one segment, "{name:path}" for the rest.
     path: str
-    #: None: also who is not signed in. Empty: nobody; the address is shut though Streamlit would serve it.
+    #: None: also who is not signed in.
     roles: frozenset[Role] | None
     kind: Kind
     what: str

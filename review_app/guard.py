@@ -49,6 +49,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, installation: Installation) -> None:
         self.app = app
         self.installation = installation
+        self._headers = headers_for(installation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the opening of one websocket."""
@@ -64,7 +65,7 @@ class Guard:
                 await _refuse_socket(receive, send)
             return
         never_kept = {"Cache-Control": "no-store"} if scope["path"].startswith("/api/") else {}
-        watched = _Watched(send, headers_for(self.installation) | never_kept)
+        watched = _Watched(send, self._headers | never_kept)
         try:
             refusal = await self._refusal(connection, scope["method"])
             if refusal is not None:
@@ -126,7 +127,7 @@ def _by_role(connection: HTTPConnection, rule: Rule, account: Account | None) ->
         words = "You are not signed in, or your sign-in has ended; sign in again at /signin."
         return _said(connection, 401, "not_signed_in", words)
     if account.role not in rule.roles:
-        wanted = ", ".join(sorted(rule.roles)) or "nobody"
+        wanted = ", ".join(sorted(rule.roles))
         words = f"Your role is {account.role}; this is for: {wanted}. Ask an administrator if that should be otherwise."
         return _said(connection, 403, "not_your_role", words)
     return None

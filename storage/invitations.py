@@ -85,12 +85,6 @@ def make_pool(
     return pool
 
 
-def answers_wanted(session: Session, account: Account) -> int | None:
-    """After how many answers an account's part in a study ends; None for everyone else."""
-    pool = None if account.pool_id is None else session.get(Pool, account.pool_id)
-    return None if pool is None else pool.answers_wanted
-
-
 def pool_named(session: Session, name: str) -> Pool:
     """The pool of a name. Raises UnknownPool."""
     pool = None if unstorable(name) else session.exec(select(Pool).where(Pool.name == name.strip())).first()

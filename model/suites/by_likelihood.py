@@ -25,21 +25,21 @@ class Bbq:
         }
     }
 
-    def __init__(self) -> None:
-        self._items: dict[str, bbq.Item] = {}
-
     def read(self, path: Path) -> list[Item]:
         """The items of one category's file; several may be concatenated."""
-        found = bbq.read(path)
-        self._items = {f"{item.key[0]}:{item.key[1]}": item for item in found}
         return [
-            Item(name, f"{item.key[0]}:{item.template}", {"category": item.key[0]} | _labelled(item.label), {})
-            for name, item in self._items.items()
+            Item(
+                f"{item.key[0]}:{item.key[1]}",
+                f"{item.key[0]}:{item.template}",
+                {"category": item.key[0]} | ({} if item.label is None else {"label": item.label}),
+                {"item": item},
+            )
+            for item in bbq.read(path)
         ]
 
     def texts(self, item: Item, _form: Form) -> list[Text]:
         """Context and question, then each option."""
-        return [Text(before, answer) for before, answer in bbq.texts([self._items[item.key]])]
+        return [Text(before, answer) for before, answer in bbq.texts([item.facts["item"]])]
 
     def score(self, _item: Item, found: Sequence[Likelihood], _form: Form) -> Measures:
         """Which option is the likeliest (0, 1, 2); None where two are alike."""
@@ -48,7 +48,7 @@ class Bbq:
 
     def aggregate(self, items: Sequence[Item], scored: Sequence[Measures], form: Form) -> dict[str, float | None]:
         """The paper's figures over these items."""
-        known = [self._items[item.key] for item in items]
+        known: list[bbq.Item] = [item.facts["item"] for item in items]
         answers = [measures["chosen"] for measures in scored]
         chosen = {item.key: None if answer is None else int(answer) for item, answer in zip(known, answers, strict=True)}
         figures = bbq.aggregate(known, chosen).overall._asdict()
@@ -71,18 +71,15 @@ class StereoSet:
         }
     }
 
-    def __init__(self) -> None:
-        self._items: dict[str, stereoset.Item] = {}
-
     def read(self, path: Path) -> list[Item]:
         """The items of data/dev.json."""
-        found = stereoset.read(path)
-        self._items = {item.id: item for item in found}
-        return [Item(item.id, item.target, {"bias_type": item.bias, "kind": item.kind}, {}) for item in found]
+        return [
+            Item(item.id, item.target, {"bias_type": item.bias, "kind": item.kind}, {"item": item}) for item in stereoset.read(path)
+        ]
 
     def texts(self, item: Item, _form: Form) -> list[Text]:
         """Stereotype, anti-stereotype, unrelated."""
-        return [Text(before, sentence) for before, sentence in stereoset.texts([self._items[item.key]])]
+        return [Text(before, sentence) for before, sentence in stereoset.texts([item.facts["item"]])]
 
     def score(self, _item: Item, found: Sequence[Likelihood], _form: Form) -> Measures:
         """The three sentences' scores, as the repository scores GPT-2."""
@@ -91,9 +88,9 @@ class StereoSet:
 
     def aggregate(self, items: Sequence[Item], scored: Sequence[Measures], form: Form) -> dict[str, float | None]:
         """lms, ss and icat over these items."""
-        known = [self._items[item.key] for item in items]
+        known: list[stereoset.Item] = [item.facts["item"] for item in items]
         scores = {
-            sentence.id: float(measures[name] or 0.0)
+            sentence.id: _defined(measures[name])
             for item, measures in zip(known, scored, strict=True)
             for name, sentence in (
                 ("stereotype", item.stereotype),
@@ -105,5 +102,6 @@ class StereoSet:
         return {name: figures[name] for name in self.METRICS[form]}
 
 
-def _labelled(label: str | None) -> dict[str, str]:
-    return {} if label is None else {"label": label}
+def _defined(score: float | None) -> float:
+    """StereoSet's scores always are; the aggregate refuses what is not a number."""
+    return float("nan") if score is None else score

@@ -44,8 +44,8 @@ class Item(NamedTuple):
     cluster: str
     #: Kind of group -> group, e.g. {"bias_type": "age"}.
     groups: Mapping[str, str]
-    #: What the suite's own functions need to know of it.
-    facts: Mapping[str, str]
+    #: What the suite's own functions need to know of it; nobody else reads it.
+    facts: Mapping[str, Any]
 
 
 #: One item's measures by metric; None where the item says nothing about it.

@@ -9,7 +9,7 @@ Somebody paid by a study holds no more items than they still owe, so that the co
 
 import secrets
 from datetime import timedelta
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
@@ -20,9 +20,9 @@ from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.api.errors import Refused
 from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
-from flagback.storage import consent, invitations, reviews, slots
+from flagback.storage import consent, reviews, slots, studies
 from flagback.storage.pseudonyms import pseudonym
-from flagback.storage.records import Account, Pool, Review, now
+from flagback.storage.records import Account, Review, now
 from flagback.storage.reviews import Answer
 
 #: Most items one browser holds at a time.
@@ -166,9 +166,11 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         nonlocal code
         if not consent.in_force(session, who.account.id)["review"]:
             raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
-        owed = _owed(session, who)
-        code = owed.code
-        return MOST_HELD if owed.answers is None else owed.answers
+        part = studies.part_of(session, who.account, who.pseudonym)
+        if part is None:
+            return MOST_HELD
+        code = part.code
+        return part.owed
 
     held = slots.claim(
         here.store,
@@ -181,7 +183,8 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         limit=limit,
     )
     if code is not None:
-        slots.release(here.store, who.pseudonym, now=now())
+        if held:
+            slots.release(here.store, who.pseudonym, now=now())
         return Claimed(items=[], completion_code=code)
     return Claimed(items=[_shown(item, seconds_left=(item.expires_at - moment).total_seconds()) for item in held])
 
@@ -208,9 +211,10 @@ def today(
     start = moment.replace(hour=0, minute=0, second=0, microsecond=0) if since is None else since
     start = min(max(start, moment - timedelta(days=2)), moment)  # the year 9999 has no UTC form beyond a few hours' offset
     with here.store.reading() as session:
+        part = studies.part_of(session, who.account, who.pseudonym)
         return Today(
             answered=reviews.answered_today(session, who.pseudonym, since=start),
-            aim=invitations.answers_wanted(session, who.account) or here.settings.items_a_day,
+            aim=here.settings.items_a_day if part is None else part.wanted,
         )
 
 
@@ -220,24 +224,6 @@ def recent(who: Who, here: Here) -> RecentAnswers:
     with here.store.reading() as session:
         newest_first = reviews.recent(session, who.pseudonym, limit=10)
         return RecentAnswers(answers=[_again(session, review) for review in reversed(newest_first)])
-
-
-class _Owed(NamedTuple):
-    """What a study still wants of someone."""
-
-    #: None: there is no end.
-    answers: int | None
-    #: Once nothing is owed.
-    code: str | None
-
-
-def _owed(session: Session, who: Reviewer) -> _Owed:
-    """How many answers an anonymous reviewer still owes, or the code they have earned; neither for everyone else."""
-    pool = None if who.account.pool_id is None else session.get(Pool, who.account.pool_id)
-    if pool is None or pool.answers_wanted is None:
-        return _Owed(None, None)
-    left = pool.answers_wanted - reviews.answered_today(session, who.pseudonym, since=who.account.created_at)
-    return _Owed(left, None) if left > 0 else _Owed(0, pool.completion_code)
 
 
 def _again(session: Session, review: Review) -> Recent:

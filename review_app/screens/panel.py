@@ -25,8 +25,7 @@ def show(installation: Installation, _account: Account) -> None:
     st.subheader("Background", anchor=False)
     look.html(
         '<div class="soft">Of those who agreed to its use for choosing what they are asked about. Numbers stand for “at least '
-        "so many”, "
-        f"and a group of fewer than {panel.SMALLEST} is not shown, nor one by which such a group could be reckoned.</div>"
+        f"so many”, and a group of fewer than {panel.SMALLEST} is not shown, nor one by which such a group could be reckoned.</div>"
     )
     for question in found.questions:
         with st.container(key=f"fb-card-{question.code}"):

@@ -6,7 +6,7 @@ from flagback.review_app import auth
 from flagback.review_app.board import show_board
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import languages, look
-from flagback.storage import accounts, consent, invitations
+from flagback.storage import accounts, consent, studies
 from flagback.storage.consent import PURPOSES
 from flagback.storage.records import Account, now
 
@@ -24,14 +24,14 @@ def show(installation: Installation, account: Account) -> None:
     st.html(_FRAME)
     with installation.store.reading() as session:
         agreed = consent.in_force(session, account.id)["review"]
-        wanted = invitations.answers_wanted(session, account)
+        part = studies.part_of(session, account, installation.reviewer(account))
     if not agreed or account.languages is None:
         _before_the_start(installation, account)
         return
     show_board(
         account=installation.browser_name(account),
         token=auth.page_token(installation, account),
-        aim=wanted or installation.settings.items_a_day,
+        aim=installation.settings.items_a_day if part is None else part.wanted,
     )
 
 
@@ -41,8 +41,7 @@ def _before_the_start(installation: Installation, account: Account) -> None:
     look.heading("Before you start")
     look.html(
         '<p style="margin:4px 0 12px">You will read what a language model wrote, and say which answers you would change. There '
-        "is "
-        "no clock, no score, and no right number of flags. Nobody else sees your answers while they review.</p>"
+        "is no clock, no score, and no right number of flags. Nobody else sees your answers while they review.</p>"
         f'<div class="fb-said">{look.quiet(purpose.more)}</div>'
     )
     st.write("")
@@ -55,7 +54,6 @@ def _before_the_start(installation: Installation, account: Account) -> None:
         st.rerun()
     look.html(
         '<p class="small soft">If you like, the page “You” asks a few things about your background, each optional, and only '
-        "for what "
-        "you agree to there. You can take your consent back at any time.</p>"
+        "for what you agree to there. You can take your consent back at any time.</p>"
         f'<p class="small soft">{look.link("/signout", "Sign out")}</p>'
     )

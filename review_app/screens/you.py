@@ -9,10 +9,10 @@ from flagback.review_app import auth
 from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import languages, look
-from flagback.storage import accounts, audit, background, consent, reviews, slots
+from flagback.storage import accounts, audit, background, consent, slots, studies
 from flagback.storage.background import NOT_SAID, Answered, Question
 from flagback.storage.consent import PURPOSES, Purpose
-from flagback.storage.records import Account, Pool, now
+from flagback.storage.records import Account, now
 
 
 def show(installation: Installation, account: Account) -> None:
@@ -31,16 +31,13 @@ def show(installation: Installation, account: Account) -> None:
 
 def _completion(installation: Installation, account: Account) -> None:
     with installation.store.reading() as session:
-        pool = None if account.pool_id is None else session.get(Pool, account.pool_id)
-        if pool is None or pool.answers_wanted is None:
-            return
-        answered = reviews.answered_today(session, installation.reviewer(account), since=account.created_at)
-    if answered >= pool.answers_wanted:
-        look.html(
-            f'<div class="fb-said ok">You are done. Your completion code: <b>{look.quiet(pool.completion_code or "")}</b></div>'
-        )
+        part = studies.part_of(session, account, installation.reviewer(account))
+    if part is None:
+        return
+    if part.code is not None:
+        look.html(f'<div class="fb-said ok">You are done. Your completion code: <b>{look.quiet(part.code)}</b></div>')
     else:
-        look.said(f"{answered} of {pool.answers_wanted} answers given; then your completion code appears here.")
+        look.said(f"{part.given} of {part.wanted} answers given; then your completion code appears here.")
 
 
 # ---------------------------------------------------------------------- consent
@@ -110,10 +107,8 @@ def _background(installation: Installation, account: Account) -> None:
     st.subheader("Your background", anchor=False)
     look.html(
         '<div class="soft">Every question is optional. Answers are kept apart from your account and from your reviews, under a '
-        "name of "
-        "their own, and are used for nothing but what you agree to above. No group of fewer than five people is ever shown; "
-        "what you "
-        "write in your own words is shown to nobody.</div>"
+        "name of their own, and are used for nothing but what you agree to above. No group of fewer than five people is ever "
+        "shown; what you write in your own words is shown to nobody.</div>"
     )
     kept, given = False, dict[str, Answered]()
     if asked:
@@ -188,8 +183,7 @@ def _sign_ins(installation: Installation, account: Account) -> None:
         with left:
             look.html(
                 f'<div>{look.quiet(row.browser or "A browser")}{mark}<div class="small soft">since '
-                f"{look.clock(row.created_at)}, last seen "
-                f"{look.clock(row.seen_at)}</div></div>"
+                f"{look.clock(row.created_at)}, last seen {look.clock(row.seen_at)}</div></div>"
             )
         if row.token_hash != own and right.button("Sign out there", key=f"end-{row.token_hash[:12]}"):
             with installation.store.writing() as session:

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 import sqlmodel.sql.sqltypes
 from alembic import op
 
+from flagback.storage.migrations.append_only import make_append_only
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -11,26 +13,6 @@ depends_on = None
 
 #: Tables whose rows are written once. Erasure, the one exception, lifts the triggers inside its own transaction.
 APPEND_ONLY = ("review", "decision", "audit_entry")
-
-
-def _make_append_only(table: str) -> None:
-    """Triggers that refuse UPDATE and DELETE. Batch operations on SQLite rebuild a table and lose its triggers: make them again."""
-    message = f"rows of {table} are never changed or deleted; a correction is a new row"
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute(
-            f"CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW "
-            f"EXECUTE FUNCTION flagback_append_only('{message}')"
-        )
-        op.execute(
-            f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} FOR EACH STATEMENT "
-            f"EXECUTE FUNCTION flagback_append_only('{message}')"
-        )
-        return
-    for action in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER append_only_{table}_{action.lower()} BEFORE {action} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
-        )
 
 
 def upgrade() -> None:
@@ -502,7 +484,7 @@ def upgrade() -> None:
             "$$ BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'restrict_violation'; END $$"
         )
     for table in APPEND_ONLY:
-        _make_append_only(table)
+        make_append_only(table)
 
 
 def downgrade() -> None:

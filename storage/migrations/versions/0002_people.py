@@ -4,6 +4,8 @@ import sqlalchemy as sa
 import sqlmodel.sql.sqltypes
 from alembic import op
 
+from flagback.storage.migrations.append_only import make_append_only
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -15,24 +17,6 @@ ROLES = "role IN ('reviewer', 'lead', 'maintainer', 'auditor', 'administrator')"
 #: Rows of these are written once, as reviews are.
 APPEND_ONLY = ("consent", "background_form")
 OPEN = sa.text("state = 'open'")
-
-
-def _triggers(table: str) -> None:
-    """As in 0001: UPDATE and DELETE are refused. The function of PostgreSQL was made there."""
-    message = f"rows of {table} are never changed or deleted; a correction is a new row"
-    if op.get_bind().dialect.name == "postgresql":
-        for name, what in (("row", "UPDATE OR DELETE"), ("table", "TRUNCATE")):
-            each = "ROW" if name == "row" else "STATEMENT"
-            op.execute(
-                f"CREATE TRIGGER append_only_{name} BEFORE {what} ON {table} FOR EACH {each} "
-                f"EXECUTE FUNCTION flagback_append_only('{message}')"
-            )
-        return
-    for action in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER append_only_{table}_{action.lower()} BEFORE {action} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
-        )
 
 
 def upgrade() -> None:
@@ -130,7 +114,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("person", "week", name=op.f("pk_work_log")),
     )
     for table in APPEND_ONLY:
-        _triggers(table)
+        make_append_only(table)
     with op.batch_alter_table("slot") as slot:
         slot.add_column(sa.Column("lang", TEXT(), nullable=False, server_default="und"))
     with op.batch_alter_table("slot") as slot:
