@@ -16,7 +16,8 @@ from flagback.model.kept_scores import KeptScores, item_hash
 from flagback.model.masked import pair_likelihoods
 from flagback.model.scoring import Question, likelihoods
 from flagback.model.shelf import Shelf, take_threads
-from flagback.model.suites.suite import Form, Item, Likelihood, Suite
+from flagback.model.suites.report import measured
+from flagback.model.suites.suite import Form, Item, Likelihood, Measures, Suite
 from flagback.storage.records import ModelVersion
 
 
@@ -36,10 +37,12 @@ class Subject(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """Likelihoods of every item's texts, in order."""
+    """What a model did on every item, in order."""
 
-    found: list[list[Likelihood]]
-    #: How many items were scored now; the others were known.
+    measures: list[Measures]
+    #: What it wrote to each item, where the suite has it write; else nothing.
+    written: list[list[str]]
+    #: How many items were put to it now; the others were known.
     fresh: int
 
 
@@ -103,4 +106,5 @@ def examined(
     if fresh:
         score = pair_likelihoods if subject.form == "masked" else likelihoods
         score(subject.load(), subject.name, [questions[place] for place in fresh], on_batch=take, should_stop=should_stop)
-    return Examined([known[key] for key in hashes], len(fresh))
+    found = [known[key] for key in hashes]
+    return Examined(measured(suite, items, found, subject.form), [[] for _ in items], len(fresh))

@@ -18,7 +18,6 @@ from flagback.model.examination import examined, folder_subject
 from flagback.model.masked import NoMaskToken, NotAPair, pair_likelihoods, shared_places
 from flagback.model.scoring import BrokenModel, Question, TooLongForModel
 from flagback.model.suites import crows_pairs
-from flagback.model.suites.report import measured
 from flagback.model.suites.suite import Item, Likelihood, Text
 
 PAIRS = [
@@ -137,7 +136,7 @@ def test_the_papers_score_of_a_directory(folder: Path, loaded: Loaded, tmp_path:
         neutral += first == second
         if first != second:
             won[direction].append(first > second if direction == "stereo" else second > first)
-    figures = crows_pairs.aggregate(items, measured(crows_pairs, items, found.found, "masked"), "masked")
+    figures = crows_pairs.aggregate(items, found.measures, "masked")
     assert neutral == 1, "'no' and 'yes' share no token"
     assert figures == pytest.approx(
         {

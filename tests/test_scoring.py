@@ -249,7 +249,7 @@ def test_a_second_look_at_a_model_scores_nothing_and_loads_nothing(folder: Path,
     first = examined(subject, crows_pairs, _items(SENTENCES), keep_in=tmp_path)
     second = examined(subject._replace(load=_never), crows_pairs, _items(SENTENCES[::-1]), keep_in=tmp_path)
     assert (first.fresh, second.fresh) == (5, 0)
-    assert second.found == first.found[::-1]
+    assert second.measures == first.measures[::-1]
 
 
 def test_what_was_scored_before_a_stop_is_not_scored_again(folder: Path, tmp_path: Path) -> None:
@@ -266,13 +266,15 @@ def test_what_was_scored_before_a_stop_is_not_scored_again(folder: Path, tmp_pat
     again = examined(subject, crows_pairs, items, keep_in=tmp_path)
     assert 0 < batches[-1] < 12
     assert again.fresh == 12 - batches[-1]
-    _near(again.found, examined(subject, crows_pairs, items, keep_in=None).found, within=1e-4)
+    whole = examined(subject, crows_pairs, items, keep_in=None)
+    for mine, theirs in zip(again.measures, whole.measures, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-4)
 
 
 def test_an_item_that_stands_twice_is_scored_once(folder: Path) -> None:
     found = examined(folder_subject(str(folder)), crows_pairs, _items([SENTENCES[0]] * 3), keep_in=None)
     assert found.fresh == 1
-    assert found.found[0] == found.found[1] == found.found[2]
+    assert found.measures[0] == found.measures[1] == found.measures[2]
 
 
 def test_half_a_line_of_a_killed_process_is_no_score_and_harms_none(tmp_path: Path) -> None:

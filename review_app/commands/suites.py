@@ -84,7 +84,7 @@ def evaluate(
         _of_predictions(suite, models, data, predictions, column, as_json=as_json)
         return
     from flagback.model.suite_data import located
-    from flagback.model.suites.report import compared, levels, measured
+    from flagback.model.suites.report import compared, levels
 
     if len(models) > 2:
         raise typer.BadParameter(f"{len(models)} models; expected one, or two to compare (base first).")
@@ -100,7 +100,7 @@ def evaluate(
         for subject, keep_in in subjects:
             looks.append((subject, _examined(subject, chosen, items, keep_in)))
     form = looks[0][0].form
-    scored = [measured(chosen, items, look.found, form) for _, look in looks]
+    scored = [look.measures for _, look in looks]
     reports = [
         {"model": subject.name, "fingerprint": subject.fingerprint, "form": form, "scored_now": look.fresh}
         | levels(chosen, items, measures, form, seed=seed)

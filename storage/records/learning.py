@@ -1,0 +1,107 @@
+"""Records of learning: frozen sets and their pairs, correction runs, reference texts."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime
+from sqlalchemy import JSON, String, UniqueConstraint
+from sqlmodel import Field
+
+from flagback.storage.records.record import Record, RunState, now, one_of
+
+PairKind = Literal["contrast", "rewrite", "imported"]
+#: replay = trained on as a neutral anchor; perplexity = utility texts of the maintainer's choice. Never both.
+TextPurpose = Literal["replay", "perplexity"]
+
+
+class PreferenceSet(Record, table=True):
+    """A frozen, fingerprinted set of pairs. The only thing a correction run reads."""
+
+    __tablename__ = "preference_set"
+    id: int = Field(default=None, primary_key=True)
+    #: Merkle root over the salted row hashes, sorted.
+    fingerprint: str = Field(unique=True)
+    salt: str
+    #: "reviews" or "import:<name>".
+    origin: str
+    policy: str
+    policy_version: str
+    taxonomy_version: str
+    guideline_version: str
+    #: {"pairs_per_prompt": int, ...}: the arguments of pair building.
+    arguments: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    n_pairs: int
+    simulated: bool = False
+    created_at: AwareDatetime = Field(default_factory=now)
+
+
+class PreferencePair(Record, table=True):
+    """One (prompt, chosen, rejected) of a set, with the reviews it came from."""
+
+    __tablename__ = "preference_pair"
+    __table_args__ = (one_of("kind", PairKind), UniqueConstraint("set_id", "position"))
+    id: int = Field(default=None, primary_key=True)
+    set_id: int = Field(foreign_key="preference_set.id")
+    #: 0.. in the order of row hashes: never row ids, never time.
+    position: int
+    kind: PairKind = Field(sa_type=String)
+    prompt_id: int = Field(foreign_key="prompt.id")
+    chosen_id: int = Field(foreign_key="generation.id")
+    rejected_id: int = Field(foreign_key="generation.id")
+    #: Probability that chosen is truly the better one, 0.5-1.
+    soft_label: float = 1.0
+    weight: float = 1.0
+    review_ids: list[int] = Field(default_factory=list, sa_type=JSON)
+    #: Salted sha256 of prompt hash, both text hashes, label and weight.
+    row_hash: str
+
+
+class CorrectionRun(Record, table=True):
+    """One fine-tune of a parent version on a frozen set."""
+
+    __tablename__ = "correction_run"
+    __table_args__ = (one_of("state", RunState),)
+    id: int = Field(default=None, primary_key=True)
+    #: Null until the set is frozen (a run may be asked for on "the reviews as they are when it starts").
+    set_id: int | None = Field(default=None, foreign_key="preference_set.id")
+    parent_id: int = Field(foreign_key="model_version.id")
+    recipe: dict[str, Any] = Field(sa_type=JSON)
+    seed: int
+    state: RunState = Field(default="waiting", sa_type=String)
+    #: freeze, train, register, evaluate, done: the step that is under way.
+    stage: str = "freeze"
+    error: str | None = None
+    adapter_sha256: str | None = None
+    candidate_id: int | None = Field(default=None, foreign_key="model_version.id")
+    #: {"stage": seconds}
+    seconds: dict[str, float] = Field(default_factory=dict, sa_type=JSON)
+    #: torch build, device kind, threads, world size: what "same adapter" is promised for.
+    environment: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    asked_by: str
+    simulated: bool = False
+    created_at: AwareDatetime = Field(default_factory=now)
+    started_at: AwareDatetime | None = None
+    ended_at: AwareDatetime | None = None
+
+
+class RunMetric(Record, table=True):
+    """One optimiser step of a correction run: loss, margin, pairs_per_second, ... Keyed, so a repeated step overwrites."""
+
+    __tablename__ = "run_metric"
+    run_id: int = Field(foreign_key="correction_run.id", primary_key=True)
+    step: int = Field(primary_key=True)
+    #: Also holds "steps", the planned total.
+    metrics: dict[str, float] = Field(sa_type=JSON)
+
+
+class ReferenceText(Record, table=True):
+    """Texts of the maintainer's choice: neutral replay for training, or perplexity texts for the gate. Never both."""
+
+    __tablename__ = "reference_text"
+    __table_args__ = (one_of("purpose", TextPurpose),)
+    id: int = Field(default=None, primary_key=True)
+    purpose: TextPurpose = Field(sa_type=String)
+    #: "neutral", "groups", "other" or the maintainer's own name: one figure a name.
+    name: str
+    text: str
+    #: Unique over both purposes: a text trained on is never measured on.
+    text_hash: str = Field(unique=True)

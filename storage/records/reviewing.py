@@ -1,0 +1,159 @@
+"""Records of reviewing: items, slots, leases and the reviews themselves."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime
+from sqlalchemy import JSON, Index, String, UniqueConstraint, text
+from sqlmodel import Field
+
+from flagback.storage.records.record import ItemPurpose, Record, now, one_of
+
+#: How a reviewer judged an item. flag/fine/skip for single items; the others for pair items.
+Verdict = Literal["flag", "fine", "skip", "left", "right", "equal", "both_bad"]
+#: slight = would annoy; clear = should be rewritten; severe = must not appear.
+Severity = Literal["slight", "clear", "severe"]
+#: What an item asks for. Only `single` is served today; the others share the same slots and reviews.
+ItemKind = Literal["single", "pair", "rank", "practice", "gold", "repeat", "confirm"]
+SlotState = Literal["open", "claimed", "done"]
+#: held -> submitted | released (given back) | expired (swept); late = answered after it had expired.
+LeaseOutcome = Literal["held", "submitted", "released", "expired", "late"]
+
+
+class Item(Record, table=True):
+    """What one reviewer sees at a time: one or more generations of one prompt."""
+
+    __tablename__ = "item"
+    __table_args__ = (one_of("kind", ItemKind), one_of("purpose", ItemPurpose))
+    id: int = Field(default=None, primary_key=True)
+    kind: ItemKind = Field(default="single", sa_type=String)
+    purpose: ItemPurpose = Field(default="loop", sa_type=String)
+    prompt_id: int = Field(foreign_key="prompt.id", index=True)
+    #: Set for kind single, so that the database can hold UNIQUE(generation, reviewer); null otherwise.
+    generation_id: int | None = Field(default=None, foreign_key="generation.id", unique=True)
+    created_at: AwareDatetime = Field(default_factory=now)
+
+
+class ItemGeneration(Record, table=True):
+    """The generations of an item in the order shown."""
+
+    __tablename__ = "item_generation"
+    item_id: int = Field(foreign_key="item.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    generation_id: int = Field(foreign_key="generation.id", index=True)
+
+
+class Slot(Record, table=True):
+    """One wanted review of one item, made ahead so that a claim costs the same at any size."""
+
+    __tablename__ = "slot"
+    __table_args__ = (
+        one_of("state", SlotState),
+        UniqueConstraint("item_id", "number"),
+        Index(
+            "uq_slot_item_reviewer",
+            "item_id",
+            "reviewer",
+            unique=True,
+            sqlite_where=text("reviewer IS NOT NULL"),
+            postgresql_where=text("reviewer IS NOT NULL"),
+        ),
+        Index(
+            "ix_slot_open",
+            "want_group",
+            "lang",
+            "bucket",
+            "rank",
+            "id",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+        Index("ix_slot_claimed", "expires_at", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
+        Index("ix_slot_holder", "reviewer", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
+    )
+    id: int = Field(default=None, primary_key=True)
+    item_id: int = Field(foreign_key="item.id")
+    number: int
+    #: The declared group this seat is kept for, or "any". Never exported beside a pseudonym.
+    want_group: str = "any"
+    #: Primary language subtag of the prompt ("en", "pt"), "und" where unknown: only who reads it is handed the item.
+    lang: str = "und"
+    state: SlotState = Field(default="open", sa_type=String)
+    #: 0 is served first.
+    bucket: int = 1
+    #: Random within the bucket, from the item's content hash: one order for all would show a family in a row.
+    rank: int
+    reviewer: str | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class Lease(Record, table=True):
+    """The history of who held which slot, so that a late answer can be recognised."""
+
+    __tablename__ = "lease"
+    __table_args__ = (one_of("outcome", LeaseOutcome), Index("ix_lease_item_reviewer", "item_id", "reviewer"))
+    #: Random UUID handed to the browser with the item.
+    id: str = Field(primary_key=True)
+    slot_id: int = Field(foreign_key="slot.id", index=True)
+    item_id: int = Field(foreign_key="item.id")
+    reviewer: str
+    claimed_at: AwareDatetime
+    expires_at: AwareDatetime
+    outcome: LeaseOutcome = Field(default="held", sa_type=String)
+
+
+class Review(Record, table=True):
+    """One answer by one reviewer. Append-only: a correction is a new row that names the one it supersedes."""
+
+    __tablename__ = "review"
+    __table_args__ = (
+        one_of("verdict", Verdict),
+        one_of("severity", Severity, nullable=True),
+        Index(
+            "uq_review_item_reviewer",
+            "item_id",
+            "reviewer",
+            unique=True,
+            sqlite_where=text("supersedes IS NULL"),
+            postgresql_where=text("supersedes IS NULL"),
+        ),
+        Index(
+            "uq_review_slot",
+            "slot_id",
+            unique=True,
+            sqlite_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
+            postgresql_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
+        ),
+    )
+    id: int = Field(default=None, primary_key=True)
+    #: UUID made by the browser: the same answer sent twice is stored once.
+    token: str = Field(unique=True)
+    item_id: int = Field(foreign_key="item.id", index=True)
+    #: The slot this answer fills; null for skips and late answers, which fill none.
+    slot_id: int | None = Field(default=None, foreign_key="slot.id")
+    lease_id: str = Field(foreign_key="lease.id")
+    #: Keyed pseudonym, never an account id.
+    reviewer: str = Field(index=True)
+    verdict: Verdict = Field(sa_type=String)
+    #: Category codes of the taxonomy version, main one first.
+    categories: list[str] = Field(default_factory=list, sa_type=JSON)
+    #: Target group codes, and the reviewer's own words in target_other.
+    targets: list[str] = Field(default_factory=list, sa_type=JSON)
+    target_other: str | None = None
+    severity: Severity | None = Field(default=None, sa_type=String)
+    sure: bool = True
+    #: [{"start": int, "end": int, "category": str|None}], code points of the stored generation text, end exclusive.
+    spans: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
+    rewrite: str | None = None
+    note: str | None = None
+    skip_reason: str | None = None
+    taxonomy_version: str
+    guideline_version: str
+    policy_version: str
+    #: Time the item was open with the tab visible.
+    seconds_open: float | None = None
+    #: Answered after the lease had expired; stored all the same.
+    late: bool = False
+    supersedes: int | None = Field(default=None, foreign_key="review.id", unique=True)
+    #: Written by a rehearsal's simulated reviewer; never mixed with people's answers.
+    simulated: bool = False
+    created_at: AwareDatetime = Field(default_factory=now)
