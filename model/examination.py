@@ -106,5 +106,5 @@ def examined(
     if fresh:
         score = pair_likelihoods if subject.form == "masked" else likelihoods
         score(subject.load(), subject.name, [questions[place] for place in fresh], on_batch=take, should_stop=should_stop)
-    found = [known[key] for key in hashes]
-    return Examined(measured(suite, items, found, subject.form), [[] for _ in items], len(fresh))
+    scored = [known[key] for key in hashes]
+    return Examined(measured(suite, items, scored, subject.form), [[] for _ in items], len(fresh))
