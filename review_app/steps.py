@@ -61,6 +61,11 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
 
         return evaluating.blind_samples(store, shelf(), row_id)
 
+    def published_tests(row_id: int) -> None:
+        from flagback.model import suite_runs
+
+        suite_runs.put_all(store, shelf(), row_id)
+
     def evaluate(row_id: int) -> object:
         from flagback.model import evaluating
 
@@ -69,7 +74,7 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
     return {
         "sampling": [("sample", sample)],
         "correction": [("freeze", freeze), ("train", train), ("register", register), ("finish", finish)],
-        "evaluation": [("blind_samples", blind_samples), ("evaluate", evaluate)],
+        "evaluation": [("blind_samples", blind_samples), ("published_tests", published_tests), ("evaluate", evaluate)],
     }
 
 

@@ -31,7 +31,7 @@ from flagback.storage.records import now
 from flagback.storage.store import Store, make_private
 
 #: Raised when the order or meaning of steps changes; runs of an older one are begun again, which their steps allow.
-APPLICATION_VERSION = "1"
+APPLICATION_VERSION = "2"
 #: One job at a time on each worker: two would load weights twice.
 QUEUE = "work"
 #: How often a worker looks for new requests, seconds.

@@ -257,6 +257,7 @@ def stage(words: str) -> str:
         "register": "keeping the new version",
         "evaluate": "asking for the evaluation",
         "blind samples": "both versions answer held-out prompts",
+        "published tests": "both versions take the published tests",
         "measure": "measuring and comparing",
         "done": "done",
     }.get(words, words)

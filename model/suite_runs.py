@@ -1,0 +1,190 @@
+"""Published tests of an installation's versions: takes data in, puts them to a version, says what changed between two.
+
+Touches store and artifacts; what is asked and how it is scored is in `suites` and `examination`. Loading models is the caller's, so
+that a page can compare two versions, whose answers are kept, without torch.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flagback.model.suites import SUITES, custom
+from flagback.model.suites.report import compared, levels
+from flagback.model.suites.suite import Form, Item, Suite
+from flagback.storage import suites
+from flagback.storage.artifacts import Artifacts, MissingArtifact
+from flagback.storage.reading import BadImport
+from flagback.storage.records import Evaluation, ModelVersion, SuiteData, SuiteRun, now
+from flagback.storage.store import Store
+from flagback.storage.suites import Answered, NewData
+
+if TYPE_CHECKING:
+    from flagback.model.shelf import Shelf
+
+Clock = Callable[[], datetime]
+#: Bootstrap draws of a comparison start from it, so that a page and a command show the same ends.
+SEED = 0
+#: What an evaluation says it does meanwhile.
+STAGE = "published tests"
+
+
+class UnknownSuite(Exception):
+    """No suite has this name."""
+
+
+class NotAsked(Exception):
+    """A version was never put these data."""
+
+
+def suite_of(name: str, columns: Mapping[str, str]) -> Suite:
+    """The suite of a name; a user's own pairs with their columns. Raises UnknownSuite."""
+    if name == custom.NAME:
+        return custom.Pairs(columns)
+    if name not in SUITES:
+        raise UnknownSuite(
+            f"No suite is called {name!r}; expected one of: {', '.join([*SUITES, custom.NAME])}. See 'flagback suites'."
+        )
+    return SUITES[name]
+
+
+def content_hash(suite: Suite, items: Sequence[Item]) -> str:
+    """sha256 over what is asked and of whom it is, whatever the order of the items."""
+    asked = sorted(repr((item.key, item.cluster, sorted(item.groups.items()), _texts(suite, item))) for item in items)
+    return hashlib.sha256("\n".join(asked).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _texts(suite: Suite, item: Item) -> list[tuple[str, str]]:
+    return [(text.context, text.continuation) for text in suite.texts(item, next(iter(suite.METRICS)))]
+
+
+def take_in(
+    store: Store,
+    artifacts: Artifacts,
+    name: str,
+    path: Path,
+    *,
+    location: str,
+    columns: Mapping[str, str],
+    by: str,
+    clock: Clock = now,
+) -> SuiteData:
+    """Takes a test's data in: a copy of its files is kept, and every evaluation from now on puts it. Raises BadImport."""
+    suite = suite_of(name, columns)
+    items = suite.read(path)
+    with tempfile.TemporaryDirectory() as folder:
+        for file in [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file()):
+            shutil.copyfile(file, Path(folder) / file.name)
+        artifact = artifacts.put(Path(folder))
+    new = NewData(name, location, columns, artifact, content_hash(suite, items), len(items))
+    with store.writing() as session:
+        return suites.take_in(session, new, by=by, now=clock())
+
+
+def items_of(artifacts: Artifacts, data: SuiteData) -> tuple[Suite, list[Item]]:
+    """The suite of taken-in data and its items, from the copy that was kept."""
+    suite = suite_of(data.suite, data.columns)
+    if data.artifact is None:
+        raise MissingArtifact(f"The data of {data.suite} (number {data.id}) were kept without their files; take them in again.")
+    folder = artifacts.path(data.artifact)
+    files = sorted(folder.iterdir())
+    return suite, suite.read(files[0] if len(files) == 1 else folder)
+
+
+def put(
+    store: Store,
+    shelf: "Shelf",
+    version: ModelVersion,
+    data: SuiteData,
+    *,
+    clock: Clock = now,
+    on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> SuiteRun:
+    """Puts data to a version and keeps its answers; those that are kept already are not asked again."""
+    from flagback.model.examination import examined, version_subject
+
+    with store.reading() as session:
+        known = suites.run_of(session, version.id, data.id)
+    if known is not None and "error" not in known.figures:
+        return known
+    suite, items = items_of(shelf.artifacts, data)
+    subject = version_subject(version, shelf)
+    look = examined(
+        suite=suite, subject=subject, items=items, keep_in=shelf.artifacts.root, on_progress=on_progress, should_stop=should_stop
+    )
+    figures = levels(suite, items, look.measures, subject.form, seed=SEED)
+    answered = [Answered(*one) for one in zip((item.key for item in items), look.measures, look.written, strict=True)]
+    with store.writing() as session:
+        return suites.keep(
+            session, version_id=version.id, data_id=data.id, form=subject.form, figures=figures, items=answered, now=clock()
+        )
+
+
+def put_all(
+    store: Store, shelf: "Shelf", evaluation_id: int, *, clock: Clock = now, should_stop: Callable[[], bool] | None = None
+) -> None:
+    """Puts all data in use to an evaluation's two versions and to the first base, and says what changed from each to the candidate.
+
+    No gate reads it, so that data which a model cannot be put fail no evaluation: the reason is kept where the answers would be.
+    """
+    from flagback.model.cycle import cancelled
+
+    stop = should_stop or cancelled(store, Evaluation, evaluation_id)
+    with store.writing() as session:
+        evaluation = session.get_one(Evaluation, evaluation_id)
+        if evaluation.state in ("succeeded", "cancelled"):
+            return
+        evaluation.stage = STAGE
+        session.add(evaluation)
+        candidate = session.get_one(ModelVersion, evaluation.candidate_id)
+        earlier = dict.fromkeys([candidate.first_base_id or evaluation.base_id, evaluation.base_id])
+        versions = [*(session.get_one(ModelVersion, number) for number in earlier), candidate]
+        listed = [data for data in suites.in_use(session) if data.suite in {*SUITES, custom.NAME}]
+    for data in listed:
+        try:
+            for version in versions:
+                put(store, shelf, version, data, clock=clock, should_stop=stop)
+        except (ValueError, BadImport, MissingArtifact) as error:
+            with store.writing() as session:
+                for version in versions:
+                    if suites.run_of(session, version.id, data.id) is None:
+                        suites.keep(
+                            session,
+                            version_id=version.id,
+                            data_id=data.id,
+                            form="causal",
+                            figures={"error": str(error)},
+                            items=[],
+                            now=clock(),
+                        )
+            continue
+        for number in earlier:
+            changes(store, shelf.artifacts, data, number, candidate.id)
+
+
+def changes(store: Store, artifacts: Artifacts, data: SuiteData, base_id: int, candidate_id: int) -> list[dict[str, Any]]:
+    """Figures of what changed from one version to another, paired by item; reckoned once and kept. Raises NotAsked."""
+    with store.reading() as session:
+        runs = [suites.run_of(session, version, data.id) for version in (base_id, candidate_id)]
+        base, candidate = runs
+        if base is None or candidate is None or "error" in base.figures or "error" in candidate.figures:
+            absent = base_id if base is None or "error" in base.figures else candidate_id
+            raise NotAsked(
+                f"Version {absent} has no answers to {data.suite} (data {data.id}); get them with 'flagback evaluate {absent} "
+                f"--suite {data.suite}'."
+            )
+        known = suites.comparison(session, base.id, candidate.id)
+        if known is not None:
+            return known
+        answered = [suites.answers(session, run.id) for run in (base, candidate)]
+    suite, items = items_of(artifacts, data)
+    below, above = ([side[item.key].measures for item in items] for side in answered)
+    form: Form = "masked" if base.form == "masked" else "causal"
+    figures = [figure.to_dict() for figure in compared(suite, items, below, above, form, seed=SEED)]
+    with store.writing() as session:
+        suites.keep_comparison(session, base.id, candidate.id, figures)
+    return figures
