@@ -1,8 +1,10 @@
-"""Exports on their way to a browser: prepared on the Data page, fetched by who prepared them, gone after an hour.
+"""Files on their way to a browser: exports of the Data page and the tables behind pictures, gone after an hour.
 
-The file stands in the home under its ticket's hash, never in Streamlit's media store, whose addresses ask for no role.
+Only who had a file prepared can fetch it. It stands in the home under its ticket's hash, never in Streamlit's media store, whose
+addresses ask for no role.
 """
 
+import base64
 import hashlib
 import re
 import secrets
@@ -23,6 +25,7 @@ from flagback.storage.records import Account
 
 #: How long a prepared file waits, seconds.
 KEPT_FOR = 3_600.0
+_TYPES = {"zip": "application/zip", "csv": "text/csv; charset=utf-8"}
 _TICKET = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
@@ -41,6 +44,20 @@ def prepare(installation: Installation, account: Account, folder: Path, name: st
     return ticket
 
 
+def prepare_table(installation: Installation, account: Account, table: bytes) -> str:
+    """Puts a CSV table down for its account to fetch, and returns the ticket. The same table is put down once."""
+    ticket = base64.urlsafe_b64encode(hashlib.sha256(table).digest()[:24]).decode()
+    place = _place(installation, account, ticket, "csv")
+    if place.exists():
+        place.touch()  # it waits its hour anew
+        return ticket
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = place.with_suffix(f".{secrets.token_hex(4)}.part")
+    aside.write_bytes(table)
+    aside.replace(place)
+    return ticket
+
+
 def size(installation: Installation, account: Account, ticket: str) -> int | None:
     """Bytes of a prepared file; None once it is gone."""
     place = _place(installation, account, ticket)
@@ -53,11 +70,14 @@ def routes(installation: Installation) -> list[BaseRoute]:
     async def download(request: Request) -> Response:
         account = await run_in_threadpool(account_at, installation, request)
         ticket = request.path_params["ticket"]
-        place = _place(installation, account, ticket) if account and _TICKET.fullmatch(ticket) else None
-        if place is None or not place.is_file():
-            words = "This download is gone, or was prepared by someone else; prepare it again on the Data page."
+        known = account is not None and _TICKET.fullmatch(ticket)
+        places = [_place(installation, account, ticket, kind) for kind in _TYPES] if account and known else []
+        place = next((one for one in places if one.is_file()), None)
+        if place is None:
+            words = "This download is gone, or was prepared by someone else; reload the page it came from and prepare it again."
             return JSONResponse({"error": {"code": "not_found", "message": words}}, 404)
-        return FileResponse(place, media_type="application/zip", filename="flagback.zip", headers={"Cache-Control": "no-store"})
+        kind = place.suffix[1:]
+        return FileResponse(place, media_type=_TYPES[kind], filename=f"flagback.{kind}", headers={"Cache-Control": "no-store"})
 
     return [Route("/downloads/{ticket}", download, methods=["GET"])]
 
@@ -73,7 +93,7 @@ def sweep(folder: Path) -> int:
     return gone
 
 
-def _place(installation: Installation, account: Account, ticket: str) -> Path:
+def _place(installation: Installation, account: Account, ticket: str, kind: str = "zip") -> Path:
     """Where a ticket's file is: named by hash, so that no ticket, whatever it holds, leads out of the folder."""
     digest = hashlib.sha256(f"{account.id}:{ticket}".encode("utf-8", "replace")).hexdigest()
-    return installation.settings.downloads / f"{digest}.zip"
+    return installation.settings.downloads / f"{digest}.{kind}"

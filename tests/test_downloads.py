@@ -134,3 +134,15 @@ def test_a_file_that_another_sweep_took_meanwhile_stops_nobody(installation: Ins
 def test_only_the_owner_of_the_home_can_look_into_the_folder(installation: Installation, folder: Path) -> None:
     downloads.prepare(installation, account(installation), folder, "x")
     assert installation.settings.downloads.stat().st_mode & 0o077 == 0
+
+
+def test_the_table_behind_a_picture_is_put_down_once_and_fetched_as_csv(installation: Installation) -> None:
+    table = b"group,share\nolder people,0.25\n"
+    ticket = downloads.prepare_table(installation, account(installation), table)
+    assert downloads.prepare_table(installation, account(installation), table) == ticket
+    assert len(list(installation.settings.downloads.iterdir())) == 1
+    answer = browser(installation, "max").get(f"/downloads/{ticket}")
+    assert (answer.status_code, answer.content) == (200, table)
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert 'filename="flagback.csv"' in answer.headers["content-disposition"]
+    assert browser(installation, "mia").get(f"/downloads/{ticket}").status_code == 404

@@ -1,0 +1,21 @@
+"""The table behind a picture, one click away. Knows tables; knows nothing of what they show."""
+
+from html import escape
+
+import pandas as pd
+
+from flagback.review_app import downloads
+from flagback.review_app.installation import Installation
+from flagback.review_app.screens import look
+from flagback.storage.records import Account
+
+
+def offer(frame: pd.DataFrame, name: str, installation: Installation, account: Account) -> None:
+    """A link to a picture's data as CSV; `name` is the file's, without its ending."""
+    table = frame.to_csv(index=False).encode("utf-8", "replace")
+    ticket = downloads.prepare_table(installation, account, table)
+    rows = f"{len(frame):,} row{'s' * (len(frame) != 1)}"
+    look.html(
+        f'<div class="small"><a class="fb-download" href="/downloads/{ticket}" download="{escape(name)}.csv">Download the data</a> '
+        f'<span class="soft">CSV, {rows}</span></div>'
+    )
