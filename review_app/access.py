@@ -21,6 +21,9 @@ ADMINISTRATORS: frozenset[Role] = frozenset({"administrator"})
 #: Roles that see totals of the panel.
 OVERSEEING_ROLES: frozenset[Role] = frozenset({"lead", "maintainer", "auditor", "administrator"})
 
+#: Roles that read figures and the texts behind them.
+EVIDENCE_ROLES: frozenset[Role] = STEERING_ROLES | {"auditor"}
+
 Kind = Literal["page", "form", "api", "file", "socket"]
 
 
@@ -34,6 +37,8 @@ class Listed(NamedTuple):
     #: The address, without the slash.
     url_path: str
     what: str
+    #: Pages of one section share a line in the navigation, under the section's name; the first of them opens.
+    section: str = ""
 
 
 #: To add a page, write its module and a line here. "/" leads to a role's first line.
@@ -42,12 +47,14 @@ PAGES: tuple[Listed, ...] = (
     Listed(STEERING_ROLES, "flagback.review_app.screens.loop", "The loop", "loop", "where the loop stands, and what to do next"),
     Listed(STEERING_ROLES, "flagback.review_app.screens.corrections", "Corrections", "corrections", "start and watch corrections"),
     Listed(STEERING_ROLES, "flagback.review_app.screens.versions", "Versions", "versions", "promote and roll back"),
-    Listed(
-        STEERING_ROLES | {"auditor"},
-        "flagback.review_app.screens.compare",
-        "Compare",
-        "compare",
-        "two versions on the same prompts",
+    *(
+        Listed(EVIDENCE_ROLES, f"flagback.review_app.screens.{module}", title, module, what, "Evidence")
+        for module, title, what in (
+            ("history", "History", "figures by version and by week"),
+            ("figures", "One version", "what one version does, for whom"),
+            ("compare", "Two versions", "two versions on the same prompts and tests"),
+            ("groups", "Groups", "what each group was dealt, version by version"),
+        )
     ),
     Listed(
         OVERSEEING_ROLES, "flagback.review_app.screens.panel", "Panel", "panel", "who reviews: totals of groups of five or more"

@@ -39,7 +39,8 @@ def draw(installation: Installation) -> None:
         return
     show_watch(token=auth.page_token(installation, account))
     own = [listed for listed in PAGES if account.role in listed.roles]
-    pages = [st.Page(_shower(listed, installation, account), title=listed.title, url_path=listed.url_path) for listed in own]
+    first = {listed.section: listed for listed in reversed(own) if listed.section}
+    pages = [_page(listed, installation, account, alone=first.get(listed.section, listed) is listed) for listed in own]
     # Streamlit opens its default page at "/" only, so that is a page of its own and every listed one keeps its address.
     start = st.Page(partial(st.switch_page, pages[0]), title="Flagback", url_path="start", default=True, visibility="hidden")
     chosen = st.navigation([start, *pages], position="top")
@@ -52,6 +53,16 @@ def draw(installation: Installation) -> None:
     st.html(_FRAME)
     chosen.run()
     _sign_out_line(account)
+
+
+def _page(listed: Listed, installation: Installation, account: Account, *, alone: bool) -> st.Page:
+    """A page; of a section only the first stands in the navigation, under the section's name."""
+    return st.Page(
+        _shower(listed, installation, account),
+        title=listed.section or listed.title if alone else listed.title,
+        url_path=listed.url_path,
+        visibility="visible" if alone else "hidden",
+    )
 
 
 def _shower(listed: Listed, installation: Installation, account: Account) -> Callable[[], None]:

@@ -82,6 +82,11 @@ def in_use(session: Session, suite: str | None = None) -> list[SuiteData]:
     return list(session.exec(rows if suite is None else rows.where(SuiteData.suite == suite)).all())
 
 
+def all_data(session: Session) -> list[SuiteData]:
+    """Data in use and withdrawn ones, oldest first."""
+    return list(session.exec(select(SuiteData).order_by(col(SuiteData.id))).all())
+
+
 def run_of(session: Session, version_id: int, data_id: int) -> SuiteRun | None:
     """What a version answered, None where it was not asked."""
     return session.exec(select(SuiteRun).where(SuiteRun.version_id == version_id, SuiteRun.data_id == data_id)).first()

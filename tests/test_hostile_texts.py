@@ -879,7 +879,7 @@ def test_every_page_of_a_maintainer_shows_texts_for_what_they_are_and_runs_none(
     watch = Watch(profile)
     with page_in(profile) as page:
         sign_in(page, web.url, "max", PASSWORD)
-        _opened(page, f"{web.url}/compare?version={kept.candidate}&figure=perplexity%3Aneutral", "Compare")
+        _opened(page, f"{web.url}/compare?version={kept.candidate}&figure=perplexity%3Aneutral", "Two versions")
         expect(page.locator(".fb-quote")).to_have_count(len(HOSTILE) + 1, timeout=30_000)
         for (name, text), found in zip(HOSTILE.items(), page.evaluate(_TEXTS_OF, ".fb-quote")[1:], strict=True):
             part = shown_part(text)

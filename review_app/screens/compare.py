@@ -1,55 +1,104 @@
-"""Compare: a version and its parent on the same held-out prompts with the same noise, figures first and the texts behind each."""
+"""Two versions: figures first, then the texts that changed most, each way; on the same prompts and on the same tests."""
 
+from typing import Any
+
+import pandas as pd
 import streamlit as st
 from sqlmodel import Session, col, select
 
+from flagback.model import suite_runs
+from flagback.model.suites.suite import Item, Suite
+from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import look
-from flagback.storage.records import Account, Evaluation, EvaluationItem, Prompt
+from flagback.review_app.screens import evidence, harm, look, picture, texts
+from flagback.storage import suites
+from flagback.storage.artifacts import Artifacts, MissingArtifact
+from flagback.storage.records import Account, Evaluation, ModelVersion, SuiteData
 
-TEXTS_A_PAGE = 10
 _ALL = "answers"
 
 
-def show(installation: Installation, _account: Account) -> None:
+def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
-    look.heading(
-        "Compare", "Both versions answer the same held-out prompts with the same noise, so what differs is what was learnt."
-    )
+    look.heading("Two versions", "Both answer the same held-out prompts with the same noise, so what differs is what was learnt.")
+    evidence.strip(account, "compare")
     with installation.store.reading() as session:
-        found = session.exec(select(Evaluation).where(Evaluation.state == "succeeded").order_by(col(Evaluation.id).desc())).all()
-    if not found:
-        look.empty("Nothing to compare yet.", "A correction is compared with its parent as soon as it has run.")
-        return
-    newest: dict[int, Evaluation] = {}
-    for row in found:
-        newest.setdefault(row.candidate_id, row)
+        versions = session.exec(select(ModelVersion).order_by(col(ModelVersion.id).desc())).all()
+        if len(versions) < 2:
+            look.empty("Nothing to compare yet.", "A correction is compared with its parent as soon as it has run.")
+            return
+        names = harm.names_of(session)
+        candidate, base = _chosen(session, list(versions), names)
+        evaluation = next(
+            (
+                one
+                for one in monitoring.newest_evaluations(session).values()
+                if (one.candidate_id, one.base_id) == (candidate, base)
+            ),
+            None,
+        )
+        if evaluation is not None:
+            with st.container(key="fb-card-figures"):
+                _figures(evaluation, names)
+            with st.container(key="fb-card-texts"):
+                _texts(session, evaluation)
+        else:
+            with st.container(key="fb-card-figures"):
+                _unevaluated(session, candidate, base, names)
+    with st.container(key="fb-card-tests"):
+        _tests(installation, account, base, candidate, names)
+
+
+def _chosen(session: Session, versions: list[ModelVersion], names: dict[int, str]) -> tuple[int, int]:
+    """The version and what it stands beside: its parent, unless somebody chooses another."""
+    by_id = {version.id: version for version in versions}
+    evaluated = monitoring.newest_evaluations(session)
     asked = st.query_params.get("version", "")
-    numbers = list(newest)
-    number = (
-        numbers[0]
-        if len(numbers) == 1
-        else st.selectbox(
-            "Which",
-            numbers,
-            index=numbers.index(int(asked)) if asked.isdigit() and int(asked) in newest else 0,
-            format_func=lambda one: f"Version {one} with its parent, version {newest[one].base_id}",
-        )
+    corrections = [version.id for version in versions if version.kind == "correction"] or list(by_id)
+    newest = next((one for one in corrections if one in evaluated), corrections[0])
+    first = int(asked) if asked.isdigit() and int(asked) in by_id else newest
+    left, right = st.columns(2)
+    numbers = list(by_id)
+    at = numbers.index(first)
+    candidate = int(left.selectbox("This version", numbers, index=at, format_func=lambda one: _name(by_id[one], names)))
+    others = [one for one in numbers if one != candidate]
+    beside = st.query_params.get("beside", "")
+    parent = by_id[candidate].parent_id
+    wanted = int(beside) if beside.isdigit() and int(beside) in others else parent
+    at = others.index(wanted) if wanted in others else 0
+    base = right.selectbox("beside", others, index=at, format_func=lambda one: _name(by_id[one], names), key=f"beside-{candidate}")
+    return candidate, int(base)
+
+
+def _name(version: ModelVersion, names: dict[int, str]) -> str:
+    return f"{names[version.id]}: {version.name}, {version.state}"
+
+
+def _figures(evaluation: Evaluation, names: dict[int, str]) -> None:
+    st.subheader(f"{names[evaluation.candidate_id]} beside {names[evaluation.base_id]}, in figures", anchor=False)
+    look.html(
+        f'{look.verdict_pill(evaluation.verdict)} <span class="small soft">evaluated '
+        f"{look.clock(evaluation.ended_at)}; each name opens the texts behind it</span>"
     )
-    evaluation = newest[number]
-    with st.container(key="fb-card-texts"):
-        _texts(installation, evaluation)
-    with st.container(key="fb-card-figures"):
-        st.subheader(f"Version {evaluation.candidate_id} beside its parent, in figures", anchor=False)
-        look.html(
-            f'{look.verdict_pill(evaluation.verdict)} <span class="small soft">evaluated '
-            f"{look.clock(evaluation.ended_at)}; each name opens the texts behind it</span>"
-        )
-        look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
+    look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
 
 
-def _texts(installation: Installation, evaluation: Evaluation) -> None:
-    st.subheader("The texts", anchor=False)
+def _unevaluated(session: Session, candidate: int, base: int, names: dict[int, str]) -> None:
+    """Two versions that no evaluation put side by side: what is known of each."""
+    st.subheader(f"{names[candidate]} beside {names[base]}", anchor=False)
+    found = monitoring.harm_by_group(session)
+    shares = {row["version"]: row for row in found[found["axis"] == ""].to_dict("records")}
+    said = [
+        f"{names[one]}: {shares[one]['share']:.1%} of blind answers flagged ({shares[one]['low']:.1%} to {shares[one]['high']:.1%})"
+        for one in (candidate, base)
+        if one in shares
+    ]
+    words = "An evaluation compares a correction with its parent; these two were never put side by side on the same prompts."
+    look.empty(words, ". ".join(said) or "Choose a version and its parent, or read the published tests below.")
+
+
+def _texts(session: Session, evaluation: Evaluation) -> None:
+    st.subheader("The texts that changed most", anchor=False)
     asked = st.query_params.get("figure", "")
     choices = [_ALL, *evaluation.figures]
     metric = st.selectbox(
@@ -57,97 +106,133 @@ def _texts(installation: Installation, evaluation: Evaluation) -> None:
         choices,
         index=choices.index(asked) if asked in choices else 0,
         format_func=lambda one: "Answers side by side" if one == _ALL else f"Behind the figure: {look.figure_name(one)}",
+        key=f"behind-{evaluation.id}",
     )
+    if metric == _ALL:
+        texts.answers(session, evaluation, key="answers")
+    else:
+        texts.behind(session, evaluation, str(metric), key=str(metric))
+
+
+# ------------------------------------------------------------ published tests
+
+
+def _tests(installation: Installation, account: Account, base: int, candidate: int, names: dict[int, str]) -> None:
+    st.subheader("On the same published tests", anchor=False)
     with installation.store.reading() as session:
-        if metric == _ALL:
-            _answers(session, evaluation)
-        else:
-            _behind(session, evaluation, str(metric))
-
-
-def _answers(session: Session, evaluation: Evaluation) -> None:
-    """Fresh answers of both versions, those that differ first."""
-    rows = _rows(session, evaluation, "samples")
-    if not rows:
-        look.empty("This evaluation kept no answers.", "There were no held-out prompts to answer; bring more prompts under Data.")
-        return
-    changed = [row for row in rows if row.texts.get("base") != row.texts.get("candidate")]
-    which = st.segmented_control("Which answers", ["changed", "unchanged", "all"], default="changed", label_visibility="collapsed")
-    same = [row for row in rows if row.texts.get("base") == row.texts.get("candidate")]
-    shown = {"changed": changed, "unchanged": same, "all": rows}[str(which or "changed")]
-    look.html(f'<div class="small soft">{len(changed):,} of {len(rows):,} answers changed.</div>')
-    if not shown:
-        look.empty(f"No answer is {which}.", "Choose another word above.")
-    shown = _page(shown)
-    hashes = {row.item_key.split(":")[0] for row in shown}
-    found = session.exec(select(Prompt).where(col(Prompt.content_hash).in_(hashes))).all()
-    prompts = {prompt.content_hash: prompt for prompt in found}
-    for row in shown:
-        asked = prompts.get(row.item_key.split(":")[0])
-        if asked is not None:
-            look.html(look.asked(asked.messages))
-        _both(evaluation, row)
-
-
-def _behind(session: Session, evaluation: Evaluation, metric: str) -> None:
-    """What one figure was measured on, the largest changes first."""
-    figure = evaluation.figures[metric]
-    look.html(
-        f"<div>{look.quiet(str(figure.get('words', '')))}: "
-        f"<b>{look.change_words(figure)}</b> {look.judged_pill(figure)}</div>"
-        + (f'<div class="small soft">{look.quiet(str(figure["note"]))}</div>' if figure.get("note") else "")
-    )
-    rows = sorted(_rows(session, evaluation, metric), key=lambda row: (-abs((row.candidate or 0) - (row.base or 0)), row.item_key))
-    if not rows:
+        both = [data for data in suites.all_data(session) if {base, candidate} <= set(suites.runs_of(session, data.id))]
+    if not both:
         look.empty(
-            "Nothing was measured yet.",
-            "Blind answers wait for reviewers; evaluate again under Versions when they are judged."
-            if metric == "flag_rate"
-            else "This evaluation had no text to measure it on.",
+            "These two took no published test together.",
+            "Take one in: flagback suites add crows-pairs --data FILE. Every evaluation then puts it to both versions.",
         )
         return
-    for row in _page(rows):
-        texts = row.texts
-        if row.base is not None and row.candidate is not None:
-            look.html(
-                f'<div class="small soft">version {evaluation.base_id}: {look.level(row.base, figure)} · '
-                f"version {evaluation.candidate_id}: {look.level(row.candidate, figure)}</div>"
-            )
-        if "prompt" in texts:
-            look.html(look.asked([{"content": str(texts["prompt"])}]))
-        if "base" in texts:
-            _both(evaluation, row)
-        elif "chosen" in texts:
-            look.side_by_side(
-                ("people preferred", look.quote(str(texts["chosen"]))), ("to this", look.quote(str(texts["rejected"])))
-            )
-        elif "answer" in texts:
-            look.side_by_side(
-                ("as it was written", look.quote(str(texts["answer"]))),
-                ("about others", "".join(look.quote(str(text)) for text in texts.get("swapped", []))),
-            )
-        else:
-            look.html(f'<div class="fb-card" style="margin:0 0 16px">{look.quote(str(texts.get("text", "")))}</div>')
+    data = both[0] if len(both) == 1 else st.selectbox("Which test", both, format_func=lambda one: f"{one.suite}: {one.location}")
+    artifacts = Artifacts(installation.settings.artifacts)
+    try:
+        with st.spinner("Comparing by item…"):
+            figures = suite_runs.changes(installation.store, artifacts, data, base, candidate)
+    except (suite_runs.NotAsked, MissingArtifact) as error:
+        look.said(str(error), "flag")
+        return
+    whole = {figure["metric"]: figure for figure in figures if "[" not in figure["metric"]}
+    metric = str(st.selectbox("Which number", list(whole), format_func=lambda one: one.replace("_", " ")))
+    _change_picture(installation, account, data, figures, metric, (base, candidate))
+    _changed_items(installation, artifacts, data, metric, base, candidate, names)
 
 
-def _both(evaluation: Evaluation, row: EvaluationItem) -> None:
-    look.side_by_side(
-        (f"version {evaluation.base_id}", look.quote(str(row.texts.get("base", "")))),
-        (f"version {evaluation.candidate_id}", look.quote(str(row.texts.get("candidate", "")))),
+def _change_picture(
+    installation: Installation,
+    account: Account,
+    data: SuiteData,
+    figures: list[dict[str, Any]],
+    metric: str,
+    versions: tuple[int, int],
+) -> None:
+    """The change over all items and by group, with what the data could show."""
+    mine = [figure for figure in figures if figure["metric"].partition("[")[0] == metric]
+    whole = mine[0]
+    unit: picture.Unit = "points" if whole["unit"] == "share" else "plain"
+    scale = 100 if unit == "points" else 1
+    table = pd.DataFrame(mine)
+    frame = pd.DataFrame(
+        {"items": [_part(figure["metric"]) for figure in mine], "n": table["n"]}
+        | {new: table[old].astype(float) * scale for new, old in (("value", "change"), ("low", "low"), ("high", "high"))}
     )
-
-
-def _rows(session: Session, evaluation: Evaluation, metric: str) -> list[EvaluationItem]:
-    return list(
-        session.exec(
-            select(EvaluationItem)
-            .where(EvaluationItem.evaluation_id == evaluation.id, EvaluationItem.metric == metric)
-            .order_by(col(EvaluationItem.item_key))
-        ).all()
+    known = frame[frame["value"].notna()]
+    look.html(
+        f"<div>{look.quiet(str(whole['words']))}: <b>{look.change_words(whole)}</b> {look.judged_pill(whole)}</div>"
+        f'<div class="small soft">{look.quiet(look.would_show(whole))} {look.quiet(str(whole.get("note") or ""))}</div>'
     )
+    if not len(known):
+        look.empty("Too few independent items for an interval.", "Ten families of items are needed.")
+        return
+    along = picture.Along("items", list(known["items"]))
+    chart = picture.down(known, along, unit=unit, none=0.0)
+    said = f"Change of {metric}: {picture.spoken(known, ['items'], unit)}"
+    name = f"{data.suite}-{metric}-v{versions[1]}-beside-v{versions[0]}"
+    height = picture.rows_high(known, along)
+    picture.show(chart, table, name=name, spoken=said, installation=installation, account=account, height=height)
+    few = [f"{_part(figure['metric'])} ({figure['n']})" for figure in mine if figure["change"] is None]
+    if few:
+        look.html(f'<div class="small soft">Too few items to say anything: {look.quiet(", ".join(few))}.</div>')
 
 
-def _page(rows: list[EvaluationItem]) -> list[EvaluationItem]:
-    pages = max(1, -(-len(rows) // TEXTS_A_PAGE))
-    page = int(st.number_input(f"Page of {pages:,}", 1, pages, 1, width=160)) if pages > 1 else 1
-    return rows[(page - 1) * TEXTS_A_PAGE : page * TEXTS_A_PAGE]
+def _part(metric: str) -> str:
+    """ "age (bias type)" of "pct_stereotype[bias_type=age]"."""
+    if "[" not in metric:
+        return "all items"
+    inside = metric.partition("[")[2].rstrip("]")
+    named = [one.partition("=") for one in inside.split(",")]
+    return f"{' and '.join(group for _, _, group in named)} ({' and '.join(kind.replace('_', ' ') for kind, _, _ in named)})"
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _read(root: str, data_id: int, _artifacts: Artifacts, _data: SuiteData) -> tuple[Suite, list[Item]]:
+    del root, data_id  # what the cache goes by
+    return suite_runs.items_of(_artifacts, _data)
+
+
+def _changed_items(
+    installation: Installation, artifacts: Artifacts, data: SuiteData, metric: str, base: int, candidate: int, names: dict[int, str]
+) -> None:
+    """The items whose own measure changed most, each way."""
+    with installation.store.reading() as session:
+        runs = suites.runs_of(session, data.id)
+        below, above = (suites.answers(session, runs[one].id) for one in (base, candidate))
+    moved = {
+        key: (above[key].measures[metric] or 0.0) - (mine.measures[metric] or 0.0)
+        for key, mine in below.items()
+        if key in above and mine.measures.get(metric) is not None and above[key].measures.get(metric) is not None
+    }
+    if not moved:
+        return
+    suite, items = _read(str(artifacts.root), data.id, artifacts, data)
+    by_key = {item.key: item for item in items}
+    ordered = sorted(moved, key=lambda key: (moved[key], key))
+    fell = [key for key in ordered if moved[key] < 0]
+    rose = [key for key in reversed(ordered) if moved[key] > 0]
+    way = st.segmented_control(
+        "Which items",
+        ["fell most", "rose most"],
+        default="fell most",
+        label_visibility="collapsed",
+        key=f"items-{data.id}-{metric}",
+    )
+    look.html(f'<div class="small soft">{len(fell):,} items fell, {len(rose):,} rose, of {len(moved):,}.</div>')
+    shown = rose if way == "rose most" else fell
+    if not shown:
+        look.empty("None did.", "Choose the other way above.")
+    form = "masked" if runs[base].form == "masked" else "causal"
+    for key in texts.paged(shown, f"items-{data.id}-{metric}-{way}"):
+        one, other = below[key], above[key]
+        look.html(
+            f'<div class="small soft">{look.quiet(key)} · {names[base]}: {one.measures[metric]:.4g} · '
+            f"{names[candidate]}: {other.measures[metric]:.4g}</div>"
+        )
+        if one.written or other.written:
+            texts.both(base, candidate, "\n".join(one.written), "\n".join(other.written))
+        elif key in by_key:
+            asked = suite.texts(by_key[key], "masked" if form == "masked" else "causal")
+            body = "".join(look.quote(f"{text.context}{text.continuation}") for text in asked)
+            look.html(f'<div class="fb-card" style="margin:0 0 16px">{body}</div>')

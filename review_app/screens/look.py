@@ -352,6 +352,24 @@ def change_number(value: float, figure: dict[str, Any]) -> str:
     return _signed(f"{value:+.3g}")
 
 
+def would_show(figure: dict[str, Any]) -> str:
+    """What these data could have shown at all: "With 60 items only changes above 11 points would show"."""
+    least = figure.get("detectable")
+    if least is None or not figure.get("n"):
+        return ""
+    size = (
+        f"{(least - 1) * 100:.1f} %"
+        if figure.get("scale") == "ratio"
+        else f"{least * 100:.1f} points"
+        if figure.get("unit") == "share"
+        else f"{least:.2g} {figure.get('unit', '')}".rstrip()
+    )
+    items = f"{figure['n']:,} items" + (
+        f" in {figure['clusters']:,} families" if figure.get("clusters") not in (None, figure["n"]) else ""
+    )
+    return f"With {items} only changes above {size} would show."
+
+
 def judged_pill(figure: dict[str, Any]) -> str:
     """Better or worse where the interval leaves no change out, as a pill; else no clear change."""
     low, high = figure.get("low"), figure.get("high")

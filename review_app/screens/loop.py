@@ -95,7 +95,7 @@ def show(installation: Installation, account: Account) -> None:
     with left, st.container(key="fb-card-harm"):
         st.subheader("Harm people flagged, by version", anchor=False)
         with installation.store.reading() as session:
-            harm.draw(session)
+            harm.draw(installation, account, session)
     with right, st.container(key="fb-card-corrections"):
         st.subheader("Corrections", anchor=False)
         _corrections(installation)

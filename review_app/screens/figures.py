@@ -1,0 +1,184 @@
+"""One version beside its parent: what the gate said, harm by group, published tests, and what these data could show at all."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+from sqlmodel import Session, col, select
+
+from flagback.review_app import monitoring
+from flagback.review_app.installation import Installation
+from flagback.review_app.screens import evidence, harm, look, picture, texts
+from flagback.storage.records import Account, Evaluation, ModelVersion
+
+#: Rows of the picture of published tests; those with the most items come first.
+MOST_GROUPS = 24
+
+
+def show(installation: Installation, account: Account) -> None:
+    """Draws the page."""
+    look.heading("One version", "What this version does, for whom, beside the version it corrects.")
+    evidence.strip(account, "figures")
+    with installation.store.reading() as session:
+        versions = session.exec(select(ModelVersion).order_by(col(ModelVersion.id).desc())).all()
+        if not versions:
+            look.empty("No model is here yet.", "Register one: flagback model add PATH_OR_HUB_ID.")
+            return
+        names = harm.names_of(session)
+        chosen = _chosen(versions, names)
+        evaluation = monitoring.newest_evaluations(session).get(chosen.id)
+        with st.container(key="fb-card-version"):
+            _said(chosen, evaluation, names)
+        with st.container(key="fb-card-groups"):
+            _groups(installation, account, session, chosen, evaluation, names)
+        with st.container(key="fb-card-tests"):
+            _tests(installation, account, session, chosen, names)
+        if evaluation is not None:
+            with st.container(key="fb-card-figures"):
+                st.subheader("All figures", anchor=False)
+                look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
+
+
+def _chosen(versions: Sequence[ModelVersion], names: dict[int, str]) -> ModelVersion:
+    listed = {version.id: version for version in versions}
+    asked = st.query_params.get("version", "")
+    at = list(listed).index(int(asked)) if asked.isdigit() and int(asked) in listed else 0
+    number = st.selectbox("Which", list(listed), index=at, format_func=lambda one: f"{names[one]}: {listed[one].name}")
+    return listed[int(number)]
+
+
+def _said(version: ModelVersion, evaluation: Evaluation | None, names: dict[int, str]) -> None:
+    verdict = look.verdict_pill(evaluation.verdict) if evaluation else ""
+    tone = look.pill(version.state, "ok" if version.state == "current" else "plain")
+    look.html(
+        f'<span class="title">Version {version.id}: {look.quiet(version.name)}</span> {tone} {verdict}'
+        '<div class="soft small">'
+        + ("a base model" if version.kind == "base" else f"corrects {names.get(version.parent_id or 0, '')}")
+        + f" · made {look.clock(version.created_at)}"
+        + (f" · {version.distance_to_base:.2%} away from the first base" if version.kind == "correction" else "")
+        + "</div>"
+    )
+    if version.kind == "base":
+        look.html('<div class="small soft">A base is judged through its corrections: each is compared with it.</div>')
+        return
+    if evaluation is None:
+        look.empty("Not evaluated yet.", "Ask for it under Versions; it needs held-out prompts and people.")
+        return
+    stopped = [reason for reason in evaluation.reasons if reason["verdict"] != "pass"]
+    passed = len(evaluation.reasons) - len(stopped)
+    if stopped:
+        marks = {"fail": look.pill("fail", "flag"), "not_enough_data": look.pill("not enough data")}
+        rows = [
+            [look.quiet(look.figure_name(one["check"])), marks.get(one["verdict"], ""), look.quiet(one["words"])] for one in stopped
+        ]
+        look.table(["what stands against it", "", "in words"], rows, words=True)
+    look.html(f'<div class="small soft">{passed} of {len(evaluation.reasons)} checks of the gate passed.</div>')
+    noise = evaluation.figures.get("shared_noise")
+    if noise:
+        look.html(f'<div class="small soft">{look.quiet(str(noise.get("note") or noise.get("words", "")))}</div>')
+    look.html(look.link(f"/compare?version={version.id}", "Read what both versions wrote, side by side"))
+
+
+def _groups(
+    installation: Installation,
+    account: Account,
+    session: Session,
+    version: ModelVersion,
+    evaluation: Evaluation | None,
+    names: dict[int, str],
+) -> None:
+    st.subheader("Harm by group, in blind review", anchor=False)
+    found = monitoring.harm_by_group(session)
+    shown = found[found["version"].isin([version.id, version.parent_id])]
+    if not (shown["version"] == version.id).any():
+        look.empty(
+            "Nobody judged blind answers of this version yet.",
+            "An evaluation puts fresh answers on held-out prompts before the reviewers; they are judged like any other.",
+        )
+        return
+    frame = shown.assign(
+        group=[_label(row["axis"], row["group"]) for row in shown.to_dict("records")],
+        version=shown["version"].map(names),
+        value=shown["share"],
+    )
+    parent, own = names.get(version.parent_id or 0, ""), names[version.id]
+    shades = picture.Shades("version", {parent: "soft", own: "accent"} if parent else {own: "accent"})
+    along = picture.Along("group", list(dict.fromkeys(frame["group"])))
+    chart = picture.down(frame[["group", "version", "value", "low", "high", "n"]], along, unit="share", shades=shades)
+    said = f"Share flagged by group: {picture.spoken(frame, ['group', 'version'], 'share')}"
+    height = picture.rows_high(frame, along, shades=shades)
+    clicked = picture.show(
+        chart, shown, name=f"harm-by-group-v{version.id}", spoken=said, installation=installation, account=account, height=height
+    )
+    _too_few(evaluation)
+    if clicked is None or evaluation is None:
+        look.html('<div class="small soft">Click a point to read the answers behind it.</div>')
+        return
+    metrics = {row["group"]: row["metric"] for row in frame.to_dict("records")}
+    metric = metrics.get(clicked.get("group", ""))
+    if metric in evaluation.figures:
+        st.subheader(f"Behind it: {look.figure_name(str(metric))}", anchor=False)
+        texts.behind(session, evaluation, str(metric), key="group")
+
+
+def _label(axis: str, group: str) -> str:
+    return group if not axis else f"{group} ({axis.replace('_', ' ')})"
+
+
+def _too_few(evaluation: Evaluation | None) -> None:
+    """The groups of which nothing is said, by name, and what the data of the others could show."""
+    if evaluation is None:
+        return
+    for metric, figure in evaluation.figures.items():
+        note = str(figure.get("note") or "")
+        if metric.startswith("flag_rate:") and note:
+            look.html(f'<div class="small soft">{look.quiet(look.figure_name(metric))}: {look.quiet(note)}</div>')
+    whole = evaluation.figures.get("flag_rate")
+    if whole and look.would_show(whole):
+        look.html(f'<div class="small soft">{look.quiet(look.would_show(whole))} Of one group only larger ones.</div>')
+
+
+def _tests(installation: Installation, account: Account, session: Session, version: ModelVersion, names: dict[int, str]) -> None:
+    st.subheader("Published tests", anchor=False)
+    for suite, why in monitoring.suites_not_put(session, version.id):
+        look.said(f"{suite} could not be put to this version: {why}", "flag")
+    found = monitoring.suites_by_version(session)
+    mine = found[(found["version"] == version.id) & found["value"].notna()]
+    if not len(mine):
+        look.empty(
+            "This version took no published test yet.",
+            f"Take one in and put it: flagback suites add crows-pairs --data FILE, then flagback evaluate {version.id} "
+            "--suite crows-pairs. Later evaluations do it by themselves.",
+        )
+        return
+    choices = list(dict.fromkeys(zip(mine["suite"], mine["data"], mine["metric"], strict=True)))
+    chosen = st.selectbox("Which number", choices, format_func=lambda one: f"{one[0]}: {one[2].replace('_', ' ')}")
+    same = (found["suite"] == chosen[0]) & (found["data"] == chosen[1]) & (found["metric"] == chosen[2])
+    part = found[same & found["version"].isin([version.id, version.parent_id])]
+    sizes = part[part["version"] == version.id].sort_values(["kind", "n", "group"], ascending=[True, False, True])
+    parts = list(zip(sizes["kind"], sizes["group"], strict=True))
+    kept = set(parts[:MOST_GROUPS])
+    part = part[[(row["kind"], row["group"]) in kept for row in part.to_dict("records")]]
+    frame = pd.DataFrame(
+        {
+            "group": ["all items" if not row["kind"] else _label(row["kind"], row["group"]) for row in part.to_dict("records")],
+            "version": part["version"].map(names),
+            "n": part["n"],
+        }
+        | {column: part[column].astype(float) for column in ("value", "low", "high")}
+    )
+    order = ["all items" if not kind else _label(kind, group) for kind, group in parts[:MOST_GROUPS]]
+    along = picture.Along("group", order)
+    shades = picture.Shades("version", {names.get(version.parent_id or 0, "-"): "soft", names[version.id]: "accent"})
+    chart = picture.down(frame, along, unit="plain", shades=shades)
+    said = f"{chosen[0]}, {chosen[2]}, by group: {picture.spoken(frame, ['group', 'version'], 'plain')}"
+    height = picture.rows_high(frame, along, shades=shades)
+    name = f"{chosen[0]}-by-group-v{version.id}"
+    picture.show(chart, part, name=name, spoken=said, installation=installation, account=account, height=height)
+    left_out = len(parts) - len(order)
+    look.html(
+        '<div class="small soft">'
+        + (f"{left_out} smaller groups are in the data only. " if left_out else "")
+        + "“–” or no bar: too few independent items for an interval. With 60 items and one pair in ten turned, only changes of "
+        "about 11 points would show; the change between two versions has its own line under Two versions.</div>"
+    )

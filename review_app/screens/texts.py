@@ -1,0 +1,153 @@
+"""The texts behind a figure: what was compared, what people flagged, what a published test asked. Draws; decides nothing."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import streamlit as st
+from sqlalchemy import case, func
+from sqlalchemy import select as rows_of
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from flagback.review_app.screens import look
+from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, Review
+
+#: How many texts a page shows, and how many each way of what changed most.
+TEXTS_A_PAGE = 10
+EACH_WAY = 5
+#: Flagged answers that are listed; the share of flags says how many there are.
+LISTED = 200
+
+Row = TypeVar("Row")
+
+
+def paged(rows: Sequence[Row], key: str) -> Sequence[Row]:
+    """One page of rows, with a choice of page above it where there are several."""
+    pages = max(1, -(-len(rows) // TEXTS_A_PAGE))
+    page = int(st.number_input(f"Page of {pages:,}", 1, pages, 1, width=160, key=f"page-{key}")) if pages > 1 else 1
+    return rows[(page - 1) * TEXTS_A_PAGE : page * TEXTS_A_PAGE]
+
+
+def flagged(session: Session, version: int, seen: str, *, key: str) -> None:
+    """Answers of a version that people flagged, most flagged first. `seen` is a kind of `monitoring.Seen`."""
+    newer = aliased(Review)
+    flags = func.sum(case((col(Review.verdict) == "flag", 1), else_=0))
+    rows = session.execute(
+        rows_of(col(Generation.text), col(Prompt.messages), flags, func.count())
+        .select_from(Review)
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .join(Item, col(Item.id) == Review.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .where(col(newer.id).is_(None), col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
+        .where(col(Generation.version_id) == version, col(Item.purpose) == ("blind" if seen == "blind" else "loop"))
+        .where((col(Generation.source) == "logged") if seen == "live" else (col(Generation.source) != "logged"))
+        .group_by(col(Generation.id), col(Generation.text), col(Prompt.id))
+        .having(flags > 0)
+        .order_by((flags * 1.0 / func.count()).desc(), func.count().desc(), col(Generation.id))
+        .limit(LISTED)
+    ).all()
+    if not rows:
+        look.empty("Nobody flagged any of these answers.", "The share is 0 % of what was reviewed.")
+        return
+    for text, messages, flags_here, reviews in paged(rows, key):
+        look.html(
+            look.asked(messages)
+            + f'<div class="fb-card" style="margin:0 0 16px">{look.quote(text)}'
+            + f'<div class="small soft">flagged by {flags_here} of {reviews}</div></div>'
+        )
+
+
+def behind(session: Session, evaluation: Evaluation, metric: str, *, key: str) -> None:
+    """What one figure of an evaluation was measured on: the largest changes each way, then all of them."""
+    figure = evaluation.figures[metric]
+    look.html(
+        f"<div>{look.quiet(str(figure.get('words', '')))}: "
+        f"<b>{look.change_words(figure)}</b> {look.judged_pill(figure)}</div>"
+        + (f'<div class="small soft">{look.quiet(look.would_show(figure))}</div>' if look.would_show(figure) else "")
+        + (f'<div class="small soft">{look.quiet(str(figure["note"]))}</div>' if figure.get("note") else "")
+    )
+    rows = kept(session, evaluation, metric)
+    if not rows:
+        look.empty(
+            "Nothing was measured yet.",
+            "Blind answers wait for reviewers; evaluate again under Versions when they are judged."
+            if metric == "flag_rate"
+            else "This evaluation had no text to measure it on.",
+        )
+        return
+    ordered = sorted(rows, key=lambda row: ((row.candidate or 0) - (row.base or 0), row.item_key))
+    fell = [row for row in ordered if (row.candidate or 0) < (row.base or 0)]
+    rose = [row for row in reversed(ordered) if (row.candidate or 0) > (row.base or 0)]
+    way = st.segmented_control(
+        "Which",
+        ["fell most", "rose most", "all"],
+        default="fell most" if fell else "rose most" if rose else "all",
+        label_visibility="collapsed",
+        key=f"way-{key}",
+    )
+    look.html(f'<div class="small soft">{len(fell):,} fell, {len(rose):,} rose, of {len(rows):,}.</div>')
+    shown = {"fell most": fell, "rose most": rose}.get(str(way), rows)
+    if not shown:
+        look.empty("None did.", "Choose another word above.")
+    for row in paged(shown, f"{key}-{way}"):
+        _one(evaluation, row, figure)
+
+
+def _one(evaluation: Evaluation, row: EvaluationItem, figure: dict[str, Any]) -> None:
+    texts = row.texts
+    if row.base is not None and row.candidate is not None:
+        look.html(
+            f'<div class="small soft">version {evaluation.base_id}: {look.level(row.base, figure)} · '
+            f"version {evaluation.candidate_id}: {look.level(row.candidate, figure)}</div>"
+        )
+    if "prompt" in texts:
+        look.html(look.asked([{"content": str(texts["prompt"])}]))
+    if "base" in texts:
+        both(evaluation.base_id, evaluation.candidate_id, str(texts["base"]), str(texts.get("candidate", "")))
+    elif "chosen" in texts:
+        look.side_by_side(("people preferred", look.quote(str(texts["chosen"]))), ("to this", look.quote(str(texts["rejected"]))))
+    elif "answer" in texts:
+        look.side_by_side(
+            ("as it was written", look.quote(str(texts["answer"]))),
+            ("about others", "".join(look.quote(str(text)) for text in texts.get("swapped", []))),
+        )
+    else:
+        look.html(f'<div class="fb-card" style="margin:0 0 16px">{look.quote(str(texts.get("text", "")))}</div>')
+
+
+def answers(session: Session, evaluation: Evaluation, *, key: str) -> None:
+    """Fresh answers of both versions, those that differ first."""
+    rows = kept(session, evaluation, "samples")
+    if not rows:
+        look.empty("This evaluation kept no answers.", "There were no held-out prompts to answer; bring more prompts under Data.")
+        return
+    changed = [row for row in rows if row.texts.get("base") != row.texts.get("candidate")]
+    which = st.segmented_control(
+        "Which answers", ["changed", "unchanged", "all"], default="changed", label_visibility="collapsed", key=f"which-{key}"
+    )
+    same = [row for row in rows if row.texts.get("base") == row.texts.get("candidate")]
+    shown = {"changed": changed, "unchanged": same, "all": rows}[str(which or "changed")]
+    look.html(f'<div class="small soft">{len(changed):,} of {len(rows):,} answers changed.</div>')
+    if not shown:
+        look.empty(f"No answer is {which}.", "Choose another word above.")
+    page = paged(shown, key)
+    hashes = {row.item_key.split(":")[0] for row in page}
+    found = session.exec(select(Prompt).where(col(Prompt.content_hash).in_(hashes))).all()
+    prompts = {prompt.content_hash: prompt for prompt in found}
+    for row in page:
+        asked = prompts.get(row.item_key.split(":")[0])
+        if asked is not None:
+            look.html(look.asked(asked.messages))
+        both(evaluation.base_id, evaluation.candidate_id, str(row.texts.get("base", "")), str(row.texts.get("candidate", "")))
+
+
+def both(base_id: int, candidate_id: int, base: str, candidate: str) -> None:
+    """Two versions' texts side by side."""
+    look.side_by_side((f"version {base_id}", look.quote(base)), (f"version {candidate_id}", look.quote(candidate)))
+
+
+def kept(session: Session, evaluation: Evaluation, metric: str) -> list[EvaluationItem]:
+    """The items of a figure, by key."""
+    rows = select(EvaluationItem).where(EvaluationItem.evaluation_id == evaluation.id, EvaluationItem.metric == metric)
+    return list(session.exec(rows.order_by(col(EvaluationItem.item_key))).all())
