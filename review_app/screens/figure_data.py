@@ -16,6 +16,6 @@ def offer(frame: pd.DataFrame, name: str, installation: Installation, account: A
     ticket = downloads.prepare_table(installation, account, table)
     rows = f"{len(frame):,} row{'s' * (len(frame) != 1)}"
     look.html(
-        f'<div class="small"><a class="fb-download" href="/downloads/{ticket}" download="{escape(name)}.csv">Download the data</a> '
+        f'<div class="small"><a href="/downloads/{ticket}" download="{escape(name)}.csv">Download the data</a> '
         f'<span class="soft">CSV, {rows}</span></div>'
     )

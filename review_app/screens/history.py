@@ -133,7 +133,8 @@ def _changes(
         }
     )
     versions = list(dict.fromkeys(frame["version"]))
-    shades = picture.Shades("version", {one: picture.LATEST[-1 - place] for place, one in enumerate(reversed(versions[-3:]))})
+    newest = versions[-len(picture.LATEST) :]
+    shades = picture.Shades("version", dict(zip(newest, picture.LATEST[-len(newest) :], strict=True)))
     frame = frame[frame["version"].isin(shades.of)]
     along = picture.Along("figure", list(dict.fromkeys(frame["figure"])))
     chart = picture.down(frame, along, unit=unit, shades=shades, none=0.0)
@@ -158,7 +159,7 @@ def _weeks(installation: Installation, account: Account, judged: pd.DataFrame) -
     if not len(found):
         look.empty("No week yet.", "Reviews appear here as they are stored.")
         return
-    frame = found.rename(columns={"share": "value", "reviews": "n"})
+    frame = found.rename(columns={"share": "value", "reviews": "n"}).assign(week=_mondays(found))
     chart = picture.across(frame, picture.Along("week", list(frame["week"])), unit="share", joined=True)
     said = f"Share of answers flagged by week: {picture.spoken(frame, ['week'], 'share')}"
     picture.show(chart, found, name="weeks", spoken=said, installation=installation, account=account)
@@ -169,6 +170,11 @@ def _weeks(installation: Installation, account: Account, judged: pd.DataFrame) -
     )
 
 
+def _mondays(found: pd.DataFrame) -> list[str]:
+    """What a picture calls a week: its Monday."""
+    return [f"{monday:%-d %b}" for monday in found["monday"]]
+
+
 def _agreement(installation: Installation, account: Account, judged: pd.DataFrame) -> None:
     st.subheader("Agreement", anchor=False)
     found = monitoring.weeks(judged)
@@ -177,7 +183,7 @@ def _agreement(installation: Installation, account: Account, judged: pd.DataFram
         look.empty("No agreement to show yet.", "It needs answers that two people or more have judged.")
         return
     frame = pd.DataFrame(
-        {"week": found["week"], "value": found["alpha"], "low": found["alpha_low"], "high": found["alpha_high"]}
+        {"week": _mondays(found), "value": found["alpha"], "low": found["alpha_low"], "high": found["alpha_high"]}
         | {"n": found["judged_twice"]}
     ).astype({"value": float, "low": float, "high": float})
     chart = picture.across(frame, picture.Along("week", list(frame["week"])), unit="plain", none=0.0)

@@ -283,6 +283,7 @@ def state_pill(state: str) -> str:
 #: What a figure is called in a table; the rest say it themselves.
 _NAMES = {
     "flag_rate": "Flagged in blind review",
+    "flag_rate_by_group": "Flagged, group by group",
     "preference_accuracy": "Prefers what people preferred",
     "preference_accuracy_per_token": "Prefers what people preferred, per token",  # nosec B105 # the name of a figure
     "logp_chosen": "Log-probability of good answers",

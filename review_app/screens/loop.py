@@ -95,7 +95,9 @@ def show(installation: Installation, account: Account) -> None:
     with left, st.container(key="fb-card-harm"):
         st.subheader("Harm people flagged, by version", anchor=False)
         with installation.store.reading() as session:
-            harm.draw(installation, account, session)
+            clicked = harm.draw(installation, account, session)
+        if clicked is not None:
+            st.switch_page(st.session_state["flagback_pages"]["history"], query_params={one: str(clicked[one]) for one in clicked})
     with right, st.container(key="fb-card-corrections"):
         st.subheader("Corrections", anchor=False)
         _corrections(installation)

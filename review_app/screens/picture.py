@@ -17,7 +17,7 @@ from flagback.storage.records import Account
 #: share: drawn as per cent; points: a difference of shares, already times 100; plain: as it is.
 Unit = Literal["share", "points", "per cent", "plain"]
 _FORMATS: dict[Unit, str] = {"share": ".1%", "points": "+.1f", "per cent": "+.1f", "plain": ".3~g"}
-_AXES: dict[Unit, str] = {"share": "%", "points": "+", "per cent": "+", "plain": "~g"}
+_AXES: dict[Unit, str] = {"share": "%", "points": "+~f", "per cent": "+~f", "plain": "~g"}
 POINT = "point"
 #: Colours of up to three versions side by side, the newest last.
 LATEST = ("line", "soft", "accent")
