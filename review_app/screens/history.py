@@ -100,7 +100,7 @@ def _worst(installation: Installation, account: Account, session: Session) -> No
 def _useful(installation: Installation, account: Account, session: Session) -> None:
     st.subheader("Usefulness, each version against its parent", anchor=False)
     found = monitoring.changes_by_version(session)
-    kinds = found["metric"].str.partition(":")[0]
+    kinds = found["metric"].map(lambda metric: str(metric).partition(":")[0])
     found = found[(found["metric"].isin(USEFUL)) | kinds.isin(["perplexity", "kl_to_base"])]
     found = found[found["change"].notna() & found["low"].notna()]
     if not len(found):

@@ -73,7 +73,12 @@ def _drawn(
     if shades is not None:
         shown = [name for name in shades.of if name in set(frame[shades.column])]
         colours = [palette[shades.of[name]] for name in shown]
-        legend = alt.Legend(orient="bottom", labelLimit=300, symbolType="circle", symbolStrokeWidth=0) if len(shown) > 1 else None
+        below = 1 if sum(map(len, shown)) > 45 else 0  # long names one below the other, or a phone cuts them off
+        legend = (
+            alt.Legend(orient="bottom", labelLimit=300, symbolType="circle", symbolStrokeWidth=0, columns=below)
+            if len(shown) > 1
+            else None
+        )
         encoded["color"] = alt.Color(f"{shades.column}:N", title=None, legend=legend, scale=alt.Scale(domain=shown, range=colours))
         if len(shown) > 1:
             offset = alt.XOffset if upright else alt.YOffset
