@@ -142,6 +142,11 @@ def named(text: str, *, lang: str = "en", extra: Sequence[Axis] = ()) -> dict[st
     return found
 
 
+def indefinite(phrase: str) -> str:
+    """An English phrase behind its article: "an old man", "a European"."""
+    return f"{_article('a', phrase)} {phrase}"
+
+
 def variants(
     messages: Sequence[Mapping[str, str]],
     answer: str,
@@ -243,7 +248,8 @@ def _recased(found: str, form: str, counterpart: str | None) -> str | None:
 def _article(found: str, following: str) -> str:
     """ "a" or "an" as the following word sounds, in the case found."""
     word = following.lower()
-    vowel = word[0] in "aeiou" and not word.startswith(("uni", "eu", "one", "ukr", "us ", "uru", "uga"))
+    sounds_otherwise = word.startswith(("uni", "eu", "one", "ukr", "us ", "uru", "uga", "heir"))
+    vowel = (word[0] in "aeiou") != sounds_otherwise
     if found.isupper() and (len(found) > 1 or following.isupper()):
         return "AN" if vowel else "A"
     return found[0] + ("n" if vowel else "")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from flagback.model import dialogue
 from flagback.model.checkpoint import Loaded
 from flagback.model.layout import (
     FlatRow,
@@ -27,7 +28,7 @@ from flagback.model.layout import (
 )
 from flagback.model.plan import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import LayoutName, Stopped
-from flagback.model.suites.suite import Likelihood, Text
+from flagback.model.suites.suite import Likelihood, Reply, Scorable, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,7 +58,7 @@ class Question(NamedTuple):
 
     #: The item's key, for messages.
     name: str
-    texts: Sequence[Text]
+    texts: Sequence[Scorable]
 
 
 class Tokens(NamedTuple):
@@ -110,6 +111,31 @@ def encoded(tokenizer: "PreTrainedTokenizerBase", name: str, text: Text) -> Toke
     return found
 
 
+def _encoded(loaded: Loaded, name: str, text: Scorable) -> Tokens:
+    return encoded_reply(loaded, name, text) if isinstance(text, Reply) else encoded(loaded.tokenizer, name, text)
+
+
+def encoded_reply(loaded: Loaded, name: str, reply: Reply) -> Tokens:
+    """A prompt in the model's template and an answer to it, as sampling and training have them (`dialogue`).
+
+    The ids an answer was written with are scored where this tokenizer reads them as the same text; else its own ids of the text.
+    """
+    before = dialogue.prompt_ids(loaded.tokenizer, reply.messages, loaded.template)
+    if not before:
+        raise NoPrefixToken(
+            f"{name}: the prompt {reply.context[-60:]!r} becomes no token, and the tokenizer has no bos_token to begin with; set "
+            '"bos_token" in tokenizer_config.json, or leave the item out.'
+        )
+    ids = reply.ids or []
+    own = bool(ids) and max(ids) < loaded.vocabulary and min(ids) >= 0 and (ids[-1] in loaded.end) == reply.ended
+    if not own or dialogue.answer_text(loaded.tokenizer, ids) != reply.answer:
+        ids = dialogue.answer_ids(loaded.tokenizer, reply.answer, loaded.template)
+        ids = ids if reply.ended else ids[:-1]
+    if not ids:
+        raise NothingToScore(f"{name}: the answer {reply.answer[:60]!r} becomes no token; expected an answer with at least one.")
+    return Tokens((*before, *ids), len(before))
+
+
 def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """A text's tokens with the begin token where the tokenizer adds one, and without the end token where it adds that."""
     ids = list(tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"])
@@ -131,7 +157,7 @@ def likelihoods(
     `on_batch` is told what is done, so that a caller can keep it. Without a layout a probe chooses: the shared one where the model
     can be computed so, else one padded row a text. Batches change a result by rounding only.
     """
-    sequences = [[encoded(loaded.tokenizer, question.name, text) for text in question.texts] for question in questions]
+    sequences = [[_encoded(loaded, question.name, text) for text in question.texts] for question in questions]
     _check_length(loaded, model_name, questions, sequences)
     result: list[list[Likelihood]] = [[] for _ in questions]
     order = sorted((place for place, family in enumerate(sequences) if family), key=lambda place: (sequences[place], place))

@@ -26,10 +26,13 @@ class UnclearData(Exception):
     """A data set on the hub has no file that the suite reads, or several."""
 
 
-def located(data: str, patterns: Sequence[str], *, cache: Path | None = None, endpoint: str | None = None) -> Path:
+def located(
+    data: str, patterns: Sequence[str], *, together: bool = False, cache: Path | None = None, endpoint: str | None = None
+) -> Path:
     """The file or folder of `data`. Raises NoSuchData or UnclearData.
 
-    Of a data set on the hub: the one file that is named or fits a pattern, or the folder that holds one of each pattern.
+    Of a data set on the hub: the one file that is named or fits a pattern, or the folder that holds one of each pattern;
+    `together`: the folder of all files that fit.
     """
     path = Path(data).expanduser()
     if path.exists():
@@ -45,9 +48,10 @@ def located(data: str, patterns: Sequence[str], *, cache: Path | None = None, en
     found = sorted(file for file in folder.rglob("*") if file.is_file() and any(fnmatch(file.name, one) for one in patterns))
     if len(found) == 1:
         return found[0]
-    together = {file.parent for file in found}
-    if len(together) == 1 and len(patterns) > 1 and all(any(fnmatch(file.name, one) for file in found) for one in patterns):
-        return together.pop()
+    folders = {file.parent for file in found}
+    whole = len(patterns) > 1 and all(any(fnmatch(file.name, one) for file in found) for one in patterns)
+    if len(folders) == 1 and (whole or together):
+        return folders.pop()
     listed = ", ".join(file.relative_to(folder).as_posix() for file in found[:8]) or "none"
     raise UnclearData(
         f"Of the data set {named['name']} these files could be meant: {listed}; name one with --data {named['name']}:FILE "

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flagback.model.suites import LISTED, SUITES, crows_pairs, custom, winobias, winogender
 from flagback.model.suites.report import compared, levels, measured
-from flagback.model.suites.suite import Item, Likelihood, Measures, OneGroup, Suite
+from flagback.model.suites.suite import Item, Likelihood, Measures, OneGroup, ScoringSuite
 from flagback.storage.reading import BadImport, BrokenRecord, EmptyFile, NotUtf8, UnusableFile, WrongColumns, WrongValue
 
 DATA = Path(os.environ.get("FLAGBACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -471,7 +471,7 @@ def test_the_change_of_a_slope_has_an_interval_over_occupations() -> None:
     assert level["low"] < 3.0 < level["high"]
 
 
-READ: dict[str, Callable[[], tuple[Suite, Path]]] = {
+READ: dict[str, Callable[[], tuple[ScoringSuite, Path]]] = {
     "crows-pairs": lambda: (crows_pairs, _real("crows-pairs/crows_pairs_anonymized.csv")),
     "winogender": lambda: (winogender, _real("winogender")),
 }

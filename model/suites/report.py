@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from flagback.model import intervals
 from flagback.model.figures import Figure, figure_of
 from flagback.model.intervals import Interval
-from flagback.model.suites.suite import Form, Item, Likelihood, Measures, Metric, Suite, mean_of
+from flagback.model.suites.suite import Form, Item, Likelihood, Measures, Metric, ScoringSuite, Suite, mean_of
 
 
 class Level(NamedTuple):
@@ -34,7 +34,7 @@ class Part(NamedTuple):
     places: tuple[int, ...]
 
 
-def measured(suite: Suite, items: Sequence[Item], found: Sequence[Sequence[Likelihood]], form: Form) -> list[Measures]:
+def measured(suite: ScoringSuite, items: Sequence[Item], found: Sequence[Sequence[Likelihood]], form: Form) -> list[Measures]:
     """Each item's measures."""
     return [suite.score(item, likelihoods, form) for item, likelihoods in zip(items, found, strict=True)]
 
@@ -78,7 +78,7 @@ def _level(
     seed: int,
 ) -> Level:
     known = [(item.cluster, one) for item, measures in zip(items, scored, strict=True) if (one := measures.get(name)) is not None]
-    clusters = [cluster for cluster, _ in known] if metric.kind != "whole" else [item.cluster for item in items]
+    clusters = [cluster for cluster, _ in known] if metric.of_items else [item.cluster for item in items]
     interval: Interval | None = None
     if value is not None:
         values = [one for _, one in known]
@@ -86,7 +86,7 @@ def _level(
             interval = intervals.rate_difference([0.0] * len(values), values, clusters)
         elif metric.kind == "mean":
             interval = intervals.mean_difference([0.0] * len(values), values, clusters, seed=seed)
-        else:
+        elif metric.kind == "whole":
             interval = _jackknife(suite, name, items, (scored,), form)
     low, high = (interval.low, interval.high) if interval else (None, None)
     if low is not None and high is not None and metric.kind == "rate":
@@ -109,18 +109,18 @@ def compared(
                 for item, mine, theirs in zip(chosen, below, above, strict=True)
                 if (b := mine.get(name)) is not None and (c := theirs.get(name)) is not None
             ]
-            clusters = [cluster for cluster, _, _ in pairs] if metric.kind != "whole" else [item.cluster for item in chosen]
+            clusters = [cluster for cluster, _, _ in pairs] if metric.of_items else [item.cluster for item in chosen]
             one, other = [b for _, b, _ in pairs], [c for _, _, c in pairs]
             # Levels of what is compared: of two tokenizers each has other pairs of equal length.
             base_level, candidate_level = (
-                (levels_below[name], levels_above[name]) if metric.kind == "whole" else (mean_of(one), mean_of(other))
+                (mean_of(one), mean_of(other)) if metric.of_items else (levels_below[name], levels_above[name])
             )
             interval: Interval | None = None
             if metric.kind == "rate":
                 interval = intervals.rate_difference(one, other, clusters)
             elif metric.kind == "mean":
                 interval = intervals.mean_difference(one, other, clusters, seed=seed)
-            elif base_level is not None and candidate_level is not None:
+            elif metric.kind == "whole" and base_level is not None and candidate_level is not None:
                 interval = _jackknife(suite, name, chosen, (below, above), form)
             figures.append(
                 figure_of(

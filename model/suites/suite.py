@@ -6,7 +6,7 @@ Plain values in, plain values out. Knows no weights, no tokenizer and no torch.
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from flagback.model.figures import Better
 from flagback.storage.reading import BadImport, Place, WrongColumns, WrongValue, shortened
@@ -24,6 +24,31 @@ class Text(NamedTuple):
 
     context: str
     continuation: str
+
+
+class Reply(NamedTuple):
+    """An answer to score behind its prompt, in the model's own template: the token sequence that people judged."""
+
+    messages: list[dict[str, str]]
+    answer: str
+    #: Whether the model ended it; one that was cut off is scored without an end token.
+    ended: bool = True
+    #: The ids it was written with. They are scored where this tokenizer reads the same text out of them.
+    ids: list[int] | None = None
+
+    @property
+    def context(self) -> str:
+        """What was said before, for messages about this text."""
+        return "\n".join(message["content"] for message in self.messages)
+
+    @property
+    def continuation(self) -> str:
+        """The answer, for messages about this text."""
+        return self.answer
+
+
+#: What a model can be asked to score.
+Scorable: TypeAlias = Text | Reply
 
 
 class Likelihood(NamedTuple):
@@ -59,12 +84,18 @@ class Metric(NamedTuple):
     unit: str
     #: What the suite's authors call better; "same" where a large change either way is suspect.
     better: Better
-    #: rate: a mean of items' values within 0..1; mean: any other mean over items; whole: a number of all items together.
-    kind: Literal["rate", "mean", "whole"]
+    #: rate: a mean of items' values within 0..1; mean: any other mean over items; whole: a number of all items together; bare: one
+    #: that gets no interval, because it jumps (a share of tests that turn out significant).
+    kind: Literal["rate", "mean", "whole", "bare"]
+
+    @property
+    def of_items(self) -> bool:
+        """Whether it is a mean of items' own values."""
+        return self.kind in ("rate", "mean")
 
 
 class Described(Protocol):
-    """What `flagback suites` shows of a suite."""
+    """What `flagback suites list` shows of a suite."""
 
     @property
     def NAME(self) -> str:
@@ -88,7 +119,7 @@ class Described(Protocol):
 
 
 class Suite(Described, Protocol):
-    """A suite whose texts are scored by a model."""
+    """A suite that a model can be examined with: one that scores texts or one that has the model write."""
 
     @property
     def METRICS(self) -> Mapping[Form, Mapping[str, Metric]]:
@@ -96,19 +127,46 @@ class Suite(Described, Protocol):
 
     @property
     def FILES(self) -> tuple[str, ...]:
-        """Names of the files it reads; where there are several, all of them are needed."""
+        """Names of the files it reads; where there are several, all of them are needed. None: it asks for no data."""
 
     def read(self, path: Path) -> list[Item]:
         """The items of a file or folder. Raises BadImport."""
 
-    def texts(self, item: Item, form: Form) -> list[Text]:
+    def aggregate(self, items: Sequence[Item], scored: Sequence[Measures], form: Form) -> dict[str, float | None]:
+        """The numbers of METRICS over these items; None where they are not defined, never 0 in its place."""
+
+
+class ScoringSuite(Suite, Protocol):
+    """A suite whose texts are scored by a model."""
+
+    def texts(self, item: Item, form: Form) -> Sequence[Scorable]:
         """The texts a model must score; masked: exactly two, which are scored on the tokens they share."""
 
     def score(self, item: Item, found: Sequence[Likelihood], form: Form) -> Measures:
         """The item's measures from its texts' likelihoods, in the order of `texts`."""
 
-    def aggregate(self, items: Sequence[Item], scored: Sequence[Measures], form: Form) -> dict[str, float | None]:
-        """The numbers of METRICS over these items; None where they are not defined, never 0 in its place."""
+
+@runtime_checkable
+class WritingSuite(Suite, Protocol):
+    """A suite that has the model write, with the same noise for every model."""
+
+    @property
+    def DRAWS(self) -> int:
+        """Answers an item."""
+
+    @property
+    def LONGEST(self) -> int:
+        """Tokens an answer may have."""
+
+    @property
+    def seed(self) -> int:
+        """Of the noise: the same seed gives a model the same texts."""
+
+    def beginning(self, item: Item) -> str:
+        """The text the model goes on from, in no template."""
+
+    def judged(self, item: Item, written: Sequence[str]) -> Measures:
+        """The item's measures from what was written."""
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
@@ -119,7 +177,7 @@ def mean_of(values: Iterable[float | None]) -> float | None:
 
 def means(scored: Sequence[Measures], metrics: Mapping[str, Metric]) -> dict[str, float | None]:
     """The mean of each metric that is one."""
-    return {name: mean_of(one.get(name) for one in scored) for name, metric in metrics.items() if metric.kind != "whole"}
+    return {name: mean_of(one.get(name) for one in scored) for name, metric in metrics.items() if metric.of_items}
 
 
 def check_columns(place: Place, values: Mapping[str, Any], expected: Sequence[str]) -> None:

@@ -210,7 +210,9 @@ def evaluate(
             show_default="the newest candidate; with --suite the current version",
         ),
     ] = None,
-    suite: Annotated[str | None, typer.Option(metavar="NAME", help="Put a suite to it instead; see 'flagback suites'.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Put a suite to it instead; see 'flagback suites list'.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="The suite's data: a file, a folder, or a hub id (organisation/name[:FILE]).")
     ] = None,
@@ -223,6 +225,10 @@ def evaluate(
     ] = None,
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which column of --predictions, where it holds several models.")
+    ] = None,
+    per_group: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="For --suite bold: prompts of each group.", show_default="20"),
     ] = None,
     cache: Annotated[
         Path | None,
@@ -251,9 +257,12 @@ def evaluate(
             as_json=as_json,
             predictions=predictions,
             column=column,
+            per_group=per_group,
         )
         return
-    version = suites.only_candidate(models or [], data=data, columns=columns or [], cache=cache, predictions=predictions)
+    version = suites.only_candidate(
+        models or [], data=data, columns=columns or [], cache=cache, predictions=predictions, per_group=per_group
+    )
     _gate(context, version, seed=seed, no_wait=no_wait, as_=as_, as_json=as_json)
 
 

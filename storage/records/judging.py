@@ -77,7 +77,7 @@ class SuiteData(Record, table=True):
     __tablename__ = "suite_data"
     __table_args__ = (UniqueConstraint("suite", "content_hash"),)
     id: int = Field(default=None, primary_key=True)
-    #: Its name in `flagback suites`.
+    #: Its name in `flagback suites list`.
     suite: str
     #: What it was given as: a path, a hub id or "built from this installation".
     location: str
