@@ -12,9 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flagback.model.suites import SUITES, custom
+from flagback.model.kept_scores import item_hash, writing_hash
+from flagback.model.suites import OWN, SUITES, custom
+from flagback.model.suites.bold import Bold, with_flags
+from flagback.model.suites.descriptors import Descriptors
 from flagback.model.suites.report import compared, levels
-from flagback.model.suites.suite import Form, Item, Suite
+from flagback.model.suites.suite import Form, Item, ScoringSuite, WritingSuite
 from flagback.storage import suites
 from flagback.storage.artifacts import Artifacts, MissingArtifact
 from flagback.storage.reading import BadImport
@@ -40,58 +43,71 @@ class NotAsked(Exception):
     """A version was never put these data."""
 
 
-def suite_of(name: str, columns: Mapping[str, str]) -> Suite:
+def suite_of(name: str, columns: Mapping[str, str]) -> ScoringSuite | WritingSuite:
     """The suite of a name; a user's own pairs with their columns. Raises UnknownSuite."""
     if name == custom.NAME:
         return custom.Pairs(columns)
     if name not in SUITES:
         raise UnknownSuite(
-            f"No suite is called {name!r}; expected one of: {', '.join([*SUITES, custom.NAME])}. See 'flagback suites'."
+            f"No suite is called {name!r}; expected one of: {', '.join([*SUITES, custom.NAME, *OWN])}. See 'flagback suites list'."
         )
     return SUITES[name]
 
 
-def content_hash(suite: Suite, items: Sequence[Item]) -> str:
-    """sha256 over what is asked and of whom it is, whatever the order of the items."""
-    asked = sorted(repr((item.key, item.cluster, sorted(item.groups.items()), _texts(suite, item))) for item in items)
-    return hashlib.sha256("\n".join(asked).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _texts(suite: Suite, item: Item) -> list[tuple[str, str]]:
-    return [(text.context, text.continuation) for text in suite.texts(item, next(iter(suite.METRICS)))]
+def content_hash(suite: ScoringSuite | WritingSuite, items: Sequence[Item], form: Form) -> str:
+    """sha256 over what is asked, whatever the order of the items."""
+    if isinstance(suite, WritingSuite):
+        asked = [writing_hash(suite.beginning(item), draws=suite.DRAWS, longest=suite.LONGEST, seed=suite.seed) for item in items]
+    else:
+        asked = [item_hash(suite.texts(item, form)) for item in items]
+    return hashlib.sha256("".join(sorted(asked)).encode("ascii")).hexdigest()
 
 
 def take_in(
     store: Store,
     artifacts: Artifacts,
     name: str,
-    path: Path,
+    path: Path | None,
     *,
     location: str,
     columns: Mapping[str, str],
     by: str,
     clock: Clock = now,
 ) -> SuiteData:
-    """Takes a test's data in: a copy of its files is kept, and every evaluation from now on puts it. Raises BadImport."""
+    """Takes a test's data in: a copy of its files is kept, and every evaluation from now on puts it. Raises BadImport.
+
+    `path` is None for a suite whose items are Flagback's own.
+    """
     suite = suite_of(name, columns)
-    items = suite.read(path)
-    with tempfile.TemporaryDirectory() as folder:
-        for file in [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file()):
-            shutil.copyfile(file, Path(folder) / file.name)
-        artifact = artifacts.put(Path(folder))
-    new = NewData(name, location, columns, artifact, content_hash(suite, items), len(items))
+    items = _read(suite, path)
+    artifact = None
+    if path is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            for file in [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file()):
+                shutil.copyfile(file, Path(folder) / file.name)
+            artifact = artifacts.put(Path(folder))
+    asked = content_hash(suite, items, next(iter(suite.METRICS)))
     with store.writing() as session:
+        new = NewData(name, location, columns, artifact, asked, len(items))
         return suites.take_in(session, new, by=by, now=clock())
 
 
-def items_of(artifacts: Artifacts, data: SuiteData) -> tuple[Suite, list[Item]]:
+def _read(suite: ScoringSuite | WritingSuite, path: Path | None) -> list[Item]:
+    if path is not None:
+        return suite.read(path)
+    if isinstance(suite, Descriptors):
+        return suite.own()
+    raise MissingArtifact(f"{suite.NAME} needs data. {suite.SOURCE}")
+
+
+def items_of(artifacts: Artifacts, data: SuiteData) -> tuple[ScoringSuite | WritingSuite, list[Item]]:
     """The suite of taken-in data and its items, from the copy that was kept."""
     suite = suite_of(data.suite, data.columns)
     if data.artifact is None:
-        raise MissingArtifact(f"The data of {data.suite} (number {data.id}) were kept without their files; take them in again.")
+        return suite, _read(suite, None)
     folder = artifacts.path(data.artifact)
     files = sorted(folder.iterdir())
-    return suite, suite.read(files[0] if len(files) == 1 else folder)
+    return suite, _read(suite, files[0] if len(files) == 1 else folder)
 
 
 def put(
@@ -116,8 +132,14 @@ def put(
     look = examined(
         suite=suite, subject=subject, items=items, keep_in=shelf.artifacts.root, on_progress=on_progress, should_stop=should_stop
     )
-    figures = levels(suite, items, look.measures, subject.form, seed=SEED)
-    answered = [Answered(*one) for one in zip((item.key for item in items), look.measures, look.written, strict=True)]
+    measures = look.measures
+    if isinstance(suite, Bold):
+        from flagback.model.own_suites import flag_shares
+
+        with store.reading() as session:
+            measures = with_flags(items, measures, flag_shares(session, version.id))
+    figures = levels(suite, items, measures, subject.form, seed=SEED)
+    answered = [Answered(*one) for one in zip((item.key for item in items), measures, look.written, strict=True)]
     with store.writing() as session:
         return suites.keep(
             session, version_id=version.id, data_id=data.id, form=subject.form, figures=figures, items=answered, now=clock()

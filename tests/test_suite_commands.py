@@ -201,3 +201,51 @@ def test_of_several_files_one_must_be_named_and_files_that_belong_together_come_
 def test_a_hub_that_does_not_answer_says_how_to_bring_the_data(tmp_path: Path) -> None:
     with pytest.raises(NoSuchData, match="hf download --repo-type dataset some/pairs"):
         located("some/pairs", ("*.csv",), cache=tmp_path, endpoint="http://127.0.0.1:9")
+
+
+# ------------------------------------------------------------------------- data in use
+
+
+def test_data_that_were_taken_in_are_put_to_a_version_without_naming_them_again_and_kept(run: Run, pairs: Path) -> None:
+    assert run("migrate").code == 0
+    assert run("model", "add", "embedded").code == 0
+    added = run("suites", "add", "crows-pairs", "--data", pairs, "--json").json
+    assert (added["items"], added["suite"]) == (24, "crows-pairs")
+    assert run("suites", "add", "crows-pairs", "--data", pairs, "--json").json["data"] == added["data"]
+    pairs.unlink()
+    found = run("evaluate", "1", "--suite", "crows-pairs", "--json").json
+    assert found["data"]["location"].startswith(f"data {added['data']}: ")
+    assert found["models"][0]["figures"]["pct_stereotype"]["n"] == 24
+    assert run("evaluate", "--suite", "crows-pairs", "--json").json["models"] == found["models"], (
+        "the current version, known by now"
+    )
+    listed = run("suites", "list", "--json").json["in_use"]
+    assert [(one["data"], one["suite"], one["items"]) for one in listed] == [(added["data"], "crows-pairs", 24)]
+    assert run("suites", "withdraw", str(added["data"])).code == 0
+    assert run("suites", "list", "--json").json["in_use"] == []
+    refused = run("evaluate", "1", "--suite", "crows-pairs")
+    assert refused.code == 2
+    assert "needs --data PATH" in refused.err
+
+
+def test_what_flagback_builds_itself_needs_no_data_and_what_it_cannot_build_says_why(run: Run) -> None:
+    run("migrate")
+    run("model", "add", "embedded")
+    added = run("suites", "add", "descriptors", "--json").json
+    assert added["location"] == "built in"
+    few = run("suites", "add", "counterfactual")
+    assert few.code == 1
+    assert "expected 10 at least" in few.err
+    none = run("suites", "add", "bbq")
+    assert none.code == 2
+    assert "bbq needs --data PATH" in none.err
+    wrong = run("suites", "add", "crows")
+    assert wrong.code == 1
+    assert "No suite is called 'crows'" in wrong.err
+    unknown = run("suites", "withdraw", "99")
+    assert unknown.code == 1
+    assert "No test's data have the number 99" in unknown.err
+
+
+def test_suites_are_listed_where_no_installation_is(run: Run) -> None:
+    assert run("suites", "list", "--json").json["in_use"] == []

@@ -3,7 +3,6 @@
 Runs in this process and changes no record; what it keeps are scores, so that a second look is free.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,17 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from flagback.review_app.commands import suite_data
 from flagback.review_app.commands.shared import Json, columns, note, records, settings_of, show
 
 if TYPE_CHECKING:
     from flagback.model.examination import Examined, Subject
     from flagback.model.figures import Figure
     from flagback.model.suites.bbq import Figures
-    from flagback.model.suites.suite import Form, Item, Measures, ScoringSuite, Suite, WritingSuite
-
-
-class UnknownSuite(Exception):
-    """No suite has this name."""
+    from flagback.model.suites.suite import Item, Measures, ScoringSuite, Suite, WritingSuite
 
 
 class AlreadyThere(Exception):
@@ -39,12 +35,15 @@ def add_to(app: typer.Typer) -> None:
     family = typer.Typer(no_args_is_help=True, help="Tests of bias: published ones, your own, and those built from your reviews.")
     family.command("list")(list_suites)
     family.command()(build)
+    suite_data.add_to(family)
     app.add_typer(family, name="suites")
 
 
-def list_suites(as_json: Json = False) -> None:
-    """List tests of bias, where their data are, and what is wrong with each."""
+def list_suites(context: typer.Context, as_json: Json = False) -> None:
+    """List tests of bias, where their data are, what is wrong with each, and which this installation puts."""
     from flagback.model.suites import LISTED
+
+    used = suite_data.in_use(context)
 
     found = [
         {
@@ -60,7 +59,8 @@ def list_suites(as_json: Json = False) -> None:
     for suite in LISTED.values():
         lines += [suite.NAME, f"  paper: {suite.PAPER}", f"  data: {suite.SOURCE}", f"  licence: {suite.LICENCE}", "  weaknesses:"]
         lines += [f"  - {weakness}" for weakness in suite.WEAKNESSES]
-    show({"suites": found}, as_json=as_json, lines=[*lines, "Next: 'flagback evaluate VERSION --suite NAME --data PATH'."])
+    lines += [*suite_data.lines_of(used), "Next: 'flagback evaluate VERSION --suite NAME --data PATH'."]
+    show({"suites": found, "in_use": used}, as_json=as_json, lines=lines)
 
 
 def build(
@@ -128,6 +128,7 @@ def evaluate(
     if predictions is not None:
         _of_predictions(suite, models, data, predictions, column, as_json=as_json)
         return
+    from flagback.model.suite_runs import content_hash
     from flagback.model.suites import OWN
     from flagback.model.suites.between_groups import range_changes, ranges
     from flagback.model.suites.report import compared, levels
@@ -138,8 +139,8 @@ def evaluate(
         return
     if len(models) > 2:
         raise typer.BadParameter(f"{len(models)} models; expected one, or two to compare (base first).")
-    chosen = _suite(suite, columns, per_group=per_group, seed=seed)
-    items = _items(context, chosen, data)
+    used = _in_use(context, suite, models) if data is None and not columns and per_group is None else None
+    chosen, items, location = used or _asked(context, suite, columns, data, per_group=per_group, seed=seed)
     looks = []
     with _subjects(context, models, cache) as subjects:
         if len({subject.form for subject, _, _ in subjects}) > 1:
@@ -159,7 +160,7 @@ def evaluate(
     found = {
         "suite": chosen.NAME,
         "paper": chosen.PAPER,
-        "data": {"location": data or "built in", "items": len(items), "sha256": _hash_of(chosen, items, form)},
+        "data": {"location": location, "items": len(items), "sha256": content_hash(chosen, items, form)},
         "seed": seed,
         "models": reports,
         "comparison": None if comparison is None else [figure.to_dict() for figure in comparison],
@@ -176,6 +177,34 @@ def evaluate(
         found["between_groups"] = told_changes
         lines = [*_between_lines(reports, told_changes), *lines]
     show(found, as_json=as_json, lines=lines)
+
+
+def _in_use(
+    context: typer.Context, suite: str, models: Sequence[str]
+) -> "tuple[ScoringSuite | WritingSuite, list[Item], str] | None":
+    """The data in use of a suite, put to registered versions and kept with them; None where that is not what is asked."""
+    from flagback.model import suite_runs
+    from flagback.storage import versions
+    from flagback.storage.artifacts import Artifacts
+
+    if not all(model.isdecimal() for model in models):
+        return None
+    numbers = [int(model) for model in models]
+    if not numbers:
+        with records(context) as store, store.reading() as session:
+            numbers = [versions.current(session).id]
+    data = suite_data.put_now(context, suite, numbers)
+    if data is None:
+        return None
+    return *suite_runs.items_of(Artifacts(settings_of(context).artifacts), data), f"data {data.id}: {data.location}"
+
+
+def _asked(
+    context: typer.Context, suite: str, columns: Sequence[str], data: str | None, *, per_group: int | None, seed: int
+) -> "tuple[ScoringSuite | WritingSuite, list[Item], str]":
+    """The suite and its items from data that were named, or of its own."""
+    chosen = _suite(suite, columns, per_group=per_group, seed=seed)
+    return chosen, _items(context, chosen, data), data or "built in"
 
 
 def _items(context: typer.Context, suite: "Suite", data: str | None) -> list["Item"]:
@@ -283,7 +312,8 @@ def _plain(figures: "Figures") -> dict[str, Any]:
 
 def _suite(name: str, mapping: Sequence[str], *, per_group: int | None, seed: int) -> "ScoringSuite | WritingSuite":
     """The suite of a name; `custom` with its columns, `bold` with how much of it is asked."""
-    from flagback.model.suites import OWN, SUITES, custom
+    from flagback.model.suite_runs import suite_of
+    from flagback.model.suites import custom
     from flagback.model.suites.bold import PER_GROUP, Bold
 
     if name == Bold.NAME:
@@ -291,18 +321,10 @@ def _suite(name: str, mapping: Sequence[str], *, per_group: int | None, seed: in
     if per_group is not None:
         raise typer.BadParameter(f"--per-group goes with --suite {Bold.NAME}; {name} asks all its items.")
     if name == custom.NAME:
-        parted = [one.partition("=") for one in mapping]
-        wrong = next((one for one, (role, _, column) in zip(mapping, parted, strict=True) if not (role and column)), None)
-        if wrong is not None:
-            raise typer.BadParameter(f"--map {wrong}: expected ROLE=COLUMN, such as more=sentence_a.")
-        return custom.Pairs({role: column for role, _, column in parted})
+        return custom.Pairs(suite_data.roles_of(mapping))
     if mapping:
         raise typer.BadParameter(f"--map goes with --suite {custom.NAME}; {name} reads its paper's own columns.")
-    if name not in SUITES:
-        raise UnknownSuite(
-            f"No suite is called {name!r}; expected one of: {', '.join([*SUITES, custom.NAME, *OWN])}. See 'flagback suites list'."
-        )
-    return SUITES[name]
+    return suite_of(name, {})
 
 
 class _Put(NamedTuple):
@@ -354,18 +376,6 @@ def _examined(
             note(f"{subject.name}: {done} of {of} items")
 
     return examined(subject, suite, items, keep_in=keep_in, on_progress=on_progress)
-
-
-def _hash_of(suite: "ScoringSuite | WritingSuite", items: Sequence["Item"], form: "Form") -> str:
-    """sha256 over what was asked, whatever the order."""
-    from flagback.model.kept_scores import item_hash, writing_hash
-    from flagback.model.suites.suite import WritingSuite
-
-    if isinstance(suite, WritingSuite):
-        asked = [writing_hash(suite.beginning(item), draws=suite.DRAWS, longest=suite.LONGEST, seed=suite.seed) for item in items]
-    else:
-        asked = [item_hash(suite.texts(item, form)) for item in items]
-    return hashlib.sha256("".join(sorted(asked)).encode("ascii")).hexdigest()
 
 
 # --------------------------------------------------------------------- showing
