@@ -6,12 +6,14 @@ there. Swaps nothing.
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flagback.model import groups
 
+#: Families of the embedded model's invented peoples: the tags of its prompts give swap axes of their own.
+TAGGED_AXES = ("origin", "faith")
 _RUN = re.compile(r"\w+")
 
 
@@ -27,6 +29,11 @@ class Mentions(NamedTuple):
     def alone(self) -> dict[str, str]:
         """Axis -> the one group of it that the text speaks of; axes of which it names several are left out."""
         return {axis: named[0] for axis, named in self.groups.items() if len(named) == 1}
+
+
+def tagged_axes(tags: Iterable[Mapping[str, Any]]) -> list[groups.Axis]:
+    """The axes that prompts bring with them."""
+    return groups.axes_from_tags(tags, families=TAGGED_AXES)
 
 
 class _Form(NamedTuple):
