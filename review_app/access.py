@@ -50,6 +50,13 @@ PAGES: tuple[Listed, ...] = (
         "two versions on the same prompts",
     ),
     Listed(
+        STEERING_ROLES | {"auditor"},
+        "flagback.review_app.screens.patterns",
+        "Patterns",
+        "patterns",
+        "words that go with flags, whom the data speak of, the detector",
+    ),
+    Listed(
         OVERSEEING_ROLES, "flagback.review_app.screens.panel", "Panel", "panel", "who reviews: totals of groups of five or more"
     ),
     Listed(STEERING_ROLES, "flagback.review_app.screens.data", "Data", "data", "import and export"),
@@ -87,7 +94,7 @@ RULES: tuple[Rule, ...] = (
     _rule("GET HEAD", "/oauth2callback", None, "form", "Streamlit: back from the single sign-on; 404 where there is none"),
     _rule("GET HEAD", "/healthz", None, "file", "whether web and database answer"),
     _rule("GET HEAD", "/look/{name}", None, "file", "style, typefaces and logo of our own pages"),
-    _rule("GET HEAD", "/downloads/{ticket}", STEERING_ROLES, "file", "an export prepared on the Data page, by who prepared it"),
+    _rule("GET HEAD", "/downloads/{ticket}", STEERING_ROLES | {"auditor"}, "file", "a file prepared on a page, by who prepared it"),
     _rule("GET HEAD", "/api/v1/openapi.json", SIGNED_IN, "api", "description of the review API"),
     _rule("GET HEAD", "/api/v1/session", SIGNED_IN, "api", "whether the browser is still signed in"),
     _rule("POST", "/api/v1/claim", REVIEWING_ROLES, "api", "items to review"),

@@ -12,6 +12,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from flagback.storage.prompts import AT_A_TIME
 from flagback.storage.records import Generation, Item, Prompt, Review
 
 
@@ -40,42 +41,61 @@ class Reviewed(NamedTuple):
     votes: list[Vote]
 
 
-def reviewed(session: Session, *, simulated: bool = False) -> list[Reviewed]:
-    """In id order of the generations."""
+def reviewed(session: Session, *, simulated: bool = False, most: int | None = None) -> list[Reviewed]:
+    """In id order of the generations; with `most`, that many at most, drawn by the hash of their text."""
+    rows = session.exec(
+        select(*_COLUMNS)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .join(Item, col(Item.generation_id) == Generation.id)
+        .where(Item.purpose == "loop", col(Item.id).in_(select(Review.item_id).where(Review.simulated == simulated)))
+        .order_by(col(Generation.text_hash), col(Generation.id))
+        .limit(most)
+    ).all()
+    votes = _votes(session, None if most is None else [row[0] for row in rows], simulated=simulated)
+    return [
+        Reviewed(
+            generation, version, prompt, prompt_hash, lang, tags, family, messages[-1]["content"], text, text_hash, votes[item]
+        )
+        for item, generation, version, text, text_hash, prompt, prompt_hash, lang, tags, family, messages in sorted(
+            rows, key=lambda row: int(row[1])
+        )
+        if item in votes
+    ]
+
+
+#: Columns and no whole rows: an answer's token ids are not wanted.
+_COLUMNS: Any = (
+    Item.id,
+    Generation.id,
+    Generation.version_id,
+    Generation.text,
+    Generation.text_hash,
+    Prompt.id,
+    Prompt.content_hash,
+    Prompt.lang,
+    Prompt.tags,
+    Prompt.split_key,
+    Prompt.messages,
+)
+
+
+def _votes(session: Session, items: Sequence[int] | None, *, simulated: bool) -> dict[int, list[Vote]]:
+    """The votes in force, of some items or of all."""
     newer = aliased(Review)
-    votes: dict[int, list[Vote]] = defaultdict(list)
-    for item, verdict, categories in session.exec(
+    query = (
         select(Review.item_id, Review.verdict, Review.categories)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
         .where(col(newer.id).is_(None), Review.simulated == simulated, Item.purpose == "loop")
         .order_by(col(Review.id))
-    ).all():
-        votes[item].append(Vote(verdict, categories))
-    rows = session.exec(
-        select(Generation, Prompt, Item.id)
-        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-        .join(Item, col(Item.generation_id) == Generation.id)
-        .where(Item.purpose == "loop", col(Item.id).in_(select(Review.item_id)))
-        .order_by(col(Generation.id))
-    ).all()
-    return [
-        Reviewed(
-            generation.id,
-            generation.version_id,
-            prompt.id,
-            prompt.content_hash,
-            prompt.lang,
-            prompt.tags,
-            prompt.split_key,
-            prompt.messages[-1]["content"],
-            generation.text,
-            generation.text_hash,
-            votes[item],
-        )
-        for generation, prompt, item in rows
-        if item in votes
-    ]
+    )
+    found: dict[int, list[Vote]] = defaultdict(list)
+    parts = [None] if items is None else [items[start : start + AT_A_TIME] for start in range(0, len(items), AT_A_TIME)]
+    for part in parts:
+        chosen = query if part is None else query.where(col(Review.item_id).in_(part))
+        for item, verdict, categories in session.exec(chosen).all():
+            found[item].append(Vote(verdict, categories))
+    return dict(found)
 
 
 def count(session: Session, *, simulated: bool = False) -> int:

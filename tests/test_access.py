@@ -236,6 +236,7 @@ MARKS = {
     "corrections": 'body: "Corrections"',
     "versions": 'body: "Versions"',
     "compare": 'body: "Compare"',
+    "patterns": 'body: "Patterns"',
     "panel": 'body: "Panel"',
     "data": 'body: "Data"',
     "people": 'body: "People"',

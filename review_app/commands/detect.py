@@ -33,13 +33,19 @@ def detect(context: typer.Context, as_: As = None, as_json: Json = False) -> Non
         "figures": made.figures,
         "queue": ordered._asdict(),
     }
-    lines = [
+    learnt = (
         f"Detector {made.id} learnt from {made.n_answers} answers ({made.n_harmful} harmful) to "
-        f"{made.figures['clusters']} kinds of prompt. On prompts it never saw:",
+        f"{made.figures['clusters']} kinds of prompt. On prompts it never saw:"
+    )
+    queued = (
+        f"Queue: {ordered.expected} unjudged answers looked at; {ordered.by_harm} items served by expected harm, "
+        f"{ordered.at_random} at random."
+    )
+    lines = [
+        learnt,
         *_levels(made.figures),
         *_errors(made.figures),
-        f"Queue: {ordered.expected} unjudged answers looked at; {ordered.by_harm} items served by expected harm, "
-        f"{ordered.at_random} at random.",
+        queued,
         "It orders what people see next and decides nothing.",
     ]
     show(found, as_json=as_json, lines=lines)
