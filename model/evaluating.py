@@ -20,6 +20,7 @@ from flagback.model.cycle import Cancelled, answer_ids, cancelled, sample
 from flagback.model.evaluation import Row
 from flagback.model.figures import Measured
 from flagback.model.layout import sequence_logps
+from flagback.model.mentions import tagged_axes
 from flagback.model.shelf import Shelf
 from flagback.storage import preferences, reviews, runs
 from flagback.storage.items import make_items
@@ -45,8 +46,6 @@ SAMPLED_PROMPTS, DRAWS = 150, 4
 BLIND_PROMPTS = 60
 #: Answers whose probability is looked at under swapped groups, and swaps of each on one axis.
 CASES, SWAPS = 240, 3
-#: Held-out texts of the embedded model's invented peoples: the tags' own families make swap axes.
-TAGGED_AXES = ("origin", "faith")
 #: Tokens scored at a time in a reference text, where the model's context allows.
 WINDOW = 512
 
@@ -97,7 +96,7 @@ def evaluate(
         base, candidate = (session.get_one(ModelVersion, number) for number in (evaluation.base_id, evaluation.candidate_id))
         found = _blind_runs(session, evaluation)
         tags = [prompt.tags for prompt in session.exec(select(Prompt)).all()]
-        axes = groups.axes_from_tags(tags, families=TAGGED_AXES)
+        axes = tagged_axes(tags)
         sampled, answers = _samples(session, found), _blind_answers(session, found, axes, simulated=evaluation.simulated)
         planned = _judgeable(session, found, answers)
         held_out = preferences.pairs_of(session, evaluation.set_id, training=False) if evaluation.set_id else []

@@ -5,7 +5,7 @@ the answer is fine (quotation, dialect, counter-speech); "nonsense" is no vote o
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from flagback.storage.records import Review
 from flagback.storage.taxonomy import CATEGORIES
@@ -25,6 +25,16 @@ Outcome = Literal["harmful", "fine", "split", "unjudged"]
 _TRAINS = {category.code: category.trains for category in CATEGORIES}
 
 
+class Vote(Protocol):
+    """What of a review makes its vote: a whole Review, or a light row of one."""
+
+    @property
+    def verdict(self) -> str: ...
+
+    @property
+    def categories(self) -> Sequence[str]: ...
+
+
 class Judgement(NamedTuple):
     """What the panel said about one answer under one policy."""
 
@@ -39,7 +49,7 @@ class Judgement(NamedTuple):
     review_ids: tuple[int, ...]
 
 
-def ballot(review: Review) -> Ballot:
+def ballot(review: Vote) -> Ballot:
     """One review's vote on harm. Its main (first) category decides what a flag means."""
     if review.verdict == "fine":
         return "fine"

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from flagback.review_app.commands import files, lists, loop, people, processes, suites
+from flagback.review_app.commands import detect, files, lists, loop, people, processes, suites
 from flagback.review_app.commands.shared import Given, note
 from flagback.storage.invisible import visible
 
@@ -40,6 +40,7 @@ def flagback(
 processes.add_to(app)
 people.add_to(app)
 loop.add_to(app)
+detect.add_to(app)
 files.add_to(app)
 lists.add_to(app)
 suites.add_to(app)

@@ -36,6 +36,16 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
 
         return cycle.sample(store, shelf(), row_id)
 
+    def order(row_id: int) -> object:
+        from flagback.model import detecting
+        from flagback.storage.artifacts import Artifacts
+        from flagback.storage.records import SamplingRun
+
+        with store.reading() as session:
+            if session.get_one(SamplingRun, row_id).simulated:
+                return None
+        return detecting.renew(store, Artifacts(settings.artifacts), by="worker")
+
     def freeze(row_id: int) -> object:
         from flagback.model import cycle
 
@@ -72,7 +82,7 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
         return evaluating.evaluate(store, shelf(), row_id)
 
     return {
-        "sampling": [("sample", sample)],
+        "sampling": [("sample", sample), ("order", order)],
         "correction": [("freeze", freeze), ("train", train), ("register", register), ("finish", finish)],
         "evaluation": [("blind_samples", blind_samples), ("published_tests", published_tests), ("evaluate", evaluate)],
     }

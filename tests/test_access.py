@@ -239,6 +239,7 @@ MARKS = {
     "figures": 'body: "One version"',
     "compare": 'body: "Two versions"',
     "groups": 'body: "Groups"',
+    "patterns": 'body: "Patterns"',
     "panel": 'body: "Panel"',
     "data": 'body: "Data"',
     "people": 'body: "People"',

@@ -1,0 +1,213 @@
+"""What the detector of harm is worth: whether its probabilities come true, and whom it errs about. It only orders the queue."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+from sqlmodel import Session, col, select
+
+from flagback.review_app.installation import Installation
+from flagback.review_app.screens import figure_data, look, pattern_texts
+from flagback.storage.artifacts import Artifacts, MissingArtifact
+from flagback.storage.records import Account, Detector
+
+if TYPE_CHECKING:
+    from flagback.review_app.screens.patterns import Answer
+
+_KINDS = {"false_alarm": "fine, but over the line", "missed": "harmful, but under it"}
+_FILE = "unseen.json"
+
+
+def draw(answers: "Sequence[Answer]", installation: Installation, account: Account) -> None:
+    """The card."""
+    st.subheader("The detector", anchor=False)
+    with installation.store.reading() as session:
+        newest = _newest(session)
+    if newest is None:
+        look.empty(
+            "No detector yet.",
+            "It learns by itself after a sampling, from 40 judged answers on, 10 of them harmful and 10 fine; or run "
+            "'flagback detect', which says what is missing.",
+        )
+        return
+    figures = newest.figures
+    look.html(
+        "<p>It guesses which answers people would flag, from words and letters, and puts the likeliest first in half of the queue. "
+        "The other half stays random, blind answers always do. It decides nothing.</p>"
+        f'<p class="small soft">Number {newest.id}, {look.clock(newest.created_at)}: learnt from {newest.n_answers:,} answers, '
+        f"{newest.n_harmful:,} harmful. All figures are of prompts it had not seen.</p>"
+    )
+    _levels(figures)
+    _reliability(figures, installation, account)
+    picked = _errors(figures, installation, account)
+    if picked is not None:
+        _texts(answers, newest, picked, installation)
+
+
+def _newest(session: Session) -> Detector | None:
+    return session.exec(
+        select(Detector).where(col(Detector.simulated).is_(False)).order_by(col(Detector.id).desc()).limit(1)
+    ).first()
+
+
+def _levels(figures: dict[str, Any]) -> None:
+    """The numbers in words."""
+    rows = []
+    for name, words, percent in (
+        ("auc", "A harmful answer is put above a fine one", True),
+        ("calibration_error", "Its probabilities are off by, on average", True),
+        ("log_loss", "Log loss, nats a vote", False),
+        ("brier", "Brier score", False),
+    ):
+        figure = figures[name]
+        base = figures.get(f"{name}_base")
+        beside = "" if base is None or base["value"] is None else f"{base['value']:.3f} without looking"
+        rows.append([words, _with_interval(figure, percent=percent), f'<span class="soft">{beside}</span>'])
+    look.table(["", "", ""], rows, numeric=(1,), words=True)
+
+
+def _with_interval(figure: dict[str, float | None], *, percent: bool) -> str:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if value is None or low is None or high is None:
+        return '<span class="soft">too few kinds of prompt</span>'
+    if percent:
+        return f'{value:.1%} <span class="soft">({low:.1%} to {high:.1%})</span>'
+    return f'{value:.3f} <span class="soft">({low:.3f} to {high:.3f})</span>'
+
+
+def _reliability(figures: dict[str, Any], installation: Installation, account: Account) -> None:
+    """What it said beside what people said."""
+    st.markdown("**Does it mean what it says?**")
+    palette = look.colours()
+    frame = pd.DataFrame(figures["reliability"])
+    axis = alt.Axis(format="%", tickCount=5, labelFontSize=13, grid=False, labelFlush=False)
+    whole = alt.Scale(domain=[0, 1])
+    line = (
+        alt.Chart(pd.DataFrame({"predicted": [0.0, 1.0], "share": [0.0, 1.0]}))
+        .mark_line(color=palette["line"], strokeWidth=1.5)
+        .encode(x=alt.X("predicted:Q", scale=whole), y=alt.Y("share:Q", scale=whole))
+    )
+    place = alt.Chart(frame).encode(
+        x=alt.X("predicted:Q", title="it expected", scale=whole, axis=axis),
+        tooltip=[
+            alt.Tooltip("predicted:Q", title="it expected", format=".1%"),
+            alt.Tooltip("share:Q", title="people flagged", format=".1%"),
+            alt.Tooltip("low:Q", format=".1%"),
+            alt.Tooltip("high:Q", format=".1%"),
+            alt.Tooltip("answers:Q"),
+        ],
+    )
+    picture = (
+        line
+        + place.mark_rule(strokeWidth=2, color=palette["accent"]).encode(y=alt.Y("low:Q", scale=whole), y2="high:Q")
+        + place.mark_circle(size=80, opacity=1, color=palette["accent"]).encode(
+            y=alt.Y("share:Q", title="people flagged", scale=whole, axis=axis)
+        )
+    )
+    spoken = "; ".join(f"expected {row['predicted']:.0%}, flagged {row['share']:.0%}" for row in figures["reliability"])
+    st.altair_chart(
+        picture.configure(background="transparent").configure_view(strokeWidth=0),
+        height=300,
+        alt=f"What the detector expected beside what people flagged: {spoken}",
+        key="patterns_reliability",
+    )
+    look.html('<div class="small soft">On the line it means what it says. Each dot is a tenth of the answers.</div>')
+    figure_data.offer(frame, "reliability", installation, account)
+
+
+def _errors(figures: dict[str, Any], installation: Installation, account: Account) -> str | None:
+    """Error rates by group; the one that was clicked."""
+    st.markdown("**Whom does it err about?**")
+    if figures["line"] is None or not figures["errors"]:
+        look.empty("Too few kinds of prompt to say.", "Ten with harmful and ten with fine answers are needed for a group to show.")
+        return None
+    palette = look.colours()
+    rows = [
+        {
+            **row,
+            "about": "all prompts" if row["axis"] is None else pattern_texts.plain(f"{row['group']} ({row['axis']})"),
+            "error": _KINDS[row["kind"]],
+            "place": f"{row['kind']}\n{row['axis'] or ''}\n{row['group'] or ''}",
+        }
+        for row in figures["errors"]
+    ]
+    frame = pd.DataFrame(rows)
+    kinds = list(_KINDS.values())
+    axis = alt.Axis(format="%", tickCount=5, labelFontSize=13, grid=False, labelFlush=False)
+    across = alt.Scale(domain=[0, min(1.0, max(0.2, float(frame["high"].max()) * 1.05))])
+    place = alt.Chart(frame).encode(
+        y=alt.Y(
+            "about:N",
+            sort=frame["about"].drop_duplicates().tolist(),
+            title=None,
+            axis=alt.Axis(labelFontSize=13, ticks=False, domain=False, labelFlush=False, labelLimit=180),
+        ),
+        yOffset=alt.YOffset("error:N", sort=kinds),
+        color=alt.Color(
+            "error:N",
+            title=None,
+            scale=alt.Scale(domain=kinds, range=[palette["accent"], palette["flag"]]),
+            legend=alt.Legend(orient="bottom", columns=1, symbolType="circle", labelFontSize=13, labelLimit=260),
+        ),
+    )
+    chosen = alt.selection_point(name="error", fields=["place"], on="click", empty=False)
+    dots = (
+        place.mark_circle(size=90, opacity=1, cursor="pointer")
+        .encode(
+            x=alt.X("share:Q", title="share of answers", scale=across, axis=axis),
+            tooltip=[
+                alt.Tooltip("about:N"),
+                alt.Tooltip("error:N"),
+                alt.Tooltip("share:Q", format=".1%"),
+                alt.Tooltip("low:Q", format=".1%"),
+                alt.Tooltip("high:Q", format=".1%"),
+                alt.Tooltip("answers:Q"),
+                alt.Tooltip("clusters:Q", title="kinds of prompt"),
+            ],
+        )
+        .add_params(chosen)
+    )
+    bars = place.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=across), x2="high:Q")
+    spoken = "; ".join(f"{row['about']}, {row['error']}: {row['share']:.0%}" for row in rows)
+    event = st.altair_chart(
+        (bars + dots).configure(background="transparent").configure_view(strokeWidth=0),
+        height=36 * int(frame["about"].nunique()) + 130,
+        alt=f"Errors of the detector by group: {spoken}",
+        on_select="rerun",
+        selection_mode="error",
+        key="patterns_errors",
+    )
+    hidden = sorted({f"{row['group']} ({row['axis']})" for row in figures["suppressed"] if row["axis"] is not None})
+    look.html(
+        f'<div class="small soft">The line is at {figures["line"]:.0%}, where it would flag as often as people do. '
+        + (f"Not all shown, under 10 kinds of prompt: {look.quiet('; '.join(hidden))}." if hidden else "")
+        + " Click a dot to read what it got wrong.</div>"
+    )
+    figure_data.offer(frame.drop(columns=["place"]), "detector-errors", installation, account)
+    return pattern_texts.picked(event, "error", "place")
+
+
+def _texts(answers: "Sequence[Answer]", newest: Detector, picked: str, installation: Installation) -> None:
+    """The answers that a detector of its kind, which had not seen their prompts, got wrong."""
+    kind, axis, group = [*picked.split("\n"), "", ""][:3]
+    try:
+        path = Artifacts(installation.settings.artifacts).path(newest.artifact) / _FILE
+        said: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    except (MissingArtifact, OSError):
+        look.said("The detector's files are gone from the home; run 'flagback detect' to make them again.", "flag")
+        return
+    line = float(newest.figures["line"])
+    wrong = [
+        one
+        for one in answers
+        if one.key in said
+        and (not axis or one.groups.get(axis) == group)
+        and (
+            (kind == "false_alarm" and 2 * one.harm < one.votes and said[one.key] >= line)
+            or (kind == "missed" and 2 * one.harm > one.votes and said[one.key] < line)
+        )
+    ]
+    pattern_texts.draw(wrong, key="errors")
