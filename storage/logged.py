@@ -41,7 +41,8 @@ _TELEPHONE = re.compile(
     re.VERBOSE,
 )
 _SECONDS = re.compile(r"[0-9]{9,11}(\.[0-9]{1,9})?")
-_NUMBER = re.compile(r"[0-9]{1,9}")
+#: pandas writes the whole numbers of a column with gaps as 2.0.
+_NUMBER = re.compile(r"([0-9]{1,9})(\.0)?")
 _AGREED = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -204,9 +205,9 @@ def _version(row: Row) -> int | None:
     if _missing(value):
         return None
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e9:
-        value = int(value)  # pandas writes whole numbers of a column with gaps so
-    if isinstance(value, str) and _NUMBER.fullmatch(value) and value.isascii():
         value = int(value)
+    if isinstance(value, str) and (number := _NUMBER.fullmatch(value)):
+        value = int(number[1])
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise WrongValue(f"{row.place}: version is {shortened(value)}; expected the number of a version, or nothing if not known.")
     return value
