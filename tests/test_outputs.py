@@ -244,7 +244,7 @@ def test_what_looks_like_an_address_or_a_number_is_found_by_two_simple_patterns(
 
 
 def test_contacts_are_refused_wherever_they_stand_and_kept_only_when_asked(sqlite_store: Store, tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "My mail is ada@mail.example", "answer": "Thanks."},
         {"prompt": "Who?", "answer": "Ring +49 30 901820."},
         {"prompt": "Tagged?", "answer": "Yes.", "tags": {"by": ["ada@mail.example"]}},
