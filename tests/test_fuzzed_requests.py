@@ -21,7 +21,7 @@ from schemathesis import GenerationMode
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from flagback.review_app import oidc, server
+from flagback.review_app import auth, oidc, server
 from flagback.review_app.access import PAGES
 from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation
@@ -166,11 +166,14 @@ def test_the_judge_notices_a_lock_that_is_left_open(one_inside: Inside, lock: st
 
 
 def test_the_judge_notices_a_withdrawn_key_that_still_opens(one_inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    def any_key(installation: Installation, header: str | None) -> OutputKey | None:
-        with installation.store.reading() as session:
-            return next((key for key in output_keys.known(session) if key.name == "one" and "Bearer" in (header or "")), None)
+    rightly = auth.key_of
 
-    monkeypatch.setattr("flagback.review_app.guard.key_of", any_key)
+    def whichever(installation: Installation, header: str | None) -> OutputKey | None:
+        with installation.store.reading() as session:
+            one = next(key for key in output_keys.known(session) if key.name == "one")
+        return rightly(installation, header) or (one if "Bearer" in (header or "") else None)
+
+    monkeypatch.setattr("flagback.review_app.guard.key_of", whichever)
     with pytest.raises(Fault, match="changed without any right"):
         storm(one_inside.place, one_inside.runner, one_inside.app, Fuzzer(one_inside.place, seed=2).shots(3_000))
 
