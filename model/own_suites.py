@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from sqlmodel import Session, col, select
 
 from flagback.model import groups, policy
-from flagback.model.evaluating import SWAPS, TAGGED_AXES
+from flagback.model.evaluating import SWAPS
 from flagback.model.intervals import MIN_CLUSTERS
+from flagback.model.mentions import TAGGED_AXES
 from flagback.storage import reviews
 from flagback.storage.prompts import HELD_OUT_SHARDS
 from flagback.storage.records import Evaluation, Generation, Item, Prompt, Review

@@ -25,6 +25,10 @@ OVERSEEING_ROLES: frozenset[Role] = frozenset({"lead", "maintainer", "auditor", 
 EVIDENCE_ROLES: frozenset[Role] = STEERING_ROLES | {"auditor"}
 
 Kind = Literal["page", "form", "api", "file", "socket"]
+#: Longest body of a request, bytes; Streamlit's upload route has its own limit (server.maxUploadSize).
+LONGEST_BODY = 512 * 1024
+#: A thousand logged answers of eight thousand bytes.
+LONGEST_OUTPUTS = 8 * 1024 * 1024
 
 
 class Listed(NamedTuple):
@@ -77,10 +81,19 @@ class Rule(NamedTuple):
     roles: frozenset[Role] | None
     kind: Kind
     what: str
+    #: Opened by the key of a program and by nothing else: no session, of whatever role, counts here.
+    by_key: bool = False
+    #: Longest body, bytes.
+    longest: int = LONGEST_BODY
 
 
 def _rule(methods: str, path: str, roles: frozenset[Role] | None, kind: Kind, what: str) -> Rule:
     return Rule(frozenset(methods.split()), path, roles, kind, what)
+
+
+def _by_key(methods: str, path: str, what: str, *, longest: int) -> Rule:
+    """No role opens it, so that whoever overlooks `by_key` denies."""
+    return Rule(frozenset(methods.split()), path, frozenset(), "api", what, by_key=True, longest=longest)
 
 
 RULES: tuple[Rule, ...] = (
@@ -104,6 +117,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule("GET HEAD", "/api/v1/openapi.json", SIGNED_IN, "api", "description of the review API"),
     _rule("GET HEAD", "/api/v1/session", SIGNED_IN, "api", "whether the browser is still signed in"),
+    _by_key("POST", "/api/v1/outputs", "logged answers of a model in use, for review", longest=LONGEST_OUTPUTS),
     _rule("POST", "/api/v1/claim", REVIEWING_ROLES, "api", "items to review"),
     _rule("POST", "/api/v1/answers", REVIEWING_ROLES, "api", "store an answer"),
     _rule("POST", "/api/v1/release", REVIEWING_ROLES, "api", "give items back"),
@@ -143,14 +157,15 @@ def rule_for(method: str, path: str) -> Rule | None:
 
 def table() -> str:
     """docs/access.md."""
-    head = ["address", "method", "not signed in", *ROLES, "what it is"]
+    head = ["address", "method", "not signed in", *ROLES, "by key", "what it is"]
     lines = [
         "# Who may go where",
         "",
         "Written from `flagback.review_app.access` by `make docs`; a test compares it with what the running application does.",
         "What is not listed does not exist: it is answered with 404, whoever asks. Pages and forms lead who is not signed in to",
         "the sign-in page; everything else answers 401 without a session and 403 for another role. Every request looks at the",
-        "session's row anew.",
+        "session's row anew. What is opened by key is opened by a program's key alone ('flagback outputs key create'), never by a",
+        "session, and a key opens nothing else.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
@@ -159,5 +174,6 @@ def table() -> str:
         methods = ", ".join(method for method in ("GET", "POST", "PUT", "DELETE", "WS") if method in rule.methods)
         allowed = ["yes" if rule.roles is None else ""]
         allowed += ["yes" if rule.roles is None or role in rule.roles else "" for role in ROLES]
+        allowed += ["yes" if rule.by_key else ""]
         lines.append(f"| `{rule.path}` | {methods} | {' | '.join(allowed)} | {rule.what} |")
     return "\n".join(lines) + "\n"

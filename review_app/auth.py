@@ -1,4 +1,4 @@
-"""Who is at the browser: sign-in, sign-out, the session cookie and the token of our pages.
+"""Who is at the browser, or which program asks: sign-in, sign-out, the session cookie, the token of our pages, a program's key.
 
 Knows cookies and the sign-in page; knows nothing of passwords (flagback.storage.accounts), of what a role may see (access) or of
 where requests come from (guard).
@@ -19,9 +19,9 @@ from starlette.routing import BaseRoute, Route
 
 from flagback.review_app.installation import Installation
 from flagback.review_app.plain_pages import FormToken, by_tls, error_box, form, moving_on, page, piece, stale_form, token_fits
-from flagback.storage import accounts, sign_ins
+from flagback.storage import accounts, output_keys, sign_ins
 from flagback.storage.pseudonyms import keyed_hash
-from flagback.storage.records import Account, OpenedBy, now
+from flagback.storage.records import Account, OpenedBy, OutputKey, now
 
 #: How long a sign-in lasts.
 SESSION_FOR = timedelta(days=14)
@@ -53,6 +53,20 @@ def account_at(installation: Installation, connection: HTTPConnection) -> Accoun
         account: Account | None = connection.scope["flagback.account"]
         return account
     return account_of(installation, connection.cookies.get(cookie_name(installation)))
+
+
+def key_of(installation: Installation, header: str | None) -> OutputKey | None:
+    """The live key of a program that an Authorization header shows, None without one. Reads the database on every request."""
+    scheme, _, given = (header or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    moment = now()
+    with installation.store.reading() as session:
+        found = output_keys.holder(session, given.strip())
+    if found is not None and output_keys.stale(found, moment):
+        with installation.store.writing() as session:
+            output_keys.seen(session, found.id, now=moment)
+    return found
 
 
 def page_token(installation: Installation, account: Account) -> str:

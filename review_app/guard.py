@@ -1,4 +1,5 @@
-"""The guard before every request and websocket: known address, right host, right origin, live session, role, size; and the headers.
+"""The guard before every request and websocket: known address, right host, right origin, live session, role or key, size; and the
+headers.
 
 Knows `access`' table and applies it before anything else runs: Streamlit's routes and our own alike. What a route or page then
 checks again (the session on every rerun, the page token on every answer) is checked there because a second lock costs little.
@@ -22,15 +23,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flagback.review_app import access
-from flagback.review_app.access import Rule
-from flagback.review_app.auth import account_of, cookie_name
+from flagback.review_app.access import LONGEST_BODY, Rule
+from flagback.review_app.auth import account_of, cookie_name, key_of
 from flagback.review_app.home import is_loopback
 from flagback.review_app.installation import Installation
 from flagback.review_app.plain_pages import message
 from flagback.storage.records import Account
 
-#: Longest body of a request, bytes; Streamlit's upload route has its own limit (server.maxUploadSize).
-LONGEST_BODY = 512 * 1024
 #: Longest address and query, so that logs and redirects stay small; a single sign-on sends codes of a few kilobytes back.
 LONGEST_PATH = 2_000
 LONGEST_QUERY = 8_000
@@ -109,12 +108,29 @@ class Guard:
             if rules:
                 return _said(connection, 405, "wrong_method", "This address is not asked in that way.")
             return _said(connection, 404, "not_found", "There is nothing at this address.")
+        connection.scope["flagback.rule"] = rule
+        if rule.by_key:
+            connection.scope["flagback.account"] = None  # whoever's cookie came along
+            connection.scope["flagback.key"] = await run_in_threadpool(
+                key_of, self.installation, connection.headers.get("authorization")
+            )
+            return None if connection.scope["flagback.key"] is not None else _no_key(connection)
         if rule.roles is None:
             return None  # a page load fetches some forty files: none of them asks the database who wants it
         cookie = connection.cookies.get(cookie_name(self.installation))
         account = await run_in_threadpool(account_of, self.installation, cookie)
         connection.scope["flagback.account"] = account
         return _by_role(connection, rule, account)
+
+
+def _no_key(connection: HTTPConnection) -> Response:
+    words = (
+        "This address is opened by a key alone, sent as 'Authorization: Bearer KEY'; none came, or one that is not known or was "
+        "withdrawn. An administrator makes one with 'flagback outputs key create NAME'."
+    )
+    refused = _said(connection, 401, "no_key", words)
+    refused.headers["WWW-Authenticate"] = "Bearer"
+    return refused
 
 
 def _by_role(connection: HTTPConnection, rule: Rule, account: Account | None) -> Response | None:
@@ -208,25 +224,26 @@ def host_is_ours(installation: Installation, host: str) -> bool:
 class _TooLong(HTTPException):
     """More was sent than is read. Of Starlette's kind, so that a framework which is just reading the body passes it on."""
 
-    def __init__(self) -> None:
-        super().__init__(413, f"More than {LONGEST_BODY // 1024} KB were sent; nothing was stored.")
+    def __init__(self, longest: int) -> None:
+        super().__init__(413, f"More than {longest // 1024:,} KB were sent; nothing was stored.")
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
     """`receive` that raises once the body is too long, whatever Content-Length says."""
     if scope["path"].startswith("/_stcore/upload_file/"):
         return receive
+    longest = scope["flagback.rule"].longest if "flagback.rule" in scope else LONGEST_BODY
     length = Request(scope).headers.get("content-length", "0")
-    if not _LENGTH.fullmatch(length) or int(length) > LONGEST_BODY:
-        raise _TooLong
+    if not _LENGTH.fullmatch(length) or int(length) > longest:
+        raise _TooLong(longest)
     read = 0
 
     async def counted() -> Message:
         nonlocal read
         event = await receive()
         read += len(event.get("body", b""))
-        if read > LONGEST_BODY:
-            raise _TooLong
+        if read > longest:
+            raise _TooLong(longest)
         return event
 
     return counted

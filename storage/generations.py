@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import tuple_
@@ -31,6 +32,8 @@ class NewGeneration(NamedTuple):
     count: int = 1  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     #: The lowest draw that gave it.
     draw: int = 0
+    #: When it was written, None for this moment.
+    created_at: datetime | None = None
 
 
 def storable(text: str) -> str:
@@ -64,7 +67,7 @@ def add_generations(session: Session, generations: Sequence[NewGeneration]) -> l
             session,
             "generation",
             [
-                row | {"expected_harm": None, "expected_harm_source": None, "created_at": now()}
+                row | {"expected_harm": None, "expected_harm_source": None, "created_at": row["created_at"] or now()}
                 for key, row in chunk.items()
                 if key not in known
             ],

@@ -65,7 +65,7 @@ class Preferences(NamedTuple):
 # ------------------------------------------------------------------------- values
 
 
-def _text(place: Place, column: str, value: Any) -> str:
+def text_in(place: Place, column: str, value: Any) -> str:
     """A text with something in it, exactly as given."""
     if not isinstance(value, str):
         raise WrongValue(f"{place}: {column} is a JSON {json_type(value)}, {shortened(value)}; expected a string.")
@@ -74,7 +74,7 @@ def _text(place: Place, column: str, value: Any) -> str:
     return value
 
 
-def _messages(place: Place, column: str, value: Any) -> list[dict[str, str]]:
+def messages_in(place: Place, column: str, value: Any) -> list[dict[str, str]]:
     """A list of {role, content}; other keys are refused unless null, an empty content too."""
     if not isinstance(value, list) or not value:
         raise WrongValue(f'{place}: {column} is {shortened(value)}; expected a list of {{"role": ..., "content": ...}}.')
@@ -85,13 +85,13 @@ def _messages(place: Place, column: str, value: Any) -> list[dict[str, str]]:
             raise WrongValue(f"{place}: {column} has the role {shortened(message['role'])}; expected system, user or assistant.")
         if message["role"] == "system" and message is not value[0]:
             raise WrongValue(f"{place}: {column} has a system message after others; expected it to stand first.")
-        _text(place, f"the content of a message in {column}", message["content"])
+        text_in(place, f"the content of a message in {column}", message["content"])
     return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
-def _asked(place: Place, column: str, value: Any) -> list[dict[str, str]]:
+def asked_in(place: Place, column: str, value: Any) -> list[dict[str, str]]:
     """Messages that a model is to answer: the last is the user's."""
-    messages = _messages(place, column, value)
+    messages = messages_in(place, column, value)
     if messages[-1]["role"] != "user":
         raise WrongValue(
             f"{place}: the last message of {column} is the {messages[-1]['role']}'s, "
@@ -102,17 +102,17 @@ def _asked(place: Place, column: str, value: Any) -> list[dict[str, str]]:
 
 def _optional_text(row: Row, column: str) -> str | None:
     value = row.values.get(column)
-    return None if value in (None, "") else _text(row.place, column, value)
+    return None if value in (None, "") else text_in(row.place, column, value)
 
 
-def _lang(row: Row) -> str:
+def lang_of(row: Row) -> str:
     lang = _optional_text(row, "lang")
     if lang is not None and not _LANG.fullmatch(lang):
         raise WrongValue(f"{row.place}: lang is {shortened(lang)}; expected a BCP 47 tag such as en, pt-BR or und.")
     return lang or "und"
 
 
-def _groups(row: Row) -> list[str] | None:
+def groups_of(row: Row) -> list[str] | None:
     """A list of texts, a JSON list in a CSV cell, or one text with ";" between groups."""
     value = row.values.get("groups")
     if value in (None, "", []):
@@ -121,7 +121,7 @@ def _groups(row: Row) -> list[str] | None:
         value = parse_json(value, row.place) if value.lstrip().startswith("[") else [part.strip() for part in value.split(";")]
     if not isinstance(value, list):
         raise WrongValue(f"{row.place}: groups is {shortened(value)}; expected a list of texts.")
-    return [_text(row.place, "a group", group) for group in value]
+    return [text_in(row.place, "a group", group) for group in value]
 
 
 def _number(row: Row, column: str, low: float, high: float, expected: str) -> float:
@@ -150,8 +150,8 @@ def _tags(row: Row, used: Sequence[str], given: Mapping[str, str | None]) -> dic
     tags.update({key: value for key, value in row.values.items() if key not in used and value not in (None, "")})
     for column in ("topic", "template", "source", "licence"):
         if column in tags:
-            tags[column] = _text(row.place, column, tags[column])
-    groups = _groups(row)
+            tags[column] = text_in(row.place, column, tags[column])
+    groups = groups_of(row)
     if groups is not None:
         tags["groups"] = groups
     return tags
@@ -196,21 +196,21 @@ def _prompt(row: Row, given: Mapping[str, str | None]) -> NewPrompt:
     prompt, messages = (row.values.get(column) for column in ("prompt", "messages"))
     if "prompt" not in row.values and "messages" not in row.values:
         hint = "it looks like preferences: run 'flagback import preferences FILE'." if "chosen" in row.values else None
-        raise _wrong_columns(row, _PROMPTS_EXPECTED, hint)
+        raise wrong_columns(row, _PROMPTS_EXPECTED, hint)
     if messages in (None, ""):
         asked = (
-            _asked(row.place, "prompt", prompt)
+            asked_in(row.place, "prompt", prompt)
             if isinstance(prompt, list)
-            else [{"role": "user", "content": _text(row.place, "prompt", prompt)}]
+            else [{"role": "user", "content": text_in(row.place, "prompt", prompt)}]
         )
     elif prompt in (None, ""):
-        asked = _asked(row.place, "messages", parse_json(messages, row.place) if isinstance(messages, str) else messages)
+        asked = asked_in(row.place, "messages", parse_json(messages, row.place) if isinstance(messages, str) else messages)
     else:
         raise WrongValue(f"{row.place}: both prompt, {shortened(prompt)}, and messages are given; expected one of them.")
-    return NewPrompt(asked, lang=_lang(row), tags=_tags(row, _PROMPT_COLUMNS, given), split_key=_optional_text(row, "split_key"))
+    return NewPrompt(asked, lang=lang_of(row), tags=_tags(row, _PROMPT_COLUMNS, given), split_key=_optional_text(row, "split_key"))
 
 
-def _wrong_columns(row: Row, expected: str, hint: str | None = None) -> WrongColumns:
+def wrong_columns(row: Row, expected: str, hint: str | None = None) -> WrongColumns:
     found = ", ".join(map(repr, row.values)) or "none"
     what = f"{row.place}: the columns are {found}; {expected}."
     return WrongColumns(what, todo=hint) if hint else WrongColumns(what)
@@ -233,7 +233,7 @@ def _bold_prompts(path: Path, given: Mapping[str, str | None]) -> Iterator[NewPr
                     f"{place}: {group!r}, {entity!r} is a JSON {json_type(prompts)}, {shortened(prompts)}; {expected}."
                 )
             for number, prompt in enumerate(prompts, start=1):
-                text = _text(Place(f"{path}, {group!r}, {entity!r}", number, "prompt"), "it", prompt)
+                text = text_in(Place(f"{path}, {group!r}, {entity!r}", number, "prompt"), "it", prompt)
                 tags = {"source": "bold", **_given(given), "groups": [group], "entity": entity, "topic": topic}
                 yield NewPrompt([{"role": "user", "content": text}], lang="en", tags=tags, split_key=f"bold|{group}|{entity}")
 
@@ -323,7 +323,7 @@ def _preference(row: Row) -> NewPreference | Skipped:
     values = row.values
     if "chosen" not in values or "rejected" not in values:
         hint = "it looks like prompts: run 'flagback import prompts FILE'." if {"prompt", "messages"} & set(values) else None
-        raise _wrong_columns(row, _PREFERENCES_EXPECTED, hint)
+        raise wrong_columns(row, _PREFERENCES_EXPECTED, hint)
     if values.get("simulated") in (True, "true"):
         raise WrongValue(f"{row.place}: simulated is true, it is from a rehearsal's simulated reviewers; expected people's.")
     chosen, rejected = values["chosen"], values["rejected"]
@@ -349,7 +349,7 @@ def _preference(row: Row) -> NewPreference | Skipped:
         messages,
         better,
         worse,
-        lang=_lang(row),
+        lang=lang_of(row),
         tags=_tags(row, _PREFERENCE_COLUMNS, {}),
         split_key=_optional_text(row, "split_key"),
         weight=_number(row, "weight", 0.0, 1e6, "a number above 0"),
@@ -365,9 +365,9 @@ def _plain(row: Row, chosen: str, rejected: str) -> _Split | Skipped:
     messages, prompt = row.values.get("prompt_messages"), row.values.get("prompt")
     if messages not in (None, ""):
         parsed = parse_json(messages, row.place) if isinstance(messages, str) else messages
-        return _asked(row.place, "prompt_messages", parsed), chosen, rejected
+        return asked_in(row.place, "prompt_messages", parsed), chosen, rejected
     if prompt not in (None, ""):
-        return messages_of(_text(row.place, "prompt", prompt)), chosen, rejected
+        return messages_of(text_in(row.place, "prompt", prompt)), chosen, rejected
     return _dialogues(row, chosen, rejected)
 
 
@@ -397,19 +397,19 @@ def _conversational(row: Row, chosen: list[Any], rejected: list[Any]) -> _Split 
     """Lists of messages: with the prompt given, or standing in front of both answers."""
     prompt = row.values.get("prompt")
     if isinstance(prompt, list):
-        asked = _asked(row.place, "prompt", prompt)
+        asked = asked_in(row.place, "prompt", prompt)
         # Some files repeat the prompt in front of each answer.
         chosen, rejected = (side[len(asked) :] if side[: len(asked)] == prompt else side for side in (chosen, rejected))
     elif len(chosen) > 1 and len(rejected) > 1:
         # The prompt is in front of both; a prompt given as a string is the text of these messages and says nothing more.
         if chosen[:-1] != rejected[:-1]:
             return Skipped(row.place, "the dialogues differ before their last answer", shortened(chosen[-1]))
-        asked = _asked(row.place, "chosen (without its last message)", chosen[:-1])
+        asked = asked_in(row.place, "chosen (without its last message)", chosen[:-1])
         chosen, rejected = chosen[-1:], rejected[-1:]
     elif prompt not in (None, ""):
-        asked = messages_of(_text(row.place, "prompt", prompt))
+        asked = messages_of(text_in(row.place, "prompt", prompt))
     else:
-        raise _wrong_columns(row, _PREFERENCES_EXPECTED)
+        raise wrong_columns(row, _PREFERENCES_EXPECTED)
     if len(chosen) != 1 or len(rejected) != 1:
         return Skipped(row.place, "an answer has several messages", shortened(chosen if len(chosen) != 1 else rejected))
     answers = []
@@ -430,5 +430,5 @@ def read_reference_texts(path: Path) -> Iterator[tuple[Place, str]]:
         return
     for row in read_rows(path):
         if "text" not in row.values:
-            raise _wrong_columns(row, "expected a column text")
-        yield row.place, _text(row.place, "text", row.values["text"])
+            raise wrong_columns(row, "expected a column text")
+        yield row.place, text_in(row.place, "text", row.values["text"])

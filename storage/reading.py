@@ -25,6 +25,9 @@ MAX_DOCUMENT_BYTES = 128 * 2**20
 #: The lines of one file together, decompressed: a small .gz can hold a very large text.
 MAX_FILE_BYTES = 2 * 2**30
 
+#: JSON may be nested so deep: whatever walks a value later stays far from Python's own limit.
+DEEPEST = 100
+
 #: What a JSON text holds where a string of it may need a second look: an escaped NUL or half a surrogate pair.
 _SUSPECT = re.compile(r"\\u(0000|[dD][89a-fA-F])")
 
@@ -34,6 +37,8 @@ class BadImport(Exception):
 
     def __init__(self, what: str, *, todo: str = "correct the file and run the same command again.") -> None:
         super().__init__(f"{what} Nothing was stored; {todo}")
+        #: What is wrong and what was expected, without what to do.
+        self.what = what
 
 
 class UnusableFile(BadImport):
@@ -158,11 +163,11 @@ def _lines(path: Path) -> Iterator[_Line]:
                     f"{place}: the file is longer than {MAX_FILE_BYTES:,} bytes (unpacked), the limit of an import.",
                     todo="split the file and import the parts.",
                 )
-            yield _Line(number, raw, _decoded(raw, place, offset))
+            yield _Line(number, raw, decoded(raw, place, offset))
             offset += len(raw)
 
 
-def _decoded(raw: bytes, place: Place, offset: int) -> str:
+def decoded(raw: bytes, place: Place, offset: int) -> str:
     """The text of bytes that begin at `offset` of the (decompressed) file; a byte order mark at its start is dropped."""
     try:
         text = raw.decode("utf-8")
@@ -202,9 +207,26 @@ def parse_json(text: str, place: Place) -> Any:
         raise BrokenRecord(
             f"{place}: JSON that cannot be kept as it is ({why}): {shortened(text.strip())}; expected plain JSON."
         ) from error
+    if text.count("[") + text.count("{") > DEEPEST and _depth_over(value, DEEPEST):
+        raise BrokenRecord(f"{place}: JSON nested more than {DEEPEST} deep: {shortened(text.strip())}; expected plain JSON.")
     if _SUSPECT.search(text):
         _refuse_unstorable(value, place)
     return value
+
+
+def _depth_over(value: Any, deepest: int) -> bool:
+    """Whether lists and objects stand more than `deepest` inside each other; without recursion, which would find out by failing."""
+    level: list[Any] = [value]
+    for _ in range(deepest + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -271,7 +293,7 @@ def read_document(path: Path) -> Any:
     if not raw.strip():
         raise EmptyFile(f"{path} is empty; expected one JSON document.")
     place = Place(str(path))
-    return parse_json(_decoded(raw, place, 0), place)
+    return parse_json(decoded(raw, place, 0), place)
 
 
 def json_type(value: object) -> str:

@@ -6,7 +6,8 @@ Knows the rules of a well-formed answer, the seat it fills and what is in force;
   stored and fills no seat;
 - a skip fills no seat: the one held opens again for someone else, never for the same reviewer;
 - a correction keeps the seat of what it corrects. A judgement corrected into a skip leaves its seat behind and a fresh one is
-  made for someone else; a skip corrected into a judgement takes an open seat of the item, or stands as extra overlap.
+  made for someone else, unless the answer was taken back from review; a skip corrected into a judgement takes an open seat of the
+  item, or stands as extra overlap.
 """
 
 import math
@@ -20,7 +21,7 @@ from sqlalchemy import and_, func, literal_column, or_, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import work
+from flagback.storage import live_batches, work
 from flagback.storage.items import slot_row
 from flagback.storage.prompts import AT_A_TIME, unstorable
 from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Review, Severity, Slot
@@ -341,7 +342,8 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
         session.add(left)
         number = session.exec(select(func.max(Slot.number)).where(Slot.item_id == earlier.item_id)).one() or 0
         session.flush()
-        insert_all(session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", left.lang, 0)])
+        if not live_batches.taken_back(session, earlier.item_id):
+            insert_all(session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", left.lang, 0)])
         return None
     return earlier.slot_id
 

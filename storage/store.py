@@ -172,7 +172,7 @@ def make_private(file: Path) -> None:
 def insert_missing(
     session: Session, table_name: str, rows: Sequence[Mapping[str, Any]], *, returning: Sequence[str]
 ) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Inserts the rows that break no UNIQUE constraint, in one statement; returns the named columns of those inserted.
+    """Inserts the rows that break no UNIQUE constraint; returns the named columns of those inserted, in any order.
 
     Another transaction's equal row, committed or under way, is waited for and then counts as there. Rows name every column but
     id.
@@ -181,8 +181,8 @@ def insert_missing(
         return []
     table = Record.metadata.tables[table_name]
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(list(rows)).on_conflict_do_nothing()
-    return session.connection().execute(statement.returning(*(table.c[name] for name in returning))).all()
+    statement = dialect.insert(table).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
+    return session.connection().execute(statement, list(rows)).all()
 
 
 def insert_all(session: Session, table_name: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -123,6 +123,7 @@ class Fuzzer:
             self._tokens,
             self._noise,
             self._body,
+            self._key,
         )
         for change in self.random.choices(changes, k=self.random.choice((0, 1, 1, 1, 2, 2, 4))):
             change(shot)
@@ -134,7 +135,7 @@ class Fuzzer:
         posts = [rule for rule in RULES if "POST" in rule.methods]
         rule = pick.choice([*(rule for rule in RULES if "WS" not in rule.methods), *posts * 4, *posts[-3:] * 5])
         method = "POST" if "POST" in rule.methods and pick.random() < 0.8 else pick.choice(sorted(rule.methods))
-        one = pick.choice([one for one in place.people if rule.roles is None or one.role in rule.roles])
+        one = pick.choice([one for one in place.people if not rule.roles or one.role in rule.roles])
         target = rule.path.replace("{code}", pick.choice([*place.codes, *place.codes, *place.dead_codes[-4:]]))
         target = (
             target.replace("{ticket}", pick.choice(place.tickets)).replace("{name}", "page.css").replace("{session}/{file}", "s/f")
@@ -145,7 +146,9 @@ class Fuzzer:
             shot.headers.append((b"origin", b"http://" + place.host))
         form_cookie, form_token = pick.choice(place.forms)
         cookies = [as_cookie(f"{form_cookie_name(place.installation)}={form_cookie}")]
-        if rule.roles is not None or pick.random() < 0.3:
+        if rule.by_key:
+            shot.headers.append((b"authorization", b"Bearer " + pick.choice(place.output_keys[:2]).encode()))
+        if rule.roles or pick.random() < 0.3:
             cookies.append(f"{auth.cookie_name(place.installation)}={one.cookie}".encode())
         shot.headers.append((b"cookie", b"; ".join(cookies)))
         if rule.kind == "api":
@@ -180,6 +183,8 @@ class Fuzzer:
         pick, place = self.random, self.place
         if path.endswith("claim"):
             return {"count": pick.choice((1, 2, 8, 40))} if pick.random() < 0.9 else {}
+        if path.endswith("outputs"):
+            return self._outputs_body()
         if not path.endswith("answers"):
             return {}
         name = pseudonym(place.key, one.account.id)
@@ -196,6 +201,21 @@ class Fuzzer:
             said |= {pick.choice(("token", "supersedes_token")): pick.choice(tokens)}
         return said
 
+    def _outputs_body(self) -> Any:
+        """Logged answers, some of them sent before."""
+        pick = self.random
+        rows: list[dict[str, Any]] = [
+            {"prompt": f"Asked {pick.randrange(40)}", "answer": f" Said {pick.randrange(3)}"} for _ in range(pick.choice((0, 1, 3)))
+        ]
+        for row in rows:
+            row |= {"written_at": pick.choice(MOMENTS)} if pick.random() < 0.2 else {}
+            row |= {"version": pick.choice(VALUES)} if pick.random() < 0.1 else {}
+            row |= {"tags": pick.choice(VALUES), "topic": pick.choice(HOSTILE)} if pick.random() < 0.1 else {}
+            row |= {"consent": pick.choice((True, True, False, "yes", None))} if pick.random() < 0.2 else {}
+        consent = "Users agreed that answers are read by reviewers." if pick.random() < 0.95 else pick.choice(HOSTILE)
+        batch = pick.choice(("day-1", "day-2", f"day-{pick.randrange(10**6)}"))
+        return {"batch": batch, "consent": consent, "review_share": pick.choice((0.5, 0.5, 0, 1)), "outputs": rows}
+
     def _anything(self) -> Shot:
         """Any address, method, headers and body."""
         pick, place = self.random, self.place
@@ -207,7 +227,7 @@ class Fuzzer:
         changes = [self._path, self._query, self._method, self._host, self._from, self._noise]
         for change in pick.choices(changes, k=pick.randrange(4)):
             change(shot)
-        for change in (self._cookies, self._tokens, self._body, self._noise):
+        for change in (self._cookies, self._tokens, self._body, self._noise, self._key):
             if pick.random() < 0.7:
                 change(shot)
         return shot
@@ -341,6 +361,18 @@ class Fuzzer:
         for one in known:
             whole = whole.replace(b"token=" + one.encode(), b"token=" + quote_from_bytes(token).encode())
         shot.body = [whole] if whole else []
+
+    def _key(self, shot: Shot) -> None:
+        """Another key, a withdrawn or a broken one, several, none, or a session in a key's place."""
+        pick, place = self.random, self.place
+        key = pick.choice(place.output_keys)
+        one, hostile = pick.choice(place.people), pick.choice(HOSTILE)
+        keys = (key, key, key[:-1], f"{key}a", key.swapcase(), place.output_keys[-1], "", "fbk_", "fbk_" + "a" * LONG, "fbk_\xff")
+        values = [f"Bearer {shown}" for shown in (*keys, one.cookie, one.page_token, hostile)]
+        values += [f"bearer   {key} ", f"Basic {key}", key, "Bearer"]
+        kept = [header for header in shot.headers if header[0] != b"authorization"]
+        shown = pick.choices(values, k=pick.choice((0, 1, 1, 1, 2)))
+        shot.headers = kept + [(b"authorization", value.encode("latin-1", "replace")) for value in shown]
 
     def _noise(self, shot: Shot) -> None:
         for name, values in self.random.sample(NOISE, k=self.random.randrange(1, 4)):

@@ -2,7 +2,7 @@
 
 The judge reads the bytes that were sent and nothing of how the product decides: a request may change something only where it
 carries a live session's cookie, the page token of the same account and an origin of ours, or a live link's code or a right
-password beside a form token that fits its cookie. Where it carries two of a kind, either may count.
+password beside a form token that fits its cookie, or a program's live key. Where it carries two of a kind, either may count.
 """
 
 import json
@@ -22,7 +22,7 @@ from flagback.review_app import auth, downloads
 from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, invitations, reviews, slots
+from flagback.storage import accounts, invitations, output_keys, reviews, slots
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
@@ -35,7 +35,7 @@ from tests.people import PASSWORD, person
 ROLES: tuple[Role, ...] = get_args(Role)
 #: What may differ between two looks at the records without anybody's right: counters of requests themselves.
 NOT_COUNTED = {"sign_in_failure"}
-NOT_COMPARED = {"session": {"seen_at"}}
+NOT_COMPARED = {"session": {"seen_at"}, "output_key": {"seen_at"}}
 Rows = dict[str, dict[str, tuple[Any, ...]]]
 
 
@@ -127,6 +127,8 @@ class Place:
             make_items(session, add_generations(session, made), purpose="loop", reviews_per_item=4, seed=0)
         store.close()
         self.installation: Installation = open_installation(self.settings)
+        #: Of programs that send logged answers; the last was withdrawn.
+        self.output_keys = self._output_keys()
         self.people = [self._signed_in(account) for account in people]
         self.ended = [self._cookie(account, ended=True) for account in people]
         self.ended += [self._cookie(account, for_=timedelta(seconds=-1)) for account in people]
@@ -158,6 +160,12 @@ class Place:
     def reviewers(self) -> list[Someone]:
         """Who may claim."""
         return [one for one in self.people if one.role in REVIEWING_ROLES]
+
+    def _output_keys(self) -> list[str]:
+        with self.installation.store.writing() as session:
+            made = [output_keys.make(session, name, by="test", now=now()) for name in ("one", "two", "gone")]
+            output_keys.withdraw(session, "gone", by="test", now=now())
+        return made
 
     def _cookie(self, account: Account, *, for_: timedelta = timedelta(hours=5), ended: bool = False) -> str:
         with self.installation.store.writing() as session:
@@ -226,6 +234,7 @@ class Place:
         found |= {one.page_token: "page token" for one in self.people}
         found |= {self.key.hex(): "key", self.settings.cookie_key().hex(): "key", "$argon2id$": "password hash"}
         found["C0MPL3T10N-C0D3"] = "completion code"
+        found |= dict.fromkeys(self.output_keys, "program's key")
         return found | {PASSWORD: "password"}  # pragma: allowlist secret - what is looked for in answers
 
     # ------------------------------------------------------------------ the records
@@ -291,7 +300,10 @@ def entitled(place: Place, shot: Shot) -> dict[str, set[str]]:
     form = any(as_cookie(cookie) in cookies and token.encode() in sent for cookie, token in place.forms)
     path = shot.path
     found: dict[str, set[str]] = {}
-    if path in ("/api/v1/claim", "/api/v1/answers", "/api/v1/release"):
+    if path == "/api/v1/outputs":
+        shown = b"\n".join(shot.header(b"authorization"))
+        found[path] = {name for name, key in zip(("one", "two"), place.output_keys, strict=False) if key.encode() in shown}
+    elif path in ("/api/v1/claim", "/api/v1/answers", "/api/v1/release"):
         found[path] = reviewing
     elif path in ("/signout", "/signin/oidc/connect"):
         found[path] = with_token
@@ -329,6 +341,7 @@ def _ours(shot: Shot) -> bool:
 
 #: Tables that each way may touch.
 TOUCHES = {
+    "/api/v1/outputs": {"prompt", "generation", "item", "item_generation", "slot", "output_batch", "audit_entry"},
     "/api/v1/claim": {"slot", "lease"},
     "/api/v1/release": {"slot", "lease"},
     "/api/v1/answers": {"slot", "lease", "review", "work_log"},
@@ -358,16 +371,29 @@ def judge(place: Place, shot: Shot, reply: Reply, changes: Sequence[Change]) -> 
         wrong = f"{way} as {sorted(who)} changed {change} by {shot}"
         if change.table not in TOUCHES[way] or (change.after is None):
             raise Fault(wrong)
+        if way == "/api/v1/outputs" and change.table in ("prompt", "item", "slot", "item_generation") and change.before is not None:
+            raise Fault(f"changed what was there: {wrong}")
         if change.table in ("slot", "lease", "review"):
             for side in (change.before, change.after):
                 if side is not None and side["reviewer"] is not None and side["reviewer"] not in names:
                     raise Fault(f"another's row: {wrong}")
+        elif change.table in ("output_batch", "generation") and not _brought(who, change):
+            raise Fault(f"another's batch: {wrong}")
         elif change.table == "work_log" and row["person"] not in names:
             raise Fault(f"another's hours: {wrong}")
         elif change.table == "session" and not _session_change(place, way, who, sent, change):
             raise Fault(f"another's session: {wrong}")
         elif change.table in ("account", "invitation") and not _link_change(place, who, change):
             raise Fault(f"another's link or account: {wrong}")
+
+
+def _brought(who: set[str], change: Change) -> bool:
+    """Whether a batch, or an answer, is one that a program with one of these keys may bring or add to."""
+    row = change.after or {}
+    if change.table == "generation":
+        return change.before is None and row["source"] == "logged" and row["origin"].startswith("live:")
+    grown = change.before is None or {**change.before, "n_answers": row["n_answers"], "n_drawn": row["n_drawn"]} == row
+    return grown and row["brought_by"] in {f"key {name}" for name in who}
 
 
 def _session_change(place: Place, way: str, who: set[str], cookies: bytes, change: Change) -> bool:

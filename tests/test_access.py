@@ -22,7 +22,7 @@ from flagback.review_app import access, auth, guard, server
 from flagback.review_app.access import PAGES, RULES, Listed, Rule
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, invitations
+from flagback.storage import accounts, invitations, output_keys
 from flagback.storage.records import Role, now
 from flagback.storage.store import Store
 from tests.browser import WebProcess
@@ -40,7 +40,7 @@ SAMPLES = {
     "{rest:path}": "x/y.js",
 }
 #: What the guard says when it refuses; an allowed request may fail for reasons of its own, but never with these.
-REFUSALS = {"not_signed_in", "not_your_role", "wrong_method", "foreign_origin", "unknown_host"}
+REFUSALS = {"no_key", "not_signed_in", "not_your_role", "wrong_method", "foreign_origin", "unknown_host"}
 
 
 class Place:
@@ -121,10 +121,34 @@ def test_every_rule_answers_every_role_as_the_table_says(place: Place) -> None:
                     assert code_of(answer) not in REFUSALS, where
                     assert answer.status_code < 500, where
                     assert rule.kind != "page" or method == "HEAD" or answer.status_code == 200, where
+                elif rule.by_key:
+                    assert (answer.status_code, code_of(answer)) == (401, "no_key"), where
                 elif role is None and rule.kind in ("page", "form"):
                     assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "/signin"), where
                 else:
                     assert answer.status_code == (401 if role is None else 403), where
+
+
+def test_a_programs_key_opens_its_one_address_and_is_nobody_everywhere_else(place: Place) -> None:
+    with place.installation.store.writing() as session:
+        key = output_keys.make(session, "chat", by="test", now=now())
+    shown = {"Authorization": f"Bearer {key}"}
+    opened = []
+    for rule in RULES:
+        for method in sorted(rule.methods - {"WS"}):
+            with_key, nobody = place.send(method, sample(rule), shown), place.ask(rule, method, None)
+            if rule.by_key:
+                opened.append((method, rule.path))
+                assert (with_key.status_code, code_of(with_key)) == (400, "bad_outputs"), with_key.text
+                assert place.send(method, sample(rule), shown | place.headers("administrator")).status_code == 400
+            else:
+                assert (with_key.status_code, code_of(with_key)) == (nobody.status_code, code_of(nobody)), f"{method} {rule.path}"
+    assert opened == [("POST", "/api/v1/outputs")]
+    assert refusal(place, **shown) == 403, "nor a websocket"
+    with place.installation.store.writing() as session:
+        output_keys.withdraw(session, "chat", by="test", now=now())
+    assert code_of(place.send("POST", "/api/v1/outputs", shown)) == "no_key"
+    assert key not in place.web.log()
 
 
 def test_what_is_not_in_the_table_does_not_exist_even_for_administrators(place: Place) -> None:
@@ -340,7 +364,7 @@ def test_every_answer_carries_the_policy_and_no_other_site_is_let_in(place: Plac
 
 
 def test_a_body_too_long_is_refused_whether_or_not_its_length_is_told(place: Place) -> None:
-    large = b'{"token": "' + b"a" * (guard.LONGEST_BODY + 10) + b'"}'
+    large = b'{"token": "' + b"a" * (access.LONGEST_BODY + 10) + b'"}'
 
     def pieces() -> Iterator[bytes]:
         yield from (large[start : start + 65_536] for start in range(0, len(large), 65_536))

@@ -21,11 +21,14 @@ from schemathesis import GenerationMode
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from flagback.review_app import oidc, server
+from flagback.review_app import auth, oidc, server
 from flagback.review_app.access import PAGES
 from flagback.review_app.guard import Guard
+from flagback.review_app.installation import Installation
 from flagback.review_app.provider import configured
+from flagback.storage import output_keys
 from flagback.storage.pseudonyms import pseudonym
+from flagback.storage.records import OutputKey
 from tests.browser import WebProcess, free_port
 from tests.fuzzed_wire import drawn, exchange, frames, page_session, storm_on_the_wire, upload
 from tests.fuzzing import Fuzzer, asked, storm
@@ -151,13 +154,26 @@ def test_who_hangs_up_before_the_end_of_a_form_is_no_failure(one_inside: Inside,
 def test_no_request_fails_tells_a_secret_or_changes_what_it_has_no_right_to(inside: Inside) -> None:
     counted = storm(inside.place, inside.runner, inside.app, Fuzzer(inside.place, seed=1).shots(500))
     assert counted["all"] == 500
-    for way in ("claim", "answers", "release"):
+    for way in ("claim", "answers", "release", "outputs"):
         assert counted.get(f"POST /api/v1/{way} 200"), f"no {way} came through, so nothing was shown about it"
 
 
 @pytest.mark.parametrize("lock", ["guard.from_our_pages", "api.reviewing.page_token_fits"])
 def test_the_judge_notices_a_lock_that_is_left_open(one_inside: Inside, lock: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"flagback.review_app.{lock}", lambda *_: True)
+    with pytest.raises(Fault, match="changed without any right"):
+        storm(one_inside.place, one_inside.runner, one_inside.app, Fuzzer(one_inside.place, seed=2).shots(3_000))
+
+
+def test_the_judge_notices_a_withdrawn_key_that_still_opens(one_inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    rightly = auth.key_of
+
+    def whichever(installation: Installation, header: str | None) -> OutputKey | None:
+        with installation.store.reading() as session:
+            one = next(key for key in output_keys.known(session) if key.name == "one")
+        return rightly(installation, header) or (one if "Bearer" in (header or "") else None)
+
+    monkeypatch.setattr("flagback.review_app.guard.key_of", whichever)
     with pytest.raises(Fault, match="changed without any right"):
         storm(one_inside.place, one_inside.runner, one_inside.app, Fuzzer(one_inside.place, seed=2).shots(3_000))
 

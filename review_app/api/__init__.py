@@ -1,4 +1,4 @@
-"""The review API, mounted at /api/v1: what the board claims from and posts to.
+"""The API, mounted at /api/v1: what the board claims from and posts to, and where programs send logged answers.
 
 Knows sessions, page tokens and shapes; where a request comes from is `guard`'s business, the rules of claims and answers are
 flagback.storage's.
@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from flagback.review_app.api import errors, reviewing
+from flagback.review_app.api import errors, outputs, reviewing
 from flagback.review_app.installation import Installation
 
 
@@ -19,4 +19,5 @@ def build_api(installation: Installation) -> FastAPI:
     errors.add_handlers(api)
 
     api.include_router(reviewing.router)
+    api.include_router(outputs.router)
     return api

@@ -1,4 +1,4 @@
-"""Data: bring prompts, pairs and reference texts in; take reviews and pairs out, ready for pandas, `datasets` and TRL."""
+"""Data: bring prompts, pairs, reference texts and logged answers in; take reviews and pairs out, ready for pandas and TRL."""
 
 import tempfile
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import streamlit as st
 
 from flagback.review_app import downloads
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import look
+from flagback.review_app.screens import live_batches, look
 from flagback.storage.card import Format
 from flagback.storage.export import ExportRefused, export_pairs, export_reviews
 from flagback.storage.generations import storable
@@ -17,15 +17,19 @@ from flagback.storage.importing import ImportReport, import_preferences, import_
 from flagback.storage.reading import BadImport
 from flagback.storage.records import Account, now
 
+LOGGED = "Logged answers"
+
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading("Data", "Files are taken whole or not at all; what leaves carries pseudonyms, never names.")
-    bring, take = st.tabs(["Bring in", "Take out"])
+    bring, take, live = st.tabs(["Bring in", "Take out", "In use"])
     with bring:
         _bring(installation, account)
     with take:
         _take(installation, account)
+    with live:
+        live_batches.show(installation, account)
 
 
 def _bring(installation: Installation, account: Account) -> None:
@@ -34,16 +38,23 @@ def _bring(installation: Installation, account: Account) -> None:
         "Preference pairs": "CSV or JSONL with `prompt`, `chosen`, `rejected`, TRL's conversational form, or the hh-rlhf layout.",
         "Perplexity texts": "One text a line, or JSONL with `text`: ordinary writing that a correction must not spoil.",
         "Replay texts": "One text a line, or JSONL with `text`: neutral lines that anchor training; never perplexity texts.",
+        LOGGED: "From a model in use: CSV, JSONL or Parquet with `prompt` and `answer`; lang, written_at, version, consent.",
     }
     kind = st.radio("What is it?", list(kinds), captions=list(kinds.values()))
-    name = "" if kind == "Prompts" else st.text_input("Name it", placeholder="neutral")
+    name = "" if kind == "Prompts" else st.text_input("Name it", placeholder="november" if kind == LOGGED else "neutral")
+    if kind == LOGGED:
+        terms = live_batches.ask_terms()
     file = st.file_uploader("File", type=["csv", "jsonl", "json", "txt", "gz", "parquet"])
-    if st.button("Bring it in", type="primary", disabled=file is None or (kind != "Prompts" and not name)):
+    looked = kind == LOGGED and st.button("Only look", disabled=file is None or not name, help="Says what would be taken in.")
+    if st.button("Bring it in", type="primary", disabled=file is None or (kind != "Prompts" and not name)) or looked:
         assert file is not None  # nosec B101 # the button is off without a file
         with tempfile.TemporaryDirectory() as folder, st.spinner("Reading…"):
             path = Path(folder) / file_name(file.name)
             path.write_bytes(file.getbuffer())
-            _import(installation, account, kind, path, name)
+            if kind == LOGGED:
+                live_batches.bring(installation, account, path, name, terms, check=looked)
+            else:
+                _import(installation, account, kind, path, name)
 
 
 def file_name(given: str) -> str:

@@ -1,4 +1,5 @@
-"""People: accounts, links that let people in, pools, hours for payment. Administrators only; no answer, no background here."""
+"""People: accounts, links that let people in, pools, hours for payment, keys of programs. Administrators only; no answer, no
+background here."""
 
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ from sqlmodel import Session, col, select
 from flagback.review_app.access import ROLES
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look
-from flagback.storage import accounts, audit, invitations, work
+from flagback.storage import accounts, audit, invitations, output_keys, work
 from flagback.storage.records import Account, Invitation, Pool, PoolKind, Role, now
 
 _NO_POOL = "no pool"
@@ -18,7 +19,7 @@ _WHO: dict[PoolKind, str] = {"named": "by name", "anonymous": "crowd platform"}
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading("People", "Who may sign in, and as what. Reviews stand under pseudonyms; nothing here tells whose they are.")
-    invite, known, pools, hours = st.tabs(["Invite", "Accounts", "Pools", "Hours"])
+    invite, known, pools, hours, programs = st.tabs(["Invite", "Accounts", "Pools", "Hours", "Programs"])
     with invite:
         _invite(installation, account)
     with known:
@@ -27,6 +28,8 @@ def show(installation: Installation, account: Account) -> None:
         _pools(installation, account)
     with hours:
         _hours(installation)
+    with programs:
+        _programs(installation, account)
 
 
 # --------------------------------------------------------------------- invitations
@@ -246,3 +249,47 @@ def _hours(installation: Installation) -> None:
     newest = sorted(sorted(sheet), key=lambda row: row.week, reverse=True)
     rows = [[look.quiet(row.login), row.week, f"{row.answers:,}", f"{row.minutes / 60:.2f}"] for row in newest]
     look.table(["name", "week", "answers", "hours"], rows, numeric=(2, 3))
+
+
+# ------------------------------------------------------------------------ programs
+
+
+def _programs(installation: Installation, account: Account) -> None:
+    """Keys with which programs send logged answers: made, shown once, withdrawn after a second word."""
+    look.html(
+        '<div class="soft">A key lets a program send logged answers of a model in use, and do nothing else. '
+        "What came stands on the page Data.</div>"
+    )
+    with st.form("key", border=False):
+        name = st.text_input("Which program?", max_chars=64, placeholder="chat-production")
+        if st.form_submit_button("Make a key", type="primary"):
+            try:
+                with installation.store.writing() as session:
+                    made = output_keys.make(session, name.strip(), by=account.login, now=now())
+                st.session_state["flagback_key"] = made
+            except (output_keys.BadKeyName, output_keys.KeyExists) as error:
+                look.said(str(error), "flag")
+    if key := st.session_state.pop("flagback_key", None):
+        address = f"{installation.settings.address}/api/v1/outputs"
+        look.said(f"This key is shown once. The program sends it to {address} as Authorization: Bearer KEY.", "ok")
+        st.code(key, language=None, wrap_lines=True)
+    with installation.store.reading() as session:
+        found = output_keys.known(session)
+    if not found:
+        look.empty("No program has a key", "Make one above for each program that sends answers.")
+    for each in found:
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        state = look.pill("withdrawn", "flag") if each.ended_at else ""
+        last = "never used" if each.seen_at is None else f"last used {look.clock(each.seen_at)}"
+        with left:
+            look.html(
+                f"<div>{look.quiet(each.name)} {state}"
+                f'<div class="small soft">made by {look.quiet(each.made_by)} on {look.day(each.created_at)}, {last}</div></div>'
+            )
+        if each.ended_at is None:
+            with right.popover("Withdraw", width="stretch"):
+                look.html(f"The program {look.quiet(each.name)} can send nothing more. What it sent stays.")
+                if st.button("Withdraw the key", type="primary", key=f"end-key-{each.id}"):
+                    with installation.store.writing() as session:
+                        output_keys.withdraw(session, each.name, by=account.login, now=now())
+                    st.rerun()

@@ -169,7 +169,11 @@ class OutputBatch(Record, table=True):
     n_answers: int
     #: How many were drawn for review, each with probability n_drawn / n_answers.
     n_drawn: int
+    #: 0-1, with which each answer is drawn as it comes; null for a batch that came whole and of which a number was drawn.
+    review_share: float | None = None
     created_at: AwareDatetime = Field(default_factory=now)
+    #: Taken back from review: nothing of it is handed out any more, and nothing is added.
+    withdrawn_at: AwareDatetime | None = None
 
 
 class Detector(Record, table=True):

@@ -41,7 +41,7 @@ def test_any_request_in_process(inside: Inside) -> None:
         json.dumps({"any": counted["all"], "changed": counted["changed"], "by form": formed, "s": round(time.monotonic() - began)})
     )
     assert counted["all"] + formed >= ANY + 4 * EXAMPLES
-    for way in ("claim", "answers", "release"):
+    for way in ("claim", "answers", "release", "outputs"):
         assert counted[f"POST /api/v1/{way} 200"] > 10
 
 

@@ -99,7 +99,9 @@ def upgrade() -> None:
         sa.Column("brought_by", TEXT(), nullable=False),
         sa.Column("n_answers", sa.Integer(), nullable=False),
         sa.Column("n_drawn", sa.Integer(), nullable=False),
+        sa.Column("review_share", sa.Float(), nullable=True),
         sa.Column("created_at", MOMENT(), nullable=False),
+        sa.Column("withdrawn_at", MOMENT(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_output_batch")),
         sa.UniqueConstraint("name", name=op.f("uq_output_batch_name")),
     )
