@@ -224,28 +224,36 @@ def _hash_of(suite: "Suite", items: Sequence["Item"], form: "Form") -> str:
 
 
 def _lines(suite: "Suite", reports: Sequence[Mapping[str, Any]], comparison: Sequence["Figure"]) -> list[str]:
+    from flagback.model.figures import detectable_words
+
     lines: list[str] = []
     for report in reports:
         known = "all known from an earlier look" if not report["scored_now"] else f"{report['scored_now']} scored now"
         lines += [f"{suite.NAME}, {report['model']} ({report['form']}), {report['n']} items, {known}", ""]
         rows = [{"metric": name} | level for name, level in report["figures"].items()]
-        lines += [*columns(rows, ["metric", "value", "low", "high", "n"]), ""]
+        lines += [*columns(rows, ["metric", "value", "low", "high", "n", "clusters", "detectable"]), ""]
         main = next(iter(report["figures"]))
         groups = [
             {"kind": kind, "group": group} | entry["figures"][main]
             for kind, entries in report["groups"].items()
             for group, entry in entries.items()
         ]
-        lines += [f"{main} by group", *columns(groups, ["kind", "group", "value", "low", "high", "n"]), ""] if groups else []
+        shown = ["kind", "group", "value", "low", "high", "n", "detectable"]
+        lines += [f"{main} by group", *columns(groups, shown), ""] if groups else []
+        few = [f"{one['group']} ({one['n']})" for one in report["suppressed"]]
+        lines += [f"Two groups at once, too few to say anything: {', '.join(few)}.", ""] if few else []
     if comparison:
         told = [figure.to_dict() for figure in comparison]
         lines += [
             f"change from {reports[0]['model']} to {reports[1]['model']}, paired by item",
             *columns(told, ["metric", "base", "candidate", "change", "low", "high", "n", "detectable"]),
             "",
+            *(f"{one.metric}: {detectable_words(one)} {one.note}".strip() for one in comparison if "[" not in one.metric),
+            "",
         ]
     return [
         *lines,
         "'-' is not enough data, never 0. low and high are the ends of 95 % intervals over independent clusters.",
+        "detectable is the smallest change that so much data would show 8 times in 10.",
         *(f"{suite.NAME}: {weakness}" for weakness in suite.WEAKNESSES),
     ]
