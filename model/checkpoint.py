@@ -69,7 +69,8 @@ class Loaded:
     @property
     def context(self) -> int | None:
         """How many tokens prompt and answer may have together; None where the configuration names no limit."""
-        return context_length(self.model.config)
+        named = context_length(self.model.config)
+        return None if named is None else named - _positions_unused(self.model)
 
     @property
     def vocabulary(self) -> int:
@@ -164,6 +165,15 @@ def context_length(config: Any) -> int | None:
         if isinstance(value, int) and value > 0:
             return value
     return None
+
+
+def _positions_unused(model: Any) -> int:
+    """Rows of the table of positions that no token ever has: RoBERTa and its kin count from padding_idx + 1 on, so that of 514
+    positions a text has 512."""
+    encoder = getattr(model, "base_model", model)
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else int(padding) + 1
 
 
 def _tokenizer(folder: Path, name: str) -> "PreTrainedTokenizerBase":

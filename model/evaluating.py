@@ -13,17 +13,18 @@ from typing import Any
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
-from flagback.model import dialogue, gate, groups, policy
 from flagback.model import evaluation as measuring
+from flagback.model import gate, groups, policy
+from flagback.model.both_models import Answered, BothModels
 from flagback.model.checkpoint import Loaded
-from flagback.model.cycle import Cancelled, answer_ids, cancelled, sample
-from flagback.model.evaluation import Row
+from flagback.model.cycle import Cancelled, cancelled, sample
 from flagback.model.figures import Measured
-from flagback.model.layout import sequence_logps
 from flagback.model.mentions import tagged_axes
+from flagback.model.shared_noise import compare_noise
 from flagback.model.shelf import Shelf
 from flagback.storage import preferences, reviews, runs
 from flagback.storage.items import make_items
+from flagback.storage.prompts import HELD_OUT_SHARDS
 from flagback.storage.records import (
     Evaluation,
     EvaluationItem,
@@ -44,10 +45,8 @@ Clock = Callable[[], datetime]
 SAMPLED_PROMPTS, DRAWS = 150, 4
 #: How many of those prompts people judge blindly, one draw of each version.
 BLIND_PROMPTS = 60
-#: Answers whose probability is looked at under swapped groups, and swaps of each on one axis.
-CASES, SWAPS = 240, 3
-#: Tokens scored at a time in a reference text, where the model's context allows.
-WINDOW = 512
+#: Fewer answers about groups that people found fine are no set of texts; more than so many are not read.
+MIN_UNFLAGGED, MAX_UNFLAGGED = 20, 300
 
 
 def blind_samples(
@@ -103,13 +102,16 @@ def evaluate(
         texts = session.exec(
             select(ReferenceText).where(ReferenceText.purpose == "perplexity").order_by(col(ReferenceText.text_hash))
         ).all()
-    scored = _Scored(shelf.get(base), shelf.get(candidate), stop, evaluation.seed)
+        unflagged = _unflagged(session, evaluation.base_id, axes, simulated=evaluation.simulated)
+    scored = BothModels(shelf.get(base), shelf.get(candidate), stop, evaluation.seed)
     measured = [measuring.compare_blind(answers, planned=planned)] if sampled else []
     measured += measuring.compare_blind_groups(answers, seed=evaluation.seed)
-    measured += measuring.compare_samples([_as_samples(row, scored.base) for row in sampled], seed=evaluation.seed)
+    written = [_as_samples(row, scored.base) for row in sampled]
+    measured += measuring.compare_samples(written, seed=evaluation.seed)
+    measured += compare_noise([one for one, row in zip(written, sampled, strict=True) if row.paired])
     measured += scored.pairs(held_out)
     measured += scored.cases(sampled, axes)
-    measured += scored.texts(texts)
+    measured += scored.texts(texts, unflagged)
     verdict = gate.judge([one.figure for one in measured], settings or gate.GateSettings())
     with store.writing() as session:
         evaluation = session.get_one(Evaluation, evaluation_id)
@@ -127,18 +129,6 @@ def evaluate(
 
 
 # ---------------------------------------------------------------- blind samples
-
-
-class _Answered:
-    """One held-out prompt with both versions' generations, draw by draw."""
-
-    def __init__(self, prompt: Prompt, base: Sequence[Generation], candidate: Sequence[Generation]) -> None:
-        self.prompt, self.base, self.candidate = prompt, _by_draw(base), _by_draw(candidate)
-
-
-def _by_draw(generations: Sequence[Generation]) -> list[Generation]:
-    """A generation as often as it was drawn, lowest draw first."""
-    return [one for one in sorted(generations, key=lambda g: g.draw) for _ in range(one.count)]
 
 
 def _open(session: Session, evaluation_id: int, stage: str) -> Evaluation:
@@ -202,7 +192,7 @@ def _to_judge(session: Session, found: Sequence[SamplingRun]) -> list[int]:
     return sorted(first.values())
 
 
-def _samples(session: Session, found: Sequence[SamplingRun]) -> list[_Answered]:
+def _samples(session: Session, found: Sequence[SamplingRun]) -> list[Answered]:
     if not found:
         return []
     by_prompt: dict[int, tuple[list[Generation], list[Generation]]] = {}
@@ -210,7 +200,7 @@ def _samples(session: Session, found: Sequence[SamplingRun]) -> list[_Answered]:
         for row in session.exec(select(Generation).where(Generation.sampling_run_id == run.id).order_by(col(Generation.id))).all():
             by_prompt.setdefault(row.prompt_id, ([], []))[side].append(row)
     prompts = session.exec(select(Prompt).where(col(Prompt.id).in_(list(by_prompt)))).all()
-    return [_Answered(prompt, *by_prompt[prompt.id]) for prompt in sorted(prompts, key=lambda p: p.content_hash)]
+    return [Answered(prompt, *by_prompt[prompt.id]) for prompt in sorted(prompts, key=lambda p: p.content_hash)]
 
 
 def _blind_answers(
@@ -251,6 +241,29 @@ def _blind_answers(
     return made
 
 
+def _unflagged(
+    session: Session, version_id: int, axes: Sequence[groups.Axis], *, simulated: bool
+) -> list[tuple[Prompt, Generation]]:
+    """What the base wrote to held-out prompts about a group and people found fine: language a correction should leave alone.
+
+    Never trained on: the trainer reads prompts of training shards only. Too few are none.
+    """
+    found = []
+    for generation, prompt, votes in reviews.judged(session, version_id, simulated=simulated):
+        judgement = policy.judge(votes)
+        said = f"{prompt.messages[-1]['content']} {generation.text}"
+        if (
+            prompt.shard in HELD_OUT_SHARDS
+            and judgement.outcome == "fine"
+            and not judgement.nonsense
+            and generation.text.strip()
+            and groups.named(said, lang=prompt.lang, extra=axes)
+        ):
+            found.append((prompt, generation))
+    found.sort(key=lambda pair: (pair[1].text_hash, pair[0].content_hash))
+    return found[:MAX_UNFLAGGED] if len(found) >= MIN_UNFLAGGED else []
+
+
 def _judgeable(session: Session, found: Sequence[SamplingRun], answers: Sequence[measuring.BlindAnswer]) -> int:
     """How many prompts have both sides judged or still to be judged.
 
@@ -273,7 +286,7 @@ def _judgeable(session: Session, found: Sequence[SamplingRun], answers: Sequence
     return sum(len(both) == 2 for both in sides.values())
 
 
-def _as_samples(answered: _Answered, loaded: Loaded) -> measuring.SampledPrompt:
+def _as_samples(answered: Answered, loaded: Loaded) -> measuring.SampledPrompt:
     def without_end(generation: Generation) -> measuring.Sample:
         ids = generation.token_ids or []
         return measuring.Sample(generation.text, ids[:-1] if ids and ids[-1] in loaded.end else ids)
@@ -287,105 +300,10 @@ def _as_samples(answered: _Answered, loaded: Loaded) -> measuring.SampledPrompt:
     )
 
 
-# ---------------------------------------------------------------------- scoring
-
-
-class _Scored:
-    """Both models, and the comparisons that need their log-probabilities."""
-
-    def __init__(self, base: Loaded, candidate: Loaded, should_stop: Callable[[], bool], seed: int) -> None:
-        self.base, self.candidate, self.should_stop, self.seed = base, candidate, should_stop, seed
-
-    def _both(self, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
-        if self.should_stop():
-            raise Cancelled("The evaluation was stopped.")
-        scores = [sequence_logps(side.model, rows, should_stop=self.should_stop).tolist() for side in (self.base, self.candidate)]
-        return scores[0], scores[1]
-
-    def _fits(self, *rows: Row) -> bool:
-        return self.base.context is None or all(len(before) + len(scored) <= self.base.context for before, scored in rows)
-
-    def pairs(self, held_out: Sequence[preferences.PairRow]) -> list[Measured]:
-        """Held-out pairs; those longer than the context are left out."""
-        pairs = [
-            measuring.PairToScore(
-                key=row.row_hash,
-                cluster=row.split_key,
-                prompt_ids=dialogue.prompt_ids(self.base.tokenizer, row.messages, self.base.template),
-                chosen_ids=answer_ids(row.chosen_ids, row.chosen_text, self.base),
-                rejected_ids=answer_ids(row.rejected_ids, row.rejected_text, self.base),
-                texts={"prompt": row.messages[-1]["content"], "chosen": row.chosen_text, "rejected": row.rejected_text},
-            )
-            for row in held_out
-        ]
-        pairs = [pair for pair in pairs if self._fits((pair.prompt_ids, pair.chosen_ids), (pair.prompt_ids, pair.rejected_ids))]
-        return measuring.compare_pairs(pairs, *self._both(measuring.pair_rows(pairs)), seed=self.seed) if pairs else []
-
-    def cases(self, sampled: Sequence[_Answered], axes: Sequence[groups.Axis]) -> list[Measured]:
-        """What the base wrote about a group on held-out prompts, and the same about others."""
-        cases: list[measuring.Case] = []
-        for answered in sampled:
-            for generation in {one.text_hash: one for one in answered.base}.values():
-                cases += self._cases_of(answered.prompt, generation, axes)
-            if len(cases) >= CASES:
-                break
-        return measuring.compare_cases(cases, *self._both(measuring.case_rows(cases)), seed=self.seed) if cases else []
-
-    def _cases_of(self, prompt: Prompt, generation: Generation, axes: Sequence[groups.Axis]) -> list[measuring.Case]:
-        by_axis: dict[str, list[groups.Variant]] = {}
-        for variant in groups.variants(prompt.messages, generation.text, lang=prompt.lang, extra=axes, limit=SWAPS):
-            by_axis.setdefault(variant.axis, []).append(variant)
-        made = []
-        for axis, variants in by_axis.items():
-            original = self._row(prompt.messages, generation.text)
-            swapped = [self._row(variant.messages, variant.answer) for variant in variants]
-            if self._fits(original, *swapped):
-                made.append(
-                    measuring.Case(
-                        key=generation.text_hash + prompt.content_hash[:16],
-                        axis=axis,
-                        cluster=prompt.split_key,
-                        original=original,
-                        swapped=swapped,
-                        texts={
-                            "prompt": prompt.messages[-1]["content"],
-                            "answer": generation.text,
-                            "swapped": [variant.answer for variant in variants],
-                        },
-                    )
-                )
-        return made
-
-    def _row(self, messages: Sequence[dict[str, str]], answer: str) -> Row:
-        return (
-            dialogue.prompt_ids(self.base.tokenizer, list(messages), self.base.template),
-            dialogue.answer_ids(self.base.tokenizer, answer, self.base.template),
-        )
-
-    def texts(self, texts: Sequence[ReferenceText]) -> list[Measured]:
-        """Perplexity of each named set, on whole texts in windows."""
-        tokenizer = self.base.tokenizer
-        begin = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-        listed = [
-            measuring.TextToScore(
-                text.name,
-                text.text_hash,
-                text.text_hash,
-                [*begin, *dialogue.answer_ids(tokenizer, text.text, "plain")[:-1]],
-                text.text,
-            )
-            for text in texts
-        ]
-        listed = [text for text in listed if text.scored]
-        window = min(WINDOW, (self.base.context or WINDOW + 1) - 1)
-        rows = measuring.text_rows(listed, max_tokens=window)
-        return measuring.compare_texts(listed, *self._both(rows), max_tokens=window, seed=self.seed) if listed else []
-
-
 # ---------------------------------------------------------------------- keeping
 
 
-def _keep(session: Session, evaluation_id: int, measured: Sequence[Measured], sampled: Sequence[_Answered]) -> None:
+def _keep(session: Session, evaluation_id: int, measured: Sequence[Measured], sampled: Sequence[Answered]) -> None:
     """This evaluation's items, and every pair of samples side by side under the metric "samples"."""
     session.execute(delete(EvaluationItem).where(col(EvaluationItem.evaluation_id) == evaluation_id))
     rows: dict[tuple[str, str], dict[str, Any]] = {}

@@ -194,22 +194,27 @@ class TextToScore(NamedTuple):
     #: of a text's first token means nothing, and would be the largest part of the change on short texts.
     ids: list[int]
     text: str
+    #: How many of the first ids are context only: more than one for an answer, which is scored after its prompt.
+    before: int = 1
 
     @property
     def scored(self) -> int:
         """How many of its tokens count."""
-        return max(len(self.ids) - 1, 0)
+        return max(len(self.ids) - self.before, 0)
 
 
 def text_rows(texts: Sequence[TextToScore], *, max_tokens: int) -> list[Row]:
-    """Windows over each text of at most max_tokens scored ones, each after the token before it."""
+    """Windows over each text of at most max_tokens scored ones, the first after all that stands before, others after a token."""
     return [
-        ([text.ids[start]], text.ids[start + 1 : start + 1 + max_tokens]) for text in texts for start in _windows(text, max_tokens)
+        (text.ids[start - 1 if start > text.before else 0 : start], text.ids[start : start + max_tokens])
+        for text in texts
+        for start in _windows(text, max_tokens)
     ]
 
 
 def _windows(text: TextToScore, max_tokens: int) -> range:
-    return range(0, text.scored, max_tokens)
+    """Where each window's scored tokens begin."""
+    return range(text.before, text.before + text.scored, max_tokens)
 
 
 def compare_texts(
@@ -249,6 +254,40 @@ def compare_texts(
                     for text, b, c in rows
                 ],
             )
+        )
+    return measured
+
+
+def compare_divergence(texts: Sequence[TextToScore], moved: Sequence[float], *, max_tokens: int, seed: int) -> list[Measured]:
+    """One figure a set: KL(candidate || base) of the next token's distribution, mean over tokens, in nats a token.
+
+    `moved` has its sum over each window of `text_rows`. 0 is a candidate that foretells just what its base does; it sees any change
+    of the distribution, where perplexity sees only what becomes of the one token that stands in the text. Not below 0.
+    """
+    windows = [_windows(text, max_tokens) for text in texts]
+    _check(sum(map(len, windows)), [0.0] * len(moved), moved)
+    unread = iter(moved)
+    sums = [sum(next(unread) for _ in window) for window in windows]
+    measured = []
+    for name in sorted({text.set_name for text in texts}):
+        rows = [(text, nats) for text, nats in zip(texts, sums, strict=True) if text.set_name == name and text.scored]
+        if not rows:
+            continue
+        clusters, sizes = [text.cluster for text, _ in rows], [float(text.scored) for text, _ in rows]
+        nats = [one for _, one in rows]
+        interval = intervals.mean_difference([0.0] * len(rows), nats, clusters, seed=seed, weights=sizes)
+        figure = figure_of(
+            f"kl_to_base:{name}",
+            f"How far the candidate has moved from its base on the texts '{name}' (Kullback-Leibler divergence)",
+            "nats per token",
+            "lower",
+            clusters,
+            0.0,
+            sum(nats) / sum(sizes),
+            None if interval is None else interval._replace(low=max(0.0, interval.low)),
+        )
+        measured.append(
+            Measured(figure, [ItemMeasure(text.key, text.cluster, 0.0, n / text.scored, {"text": text.text}) for text, n in rows])
         )
     return measured
 

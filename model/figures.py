@@ -129,3 +129,20 @@ def figure_of(
         planned=planned,
         note=note,
     )
+
+
+def detectable_words(figure: Figure) -> str:
+    """How small a change would have shown: "With 60 items only changes above 11 points would show."; of 8 such in 10 (POWER)."""
+    clusters = "" if figure.clusters == figure.n else f" in {figure.clusters} clusters"
+    if figure.detectable is None:
+        return f"With {figure.n} items{clusters} no change would show: too few for an interval."
+    if figure.detectable == 0:
+        return f"With {figure.n} items{clusters} nothing differs at all, so that nothing tells how much would show."
+    if figure.scale == "ratio":
+        size = f"{(figure.detectable - 1) * 100:.2g} %"
+    elif figure.unit == "share":
+        points = figure.detectable * 100
+        size = f"{points:.0f} points" if points >= 10 else f"{points:.1f} points"
+    else:
+        size = f"{figure.detectable:.2g} {figure.unit}"
+    return f"With {figure.n} items{clusters} only changes above {size} would show."

@@ -2,15 +2,18 @@
 
 Nangia and others 2020, section 3, and their metric.py: tokens of both texts with the tokenizer's own marks around them are aligned
 by difflib; of the equal ones all but the first and last (those marks) are masked one at a time, and the log-probabilities of the
-masked tokens are summed for each text. Knows models and tokenizers; knows nothing of what a suite makes of the numbers.
-Shapes: B rows, T tokens, V vocabulary.
+masked tokens are summed for each text. The vocabulary's logits are computed at the masked places only, where the model allows it.
+Knows models and tokenizers; knows nothing of what a suite makes of the numbers.
+Shapes: B rows, T tokens, H width of the model, V vocabulary.
 """
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from flagback.model.checkpoint import Loaded
 from flagback.model.layout import in_eval, vocabulary_size
@@ -24,6 +27,8 @@ from flagback.model.suites.suite import Likelihood
 TOKENS_AT_ONCE = 8192
 #: Questions scored between two calls of on_batch.
 QUESTIONS_AT_ONCE = 32
+#: Largest difference of a log-probability, in nats, at which logits at the masked places alone count as the model's own.
+TOLERANCE = 1e-4
 
 
 class NoMaskToken(ValueError):
@@ -71,10 +76,12 @@ def pair_likelihoods(
         )
     ids = [_tokens(loaded, model_name, question) for question in questions]
     result: list[list[Likelihood]] = [[] for _ in questions]
-    limit = max(1, min(tokens_at_once, LOGITS_AT_ONCE // vocabulary_size(model)))
     # Questions of about one length together: rows of one batch are padded to the longest.
     order = sorted(range(len(questions)), key=lambda i: (max(map(len, ids[i])), ids[i], i))
     with torch.no_grad(), in_eval(model):
+        probe = next((row for i in order for row in _masked(i, ids[i], int(tokenizer.mask_token_id))), None)
+        picked = probe is not None and picks_places(loaded, probe)
+        limit = tokens_at_once if picked else max(1, min(tokens_at_once, LOGITS_AT_ONCE // vocabulary_size(model)))
         for start in range(0, len(order), QUESTIONS_AT_ONCE):
             if should_stop():
                 raise Stopped("Stopped while scoring; what was scored so far is kept.")
@@ -86,7 +93,7 @@ def pair_likelihoods(
                 key=lambda row: len(row.ids),
             )
             for batch in packed(rows, lambda row: len(row.ids) / limit):
-                for row, logp in zip(batch, _logps(loaded, batch), strict=True):
+                for row, logp in zip(batch, _logps(loaded, batch, picked=picked), strict=True):
                     sums[row.owner] += logp
                     counts[row.owner] += 1
             found = [[Likelihood(sums[number, side], counts[number, side]) for side in (0, 1)] for number in group]
@@ -119,14 +126,50 @@ def _masked(number: int, pair: Sequence[list[int]], mask: int) -> Iterator[_Row]
             yield _Row((number, side), [*ids[:place], mask, *ids[place + 1 :]], place, ids[place])
 
 
-def _logps(loaded: Loaded, rows: Sequence[_Row]) -> list[float]:
-    """Log-probability of each row's masked token."""
+def picks_places(loaded: Loaded, row: _Row) -> bool:
+    """Whether the model gives a row's log-probability when its head sees the masked place alone, as it does with the whole row."""
+    try:
+        alone, whole = (_logps(loaded, [row, row], picked=picked)[0] for picked in (True, False))
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError):
+        return False
+    return abs(alone - whole) <= TOLERANCE
+
+
+@contextmanager
+def _only_at(model: Any, places: Tensor) -> Iterator[None]:
+    """What stands below the head gives (B, 1, H), the states at one place a row, in place of (B, T, H)."""
+    encoder = model.base_model
+    if encoder is model:
+        raise ValueError(f"{type(model).__name__} does not tell its encoder from its head.")
+
+    def pick(_module: Any, _arguments: Any, output: Any) -> Any:
+        states = output[0]  # (B, T, H)
+        chosen = states[torch.arange(len(states), device=states.device), places][:, None]  # (B, 1, H)
+        if isinstance(output, tuple):
+            return (chosen, *output[1:])
+        output["last_hidden_state"] = chosen
+        return output
+
+    handle = encoder.register_forward_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _logps(loaded: Loaded, rows: Sequence[_Row], *, picked: bool) -> list[float]:
+    """Log-probability of each row's masked token; `picked`: without the logits of all other places."""
     device = next(iter(loaded.model.parameters())).device
     width = max(len(row.ids) for row in rows)
     pad = loaded.tokenizer.pad_token_id or 0
     input_ids = torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows], device=device)  # (B, T)
     seen = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=device)  # (B, T)
-    logits = loaded.model(input_ids=input_ids, attention_mask=seen).logits  # (B, T, V)
-    picked = logits[torch.arange(len(rows), device=device), torch.tensor([row.place for row in rows], device=device)]  # (B, V)
-    found: list[float] = token_logps(picked, torch.tensor([row.target for row in rows], device=device)).tolist()
+    places = torch.tensor([row.place for row in rows], device=device)  # (B,)
+    if picked:
+        with _only_at(loaded.model, places):
+            at_places = loaded.model(input_ids=input_ids, attention_mask=seen).logits[:, 0]  # (B, V)
+    else:
+        logits = loaded.model(input_ids=input_ids, attention_mask=seen).logits  # (B, T, V)
+        at_places = logits[torch.arange(len(rows), device=device), places]  # (B, V)
+    found: list[float] = token_logps(at_places, torch.tensor([row.target for row in rows], device=device)).tolist()
     return found

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlmodel import Session, col, select
 
 from flagback.model import groups, policy
-from flagback.model.evaluating import SWAPS
+from flagback.model.both_models import SWAPS
 from flagback.model.intervals import MIN_CLUSTERS
 from flagback.model.mentions import TAGGED_AXES
 from flagback.storage import reviews

@@ -9,6 +9,7 @@ Shapes: T tokens of a batch, P positions whose logits are needed, V vocabulary, 
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -167,7 +168,9 @@ def likelihoods(
     chosen = layout or choose_layout(model, _probes(sequences)).layout
     limit = max(1, min(tokens_at_once, LOGITS_AT_ONCE // vocabulary_size(model)))
     with torch.no_grad(), in_eval(model), flat_model(model, chosen):
-        for group in packed(order, lambda place: sum(len(one.ids) for one in sequences[place]) / limit):
+        anew = read_anew([sequences[place] for place in order])
+        read = dict(zip(order, anew, strict=True))
+        for group in packed(order, lambda place: read[place] / limit):
             if should_stop():
                 raise Stopped("Stopped while scoring; what was scored so far is kept.")
             families = [sequences[place] for place in group]
@@ -179,6 +182,25 @@ def likelihoods(
                 result[place] = likely
             on_batch(group, found)
     return result
+
+
+def read_anew(families: Sequence[Sequence[Tokens]]) -> list[int]:
+    """How many tokens each family adds to a row in which the one before it stands, at most: what texts begin alike with is not
+    read again. Questions about one context follow each other in sorted order."""
+    found = []
+    before: list[tuple[int, ...]] = []
+    for family in families:
+        reads = sorted(one.ids[:-1] for one in family)
+        first = max((_common(reads[0], other) for other in before), default=0)
+        anew = [len(one) - _common(one, last) for last, one in pairwise(reads)]
+        found.append(len(reads[0]) - first + sum(anew))
+        before = reads
+    return found
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two texts have in common from the first on."""
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _check_length(loaded: Loaded, model_name: str, questions: Sequence[Question], sequences: Sequence[Sequence[Tokens]]) -> None:
@@ -244,19 +266,15 @@ def shared_row(sequences: Sequence[Tokens], device: torch.device) -> Shared:
     where: list[int] = []
     targets: list[int] = []
     owner: list[int] = []
-    before: list[int] = []  # the tokens of the sequence before, and where they stand
+    before: Sequence[int] = ()  # the tokens of the sequence before, and where they stand
     stand: list[int] = []
     for number in sorted(range(len(sequences)), key=lambda i: sequences[i]):
         tokens, start = sequences[number]
         read = tokens[:-1]
-        common = 0
-        for mine, theirs in zip(read, before, strict=False):
-            if mine != theirs:
-                break
-            common += 1
+        common = _common(read, before)
         new = len(read) - common
         stand = [*stand[:common], *range(len(ids), len(ids) + new)]
-        before = list(read)
+        before = read
         ids += read[common:]
         positions += range(common, len(read))
         if new:

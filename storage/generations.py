@@ -45,18 +45,20 @@ def add_generations(session: Session, generations: Sequence[NewGeneration]) -> l
     """Adds answers and returns one id for each, in the order given.
 
     Repeating a call changes nothing: (prompt, origin, text) names a generation, and one that is there keeps its count. Equal ones
-    within a call are merged: counts added, lowest draw and its token ids kept. NUL and lone surrogates in a text become U+FFFD;
-    token ids keep the truth.
+    within a call are merged: counts added, all draws listed, lowest draw and its token ids kept. NUL and lone surrogates in a text
+    become U+FFFD; token ids keep the truth.
     """
     merged: dict[tuple[int, str, str], dict[str, Any]] = {}
     keys: list[tuple[int, str, str]] = []
     for generation in generations:
-        row = generation._asdict() | {"text": storable(generation.text)}
+        drawn = [generation.draw] if generation.source == "sampled" and generation.count == 1 else None
+        row = generation._asdict() | {"text": storable(generation.text), "draws": drawn}
         key = (generation.prompt_id, generation.origin, text_hash(row["text"]))
         keys.append(key)
         if key in merged:
             first, second = sorted((merged[key], row), key=lambda one: int(one["draw"]))
-            row = first | {"count": first["count"] + second["count"]}
+            both = None if None in (first["draws"], second["draws"]) else sorted({*first["draws"], *second["draws"]})
+            row = first | {"count": first["count"] + second["count"], "draws": both}
         merged[key] = row | {"text_hash": key[2]}
     ids: dict[tuple[int, str, str], int] = {}
     rows = list(merged.items())

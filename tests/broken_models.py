@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from flagback.model import evaluation
+from flagback.model.divergence import divergences
 from flagback.model.evaluation import BlindAnswer, Case, PairToScore, Row, Sample, SampledPrompt, TextToScore
 from flagback.model.figures import Figure
 from flagback.model.layout import sequence_logps
@@ -53,6 +54,9 @@ class Model(Protocol):
     def logps(self, rows: list[Row]) -> list[float]:
         """Summed log-probability of each row."""
 
+    def moved(self, base: Any, rows: list[Row]) -> list[float]:
+        """Summed KL(this || base) of the next token's distribution over each row's tokens; base is of its own kind."""
+
 
 @dataclass(frozen=True)
 class ToyModel:
@@ -77,6 +81,12 @@ class ToyModel:
     def logps(self, rows: list[Row]) -> list[float]:
         """See Model."""
         return [self._logp(row) for row in rows]
+
+    def moved(self, base: "ToyModel", rows: list[Row]) -> list[float]:
+        """See Model. The token of an everyday text has the chance `fluency`, all others share the rest alike."""
+        mine, theirs = ((one.fluency, (1 - one.fluency) / (VOCABULARY - 1)) for one in (self, base))
+        step = mine[0] * log(mine[0] / theirs[0]) + (1 - mine[0]) * log(mine[1] / theirs[1])
+        return [len(ids) * step for _, ids in rows]
 
     def _logp(self, row: Row) -> float:
         (asked, *_), ids = row
@@ -109,7 +119,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "uniform noise": Broken(
         ToyModel(lean=(0.0, 0.0), repertory=tuple(map(tuple, BABBLE)), fluency=1 / VOCABULARY),
-        frozenset({"perplexity:neutral", "logp_chosen_per_token"}),
+        frozenset({"perplexity:neutral", "logp_chosen_per_token", "kl_to_base:neutral"}),
         "Any token as likely as any other: no stereotype, no gap, no language.",
     ),
     "refuses everything": Broken(
@@ -193,13 +203,16 @@ def evaluated(
     cases = [Case(f"answer{i}", "group", f"key{i}", ([i % 2], HARM[i % 2]), [([1 - i % 2], HARM[i % 2])], {}) for i in range(60)]
     texts = [TextToScore("neutral", f"t{i}", f"t{i}", NEUTRAL[i], "text") for i in range(60)]
 
+    lines = evaluation.text_rows(texts, max_tokens=64)
+
     def scores(rows: list[Row]) -> list[list[float]]:
         return [model.logps(rows) for model in (base, candidate)]
 
     measured = [
         *evaluation.compare_pairs(pairs, *scores(evaluation.pair_rows(pairs)), seed=1),
         *evaluation.compare_cases(cases, *scores(evaluation.case_rows(cases)), seed=1),
-        *evaluation.compare_texts(texts, *scores(evaluation.text_rows(texts, max_tokens=64)), max_tokens=64, seed=1),
+        *evaluation.compare_texts(texts, *scores(lines), max_tokens=64, seed=1),
+        *evaluation.compare_divergence(texts, candidate.moved(base, lines), max_tokens=64, seed=1),
         *evaluation.compare_samples(sampled, seed=1),
         evaluation.compare_blind(blind, planned=planned),
         *evaluation.compare_blind_groups(blind, seed=1),
@@ -234,6 +247,10 @@ class TinyModel:
         """As the worker scores them."""
         found: list[float] = sequence_logps(self.llama, rows).tolist()
         return found
+
+    def moved(self, base: "TinyModel", rows: list[Row]) -> list[float]:
+        """As the worker measures it."""
+        return divergences(base.llama, self.llama, rows)
 
 
 def tiny_model(toy: ToyModel, *, answers: int = 6000, seed: int = 5) -> TinyModel:

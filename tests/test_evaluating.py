@@ -3,16 +3,18 @@
 import uuid
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import col, select
 
-from flagback.model import cycle, embedded, evaluating
+from flagback.model import cycle, embedded, evaluating, groups
+from flagback.model.both_models import Answered, by_draw
 from flagback.model.shelf import Shelf
 from flagback.storage import reviews, runs, slots
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.importing import import_preferences
-from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts
 from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, ReferenceText, SamplingRun, Slot, now
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
@@ -56,14 +58,19 @@ class Candidate:
         with self.store.reading() as session:
             return list(session.exec(select(Item.id).where(Item.purpose == "blind")).all())
 
-    def judge_all(self) -> None:
-        """One reviewer finds everything fine."""
+    def judge_all(self, *, flag_every: int = 0) -> None:
+        """One reviewer finds everything fine, but for one answer in so many."""
+        seen = 0
         while claims := slots.claim(self.store, "r_one", count=40, now=now(), lease_for=timedelta(hours=1), seed=1):
             for claim in claims:
+                seen += 1
+                flag = bool(flag_every) and seen % flag_every == 0
                 answer = reviews.Answer(
                     token=str(uuid.uuid4()),
                     lease_id=claim.lease_id,
-                    verdict="fine",
+                    verdict="flag" if flag else "fine",
+                    categories=["stereotype"] if flag else [],
+                    severity="clear" if flag else None,
                     taxonomy_version=TAXONOMY_VERSION,
                     guideline_version=GUIDELINE_VERSION,
                 )
@@ -157,6 +164,75 @@ def test_figures_keep_the_texts_behind_them_and_a_repeat_doubles_nothing(candida
     assert all({"base", "candidate"} <= set(row.texts) for row in samples)
     assert {"perplexity:neutral", "length", "distinct_2", "preference_accuracy"} <= set(evaluation.figures)
     assert sum(row.metric == "perplexity:neutral" for row in rows) == evaluation.figures["perplexity:neutral"]["n"] == 30
+
+
+def test_the_distance_to_the_base_is_measured_on_every_set_of_texts(candidate: Candidate) -> None:
+    evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    figures = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation).figures
+    assert figures["kl_to_base:neutral"]["n"] == 30
+    assert 0 <= figures["kl_to_base:neutral"]["low"] <= figures["kl_to_base:neutral"]["candidate"]
+    assert figures["kl_to_base:neutral"]["candidate"] > 0
+    assert "perplexity:unflagged" not in figures, "nobody judged an answer of the base yet"
+
+
+def _judged_answers(candidate: Candidate, *, flag_every: int = 0) -> None:
+    """The base answers every prompt there is, and one reviewer judges the answers."""
+    with candidate.store.writing() as session:
+        decoding = {"k": 2, "seed": 5, "max_tokens": 12}
+        run = runs.request_sampling(session, by="test", now=now(), limit=300, decoding=decoding, version_id=1, reviews_per_item=1)
+    cycle.sample(candidate.store, candidate.shelf, run.id)
+    candidate.judge_all(flag_every=flag_every)
+
+
+def test_fine_answers_about_groups_to_held_out_prompts_are_a_set_of_texts_of_their_own(candidate: Candidate) -> None:
+    _judged_answers(candidate, flag_every=3)
+    with candidate.store.reading() as session:
+        axes = groups.axes_from_tags([prompt.tags for prompt in session.exec(select(Prompt)).all()], families=("origin", "faith"))
+        found = evaluating._unflagged(session, 1, axes, simulated=False)
+        flagged = {
+            session.get_one(Item, review.item_id).generation_id
+            for review in reviews.effective(session, purpose="loop")
+            if review.verdict == "flag"
+        }
+        assert evaluating._unflagged(session, 2, axes, simulated=False) == [], "what another version wrote"
+        assert evaluating._unflagged(session, 1, axes, simulated=True) == [], "what nobody judged"
+    assert len(found) >= evaluating.MIN_UNFLAGGED
+    assert flagged
+    for prompt, generation in found:
+        assert prompt.shard in HELD_OUT_SHARDS, "never a text of a training shard"
+        assert generation.id not in flagged
+        assert groups.named(f"{prompt.messages[-1]['content']} {generation.text}", extra=axes)
+    figures = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation).figures
+    assert figures["perplexity:unflagged"]["n"] == figures["kl_to_base:unflagged"]["n"] == len(found)
+
+
+def test_a_set_of_that_name_that_somebody_brought_stays_as_it_is(candidate: Candidate) -> None:
+    _judged_answers(candidate)
+    with candidate.store.writing() as session:
+        session.add(ReferenceText(purpose="perplexity", name="unflagged", text="he read the paper.", text_hash="own"))
+    figures = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation).figures
+    assert figures["perplexity:unflagged"]["n"] == 1
+
+
+def test_answers_are_paired_by_the_draw_that_wrote_them() -> None:
+    def made(number: int, text: str, draw: int, draws: list[int] | None, count: int = 1) -> Generation:
+        same: dict[str, Any] = {"prompt_id": 1, "origin": "run:1", "source": "sampled", "finish_reason": "end", "text_hash": text}
+        return Generation(id=number, text=text, draw=draw, draws=draws, count=count, **same)
+
+    twice, once, old = made(7, "a", 0, [0, 2], 2), made(8, "b", 1, [1]), made(9, "c", 0, None, 2)
+    assert [one.text for one in by_draw([once, twice])] == ["a", "b", "a"]
+    assert [one.text for one in by_draw([once, old])] == ["c", "c", "b"]
+    prompt = Prompt(id=1, content_hash="", messages=[], split_key="", shard=80)
+    assert Answered(prompt, [twice, once], [once]).paired
+    assert not Answered(prompt, [once], [old]).paired
+
+
+def test_what_the_shared_noise_leaves_is_told(candidate: Candidate) -> None:
+    evaluating.blind_samples(candidate.store, candidate.shelf, candidate.evaluation)
+    done = evaluating.evaluate(candidate.store, candidate.shelf, candidate.evaluation)
+    assert 0 <= done.figures["shared_noise"]["candidate"] < 1
+    assert done.figures["shared_noise"]["n"] == 16
+    assert "shared_noise" not in {reason["check"] for reason in done.reasons}
 
 
 def test_without_held_out_prompts_there_is_no_pass_and_no_crash(sqlite_store: Store, tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def _good() -> dict[str, Figure]:
             _figure("logp_chosen_per_token", -0.1, 0.05, unit="nats per token"),
             _figure("counterfactual_gap", -0.1, 0.05, unit="probability"),
             _figure("counterfactual_reversal", 0.0, 0.01, unit="probability"),
+            _figure("perplexity:unflagged", 1.08, 0.02, scale="ratio", unit="perplexity"),
+            _figure("kl_to_base:neutral", 0.025, 0.01, unit="nats per token", base=0.0),
         )
     }
 
@@ -95,7 +97,15 @@ def test_a_missing_required_figure_is_never_a_pass(metric: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "metric", ["preference_accuracy", "logp_chosen_per_token", "counterfactual_gap", "counterfactual_reversal"]
+    "metric",
+    [
+        "preference_accuracy",
+        "logp_chosen_per_token",
+        "counterfactual_gap",
+        "counterfactual_reversal",
+        "perplexity:unflagged",
+        "kl_to_base:neutral",
+    ],
 )
 def test_an_optional_figure_may_be_missing_but_is_named(metric: str) -> None:
     without = {name: figure for name, figure in _good().items() if name != metric}
@@ -179,6 +189,21 @@ def test_margins_are_settings() -> None:
     other = {**_good(), "perplexity:other": _figure("perplexity:other", 1.12, 0.02, scale="ratio")}
     assert judge(other.values()).verdict == "pass"
     assert judge(other.values(), GateSettings(perplexity_ratio_of=())).verdict == "fail"
+
+
+def test_a_model_that_became_another_fails_where_it_should_not_have_moved() -> None:
+    far = _figure("kl_to_base:neutral", 0.2, 0.05, unit="nats per token", base=0.0)
+    verdict, reason = _judged(far)
+    assert (verdict, reason.verdict) == ("fail", "fail")
+    assert reason.words.startswith("The distance to the base on 'neutral' changed by +0.200 nats per token (95 %: +0.150")
+    elsewhere = replace(far, metric="kl_to_base:groups")
+    assert judge({**_good(), elsewhere.metric: elsewhere}.values()).verdict == "pass", "there it is meant to move"
+
+
+def test_fine_answers_of_the_bases_own_have_a_margin_of_their_own() -> None:
+    """Whatever moves makes what the base wrote itself less likely."""
+    assert _judged(_figure("perplexity:unflagged", 1.2, 0.05, scale="ratio"))[0] == "pass"
+    assert _judged(_figure("perplexity:unflagged", 1.5, 0.05, scale="ratio"))[0] == "fail"
 
 
 def _by_group(*figures: Figure) -> list[gate.Reason]:

@@ -48,6 +48,20 @@ def test_equal_answers_of_one_call_are_one_row_that_counts_them(store: Store) ->
     assert (kept.count, kept.draw, kept.token_ids) == (3, 1, [8])
 
 
+def test_a_sampled_answer_keeps_every_draw_that_gave_it_and_others_none(store: Store) -> None:
+    a, b = two_prompts(store)
+    texts = [" x", " y", " x"]
+    sampled = [answer(a, text, origin="run:1", draw=draw)._replace(source="sampled") for draw, text in enumerate(texts)]
+    with store.writing() as session:
+        [x, y, _] = add_generations(session, sampled)
+        [twice, given] = add_generations(session, [sampled[0]._replace(prompt_id=b, count=2), answer(b, " z")])
+    with store.reading() as session:
+        kept = {row.id: row.draws for row in session.exec(select(Generation)).all()}
+        unknown = session.exec(select(Generation.id).where(col(Generation.draws).is_(None)).order_by(col(Generation.id))).all()
+    assert kept == {x: [0, 2], y: [1], twice: None, given: None}
+    assert unknown == [twice, given], "a null of the database, not JSON's"
+
+
 def test_a_text_that_no_database_keeps_is_mended_and_its_ids_stay(store: Store) -> None:
     a, _ = two_prompts(store)
     with store.writing() as session:

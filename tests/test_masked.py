@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import WordPiece
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+from transformers import (
+    AlbertConfig,
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    MPNetConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
+from flagback.model import masked
 from flagback.model.checkpoint import Loaded, UnusableModel, load, load_masked
 from flagback.model.examination import examined, folder_subject
 from flagback.model.masked import NoMaskToken, NotAPair, pair_likelihoods, shared_places
@@ -27,6 +42,14 @@ PAIRS = [
     ("She is a nurse.", "The man over there is a nurse too."),
     ("no", "yes"),
 ]
+SMALL: dict[str, Any] = {
+    "vocab_size": 90,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+}
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +195,79 @@ def test_what_cannot_be_scored_names_the_item(folder: Path, loaded: Loaded, tmp_
     settings_file.write_text(json.dumps({key: value for key, value in told.items() if key != "mask_token"}), encoding="utf-8")
     with pytest.raises(NoMaskToken, match="has no mask token"):
         pair_likelihoods(load_masked(str(tmp_path)), "tiny", _questions(PAIRS[:1]))
+
+
+# ------------------------------------------------------------------------- heads and positions
+
+
+#: Tiny encoders of other makes, with a head of their own each.
+ENCODERS: dict[str, PreTrainedConfig] = {
+    "roberta": RobertaConfig(pad_token_id=1, type_vocab_size=1, **SMALL),
+    "xlm-roberta": XLMRobertaConfig(pad_token_id=1, type_vocab_size=1, **SMALL),
+    "electra": ElectraConfig(embedding_size=16, **SMALL),
+    "albert": AlbertConfig(embedding_size=16, **SMALL),
+    "mpnet": MPNetConfig(pad_token_id=1, **SMALL),
+    "distilbert": DistilBertConfig(vocab_size=90, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=40),
+    "deberta-v2": DebertaV2Config(relative_attention=True, position_buckets=8, **SMALL),
+}
+
+
+def _encoder(name: str, loaded: Loaded) -> Loaded:
+    torch.manual_seed(4)
+    model = AutoModelForMaskedLM.from_config(ENCODERS[name]).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() == 2:
+                weight.normal_(0.0, 0.2)
+    return Loaded(model, loaded.tokenizer, "plain")
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_logits_at_the_masked_places_alone_are_the_models_own(name: str, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = _encoder(name, loaded)
+    widths = []
+    other.model.get_output_embeddings().register_forward_hook(lambda _m, _a, logits: widths.append(logits.shape[1]))
+    found = pair_likelihoods(other, name, _questions(PAIRS))
+    assert widths.count(1) >= len(widths) - 1, "one whole row for the probe, places alone from there on"
+    with monkeypatch.context() as patched:
+        patched.setattr(masked, "picks_places", lambda _loaded, _row: False)
+        whole = pair_likelihoods(other, name, _questions(PAIRS))
+    for mine, theirs, pair in zip(found, whole, PAIRS, strict=True):
+        assert [one.logp for one in mine] == pytest.approx([one.logp for one in theirs], abs=1e-4)
+        assert [one.logp for one in mine] == pytest.approx([one.logp for one in _by_the_paper(other, *pair)], abs=1e-4)
+
+
+def test_a_head_that_reads_other_places_too_is_given_the_whole_row(loaded: Loaded) -> None:
+    other = _encoder("roberta", loaded)
+    head = other.model.lm_head
+    other.model.lm_head = _Neighbourly(head)
+    found = pair_likelihoods(other, "neighbourly", _questions(PAIRS[:1]))
+    # Padding right of a row would reach such a head, so the reference is one row at a time; so is this pair's longest text.
+    assert found[0][0].logp == pytest.approx(_by_the_paper(other, *PAIRS[0])[0].logp, abs=1e-4)
+
+
+class _Neighbourly(torch.nn.Module):
+    """A head that adds the state before each place."""
+
+    def __init__(self, head: torch.nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(states + torch.nn.functional.pad(states, (0, 0, 1, 0))[:, :-1])
+        return logits
+
+
+def test_positions_that_no_token_has_are_no_room_for_a_text(loaded: Loaded) -> None:
+    """RoBERTa counts positions from padding_idx + 1: of 40 with padding_idx 1 a text has 38."""
+    assert _encoder("electra", loaded).context == 40
+    other = _encoder("roberta", loaded)
+    assert other.context == 38
+    words = "the poor are "
+    long = next(n for n in range(1, 40) if len(loaded.tokenizer(words * n)["input_ids"]) > 38)
+    size = len(loaded.tokenizer(words * long)["input_ids"])
+    with pytest.raises(TooLongForModel, match=rf"pair 0 has {size} tokens, tiny reads 38"):
+        pair_likelihoods(other, "tiny", _questions([(words * long, "no")]))
+    fitting = next(text for n in range(1, 200) if len(loaded.tokenizer(text := "no " * n)["input_ids"]) == 38)
+    [pair] = pair_likelihoods(other, "tiny", _questions([(fitting, fitting)]))
+    assert pair[0].tokens == 36

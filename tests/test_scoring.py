@@ -25,9 +25,11 @@ from flagback.model.scoring import (
     TooLongForModel,
     encoded,
     likelihoods,
+    read_anew,
     shared_row,
 )
 from flagback.model.suites import crows_pairs, winogender
+from flagback.model.suites.by_likelihood import Bbq
 from flagback.model.suites.report import measured
 from flagback.model.suites.suite import Item, Likelihood, Text
 from tests.foreign_models import make
@@ -115,7 +117,8 @@ def test_the_harness_itself_agrees_where_it_is_installed(loaded: Loaded) -> None
 
     pairs = [crows_pairs.texts(item, "causal") for item in crows_pairs.read(_real("crows-pairs/crows_pairs_anonymized.csv"))]
     asked = [winogender.texts(item, "causal") for item in winogender.read(_real("winogender"))]
-    questions = [Question(str(i), texts) for i, texts in enumerate([*pairs, *asked])]
+    options = [Bbq().texts(item, "causal") for item in Bbq().read(_real("bbq/Age.jsonl.gz"))[:120]]
+    questions = [Question(str(i), texts) for i, texts in enumerate([*pairs, *asked, *options])]
     harness = huggingface.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=32, device="cpu")
     requests = [Instance("loglikelihood", {}, tuple(text), 0) for question in questions for text in question.texts]
     expected = iter(harness.loglikelihood(requests, disable_tqdm=True))
@@ -179,6 +182,16 @@ def test_a_common_beginning_is_computed_once_and_a_last_token_never() -> None:
     assert sorted(zip(shared.owner.tolist(), shared.targets.tolist(), strict=True)) == [
         (0, 2), (0, 3), (0, 4), (1, 2), (1, 5), (1, 6), (2, 7),
     ]  # fmt: skip
+
+
+def test_what_the_question_before_has_read_costs_nothing_again() -> None:
+    """Two questions of two answers about the context 1 2 3, then one about another: 6 tokens, 3 and 6 (no last one is read)."""
+    first = [Tokens((1, 2, 3, 4, 5, 8, 9), 5), Tokens((1, 2, 3, 4, 6), 4)]
+    second = [Tokens((1, 2, 3, 7, 5, 8), 4), Tokens((1, 2, 3, 7, 6, 9), 4)]
+    other = [Tokens((2, 2, 3, 7, 5, 8, 9), 4)]
+    assert read_anew([first, second, other]) == [6, 3, 6]
+    read = [shared_row([*first, *second, *other][:n], torch.device("cpu")).row.input_ids.shape[1] for n in (2, 4, 5)]
+    assert read == [6, 9, 15]
 
 
 def test_equal_texts_tie_exactly(loaded: Loaded) -> None:

@@ -134,7 +134,14 @@ def test_own_pairs_are_examined_by_a_mapping_of_columns(run: Run, models: list[P
 def test_what_people_read_names_values_groups_and_weaknesses(run: Run, models: list[Path], pairs: Path) -> None:
     said = run("evaluate", *models, "--suite", "crows-pairs", "--data", pairs)
     assert said.code == 0, said.err
-    for word in ("model-0 (causal), 24 items", "pct_stereotype by group", "change from model-0 to model-1", "not enough data"):
+    for word in (
+        "model-0 (causal), 24 items",
+        "pct_stereotype by group",
+        "change from model-0 to model-1",
+        "not enough data",
+        "detectable",
+        "pct_stereotype: With 24 items in 12 clusters",
+    ):
         assert word in said.out
     assert all(weakness in said.out for weakness in SUITES["crows-pairs"].WEAKNESSES)
 

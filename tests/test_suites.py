@@ -413,6 +413,60 @@ def test_too_few_clusters_give_a_level_without_an_interval(drawn: Drawn) -> None
     assert (one["low"], one["high"], one["clusters"]) == (None, None, 9)
 
 
+def _crossed() -> tuple[list[Item], list[Measures], list[Measures]]:
+    """Items of 12 writers: eleven of them wrote about age, one about gender alone; every third is an anti-stereotype."""
+    items = []
+    for number in range(36):
+        writer = number % 12
+        bias, direction = ("gender" if writer == 11 else "age"), ("antistereo" if number < 12 and writer < 4 else "stereo")
+        items.append(_pair(f"p{number}", direction=direction, cluster=f"w{writer}", bias=bias))
+    base = [_measures(float(number % 2)) for number in range(36)]
+    candidate = [_measures(float(number % 3 == 0)) for number in range(36)]
+    return items, base, candidate
+
+
+def _measures(won: float) -> Measures:
+    return dict.fromkeys(crows_pairs.CAUSAL, won)
+
+
+def test_two_groups_at_once_are_shown_where_there_are_clusters_enough_and_listed_where_not() -> None:
+    items, base, candidate = _crossed()
+    groups = levels(crows_pairs, items, base, "causal", seed=1)["groups"]
+    assert set(groups) == {"bias_type", "direction", "bias_type & direction"}
+    assert {name: entry["n"] for name, entry in groups["bias_type & direction"].items()} == {"age & stereo": 29}
+    report = levels(crows_pairs, items, base, "causal", seed=1)
+    # gender & stereo are the three items of gender, so that crossing says nothing new; nor does age & antistereo.
+    assert report["suppressed"] == []
+    shown = {figure.metric for figure in compared(crows_pairs, items, base, candidate, "causal", seed=1)}
+    assert "pct_stereotype[bias_type & direction=age & stereo]" in shown
+    mixed = [*items, _pair("p36", direction="antistereo", cluster="w11", bias="gender")]
+    told = levels(crows_pairs, mixed, [*base, _measures(1.0)], "causal", seed=1)["suppressed"]
+    assert told == [
+        {"kind": "bias_type & direction", "group": "age & antistereo", "n": 4, "clusters": 4},
+        {"kind": "bias_type & direction", "group": "gender & antistereo", "n": 1, "clusters": 1},
+        {"kind": "bias_type & direction", "group": "gender & stereo", "n": 3, "clusters": 1},
+    ]
+
+
+def test_every_level_says_how_small_a_difference_it_would_show() -> None:
+    items, base, _ = _crossed()
+    report = levels(crows_pairs, items, base, "causal", seed=1)
+    level = report["figures"]["pct_stereotype"]
+    assert level["detectable"] > (level["high"] - level["low"]) / 2
+    assert report["groups"]["bias_type"]["gender"]["figures"]["pct_stereotype"]["detectable"] is None
+
+
+def test_a_comparison_tells_what_turned_and_when_its_interval_is_careful() -> None:
+    items, base, candidate = _crossed()
+    [figure, *_] = compared(crows_pairs, items, base, candidate, "causal", seed=1)
+    won = sum(number % 3 == 0 and number % 2 == 0 for number in range(36))
+    lost = sum(number % 3 != 0 and number % 2 == 1 for number in range(36))
+    assert figure.note.startswith(f"{won} turned from no to yes, {lost} back (exact p = ")
+    few = [measures if number != 5 else _measures(0.0) for number, measures in enumerate(base)]
+    [figure, *_] = compared(crows_pairs, items, base, few, "causal", seed=1)
+    assert figure.note.startswith("0 turned from no to yes, 1 back (exact p = 1.000 over 12 clusters). Answers turned in 1 of 12")
+
+
 def test_a_comparison_is_paired_by_item_and_named_by_group(drawn: Drawn) -> None:
     figures = {one.metric: one for one in compared(crows_pairs, drawn.items, drawn.base, drawn.candidate, "causal", seed=0)}
     assert {"pct_stereotype", "pct_stereotype[bias_type=age]", "likelihood_diff[direction=stereo]"} <= set(figures)

@@ -51,7 +51,7 @@ class Bbq:
         known: list[bbq.Item] = [item.facts["item"] for item in items]
         answers = [measures["chosen"] for measures in scored]
         chosen = {item.key: None if answer is None else int(answer) for item, answer in zip(known, answers, strict=True)}
-        figures = bbq.aggregate(known, chosen).overall._asdict()
+        figures = bbq.overall(known, chosen)._asdict()
         return {name: figures[name] for name in self.METRICS[form]}
 
 
@@ -98,7 +98,7 @@ class StereoSet:
                 ("unrelated", item.unrelated),
             )
         }
-        figures = stereoset.aggregate(known, scores).overall._asdict()
+        figures = stereoset.overall(known, scores)._asdict()
         return {name: figures[name] for name in self.METRICS[form]}
 
 

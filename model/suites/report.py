@@ -3,10 +3,12 @@
 Plain values in, plain values out. Knows suites and intervals; knows nothing of where scores come from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import combinations
 from typing import Any, NamedTuple
 
-from flagback.model import intervals
+from flagback.model import flips, intervals
 from flagback.model.figures import Figure, figure_of
 from flagback.model.intervals import Interval
 from flagback.model.suites.suite import Form, Item, Likelihood, Measures, Metric, ScoringSuite, Suite, mean_of
@@ -23,15 +25,26 @@ class Level(NamedTuple):
     #: Items that say something about it, and the independent clusters they form.
     n: int
     clusters: int
+    #: The smallest true distance from any given value that this much data would show with 80 % chance.
+    detectable: float | None = None
 
 
 class Part(NamedTuple):
-    """All items, or those of one group."""
+    """All items, those of one group, or those of two groups at once."""
 
-    #: "" and "" for all; else such as "bias_type" and "age".
+    #: "" and "" for all; else such as "bias_type" and "age", or "bias_type & direction" and "age & stereo".
     kind: str
     group: str
     places: tuple[int, ...]
+
+
+class Suppressed(NamedTuple):
+    """Two groups at once with too few clusters to say anything; listed so that nobody takes silence for good news."""
+
+    kind: str
+    group: str
+    n: int
+    clusters: int
 
 
 def measured(suite: ScoringSuite, items: Sequence[Item], found: Sequence[Sequence[Likelihood]], form: Form) -> list[Measures]:
@@ -40,41 +53,73 @@ def measured(suite: ScoringSuite, items: Sequence[Item], found: Sequence[Sequenc
 
 
 def parts(items: Sequence[Item]) -> list[Part]:
-    """All items first, then every group of every kind, by name."""
+    """All items first, then every group of every kind, then every two groups of two kinds with clusters enough; by name."""
+    return [Part("", "", tuple(range(len(items)))), *_groups(items), *_split(items)[0]]
+
+
+def suppressed(items: Sequence[Item]) -> list[Suppressed]:
+    """Every two groups at once that `parts` leaves out for want of clusters."""
+    return [Suppressed(part.kind, part.group, len(part.places), _clusters(items, part)) for part in _split(items)[1]]
+
+
+def _groups(items: Sequence[Item]) -> list[Part]:
     places: dict[tuple[str, str], list[int]] = {}
     for place, item in enumerate(items):
         for kind, group in item.groups.items():
             places.setdefault((kind, group), []).append(place)
-    groups = [Part(kind, group, tuple(found)) for (kind, group), found in sorted(places.items())]
-    return [Part("", "", tuple(range(len(items)))), *groups]
+    return [Part(kind, group, tuple(found)) for (kind, group), found in sorted(places.items())]
+
+
+def _split(items: Sequence[Item]) -> tuple[list[Part], list[Part]]:
+    """Intersections of two kinds with enough clusters and those with too few. One of the same items as a group says nothing new."""
+    groups = _groups(items)
+    known = {part.places for part in groups}
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, item in enumerate(items):
+        for (one, mine), (other, theirs) in combinations(sorted(item.groups.items()), 2):
+            places.setdefault((f"{one} & {other}", f"{mine} & {theirs}"), []).append(place)
+    crossed = [Part(kind, group, tuple(found)) for (kind, group), found in sorted(places.items()) if tuple(found) not in known]
+    enough = [_clusters(items, part) >= intervals.MIN_CLUSTERS for part in crossed]
+    return (
+        [part for part, shown in zip(crossed, enough, strict=True) if shown],
+        [part for part, shown in zip(crossed, enough, strict=True) if not shown],
+    )
+
+
+def _clusters(items: Sequence[Item], part: Part) -> int:
+    return len({items[place].cluster for place in part.places})
 
 
 def levels(suite: Suite, items: Sequence[Item], scored: Sequence[Measures], form: Form, *, seed: int) -> dict[str, Any]:
-    """One model's numbers: {"n", "figures": {metric: Level as dict}, "groups": {kind: {group: {"n", "figures"}}}}; JSON-able."""
+    """One model's numbers: {"n", "figures": {metric: Level as dict}, "groups": {kind: {group: {"n", "figures"}}}, "suppressed":
+    [{"kind", "group", "n", "clusters"}]}; JSON-able. Kinds crossed with each other stand among "groups" as "KIND & KIND"."""
     report: dict[str, Any] = {}
     for part in parts(items):
         chosen, measures = [items[i] for i in part.places], [scored[i] for i in part.places]
-        values = suite.aggregate(chosen, measures, form)
-        figures = {
-            name: _level(suite, name, metric, chosen, measures, form, values[name], seed)._asdict()
-            for name, metric in suite.METRICS[form].items()
-        }
-        entry = {"n": len(chosen), "figures": figures}
+        entry = {"n": len(chosen), "figures": _levels(suite, chosen, measures, form, seed)}
         if part.kind:
             report["groups"].setdefault(part.kind, {})[part.group] = entry
         else:
             report = entry | {"groups": {}}
-    return report
+    return report | {"suppressed": [one._asdict() for one in suppressed(items)]}
+
+
+def _levels(suite: Suite, items: Sequence[Item], scored: Sequence[Measures], form: Form, seed: int) -> dict[str, dict[str, Any]]:
+    values = suite.aggregate(items, scored, form)
+    metrics = suite.METRICS[form]
+    whole = _jackknives(suite, [name for name, metric in metrics.items() if metric.kind == "whole"], items, (scored,), form)
+    return {
+        name: _level(name, metric, items, scored, values[name], whole.get(name), seed)._asdict() for name, metric in metrics.items()
+    }
 
 
 def _level(
-    suite: Suite,
     name: str,
     metric: Metric,
     items: Sequence[Item],
     scored: Sequence[Measures],
-    form: Form,
     value: float | None,
+    whole: Interval | None,
     seed: int,
 ) -> Level:
     known = [(item.cluster, one) for item, measures in zip(items, scored, strict=True) if (one := measures.get(name)) is not None]
@@ -87,71 +132,113 @@ def _level(
         elif metric.kind == "mean":
             interval = intervals.mean_difference([0.0] * len(values), values, clusters, seed=seed)
         elif metric.kind == "whole":
-            interval = _jackknife(suite, name, items, (scored,), form)
-    low, high = (interval.low, interval.high) if interval else (None, None)
-    if low is not None and high is not None and metric.kind == "rate":
+            interval = whole
+    if interval is None:
+        return Level(value, None, None, len(clusters), len(set(clusters)))
+    low, high = interval.low, interval.high
+    if metric.kind == "rate":
         low, high = max(0.0, low), min(1.0, high)
-    return Level(value, low, high, len(clusters), len(set(clusters)))
+    return Level(value, low, high, len(clusters), len(set(clusters)), interval.detectable)
 
 
 def compared(
     suite: Suite, items: Sequence[Item], base: Sequence[Measures], candidate: Sequence[Measures], form: Form, *, seed: int
 ) -> list[Figure]:
-    """What changed from base to candidate, paired by item: over all items, then by group, e.g. "pct_stereotype[bias_type=age]"."""
+    """What changed from base to candidate, paired by item: over all items, then by group, e.g. "pct_stereotype[bias_type=age]"
+    and "pct_stereotype[bias_type & direction=age & stereo]"."""
+    return [
+        replace(figure, metric=f"{figure.metric}[{part.kind}={part.group}]") if part.kind else figure
+        for part in parts(items)
+        for figure in changes(
+            suite,
+            [items[i] for i in part.places],
+            [base[i] for i in part.places],
+            [candidate[i] for i in part.places],
+            form,
+            seed=seed,
+        )
+    ]
+
+
+def changes(
+    suite: Suite, items: Sequence[Item], base: Sequence[Measures], candidate: Sequence[Measures], form: Form, *, seed: int
+) -> list[Figure]:
+    """What changed over these items, a figure a metric."""
+    metrics = suite.METRICS[form]
+    of_all = [name for name, metric in metrics.items() if metric.kind == "whole"]
+    levels_below, levels_above = (suite.aggregate(items, side, form) for side in (base, candidate))
+    whole = _jackknives(suite, of_all, items, (base, candidate), form)
     figures = []
-    for part in parts(items):
-        chosen = [items[i] for i in part.places]
-        below, above = [base[i] for i in part.places], [candidate[i] for i in part.places]
-        levels_below, levels_above = suite.aggregate(chosen, below, form), suite.aggregate(chosen, above, form)
-        for name, metric in suite.METRICS[form].items():
-            pairs = [
-                (item.cluster, b, c)
-                for item, mine, theirs in zip(chosen, below, above, strict=True)
-                if (b := mine.get(name)) is not None and (c := theirs.get(name)) is not None
-            ]
-            clusters = [cluster for cluster, _, _ in pairs] if metric.of_items else [item.cluster for item in chosen]
-            one, other = [b for _, b, _ in pairs], [c for _, _, c in pairs]
-            # Levels of what is compared: of two tokenizers each has other pairs of equal length.
-            base_level, candidate_level = (
-                (mean_of(one), mean_of(other)) if metric.of_items else (levels_below[name], levels_above[name])
+    for name, metric in metrics.items():
+        pairs = [
+            (item.cluster, b, c)
+            for item, mine, theirs in zip(items, base, candidate, strict=True)
+            if (b := mine.get(name)) is not None and (c := theirs.get(name)) is not None
+        ]
+        clusters = [cluster for cluster, _, _ in pairs] if metric.of_items else [item.cluster for item in items]
+        one, other = [b for _, b, _ in pairs], [c for _, _, c in pairs]
+        # Levels of what is compared: of two tokenizers each has other pairs of equal length.
+        base_level, candidate_level = (
+            (mean_of(one), mean_of(other)) if metric.of_items else (levels_below[name], levels_above[name])
+        )
+        interval: Interval | None = None
+        if metric.kind == "rate":
+            interval = intervals.rate_difference(one, other, clusters)
+        elif metric.kind == "mean":
+            interval = intervals.mean_difference(one, other, clusters, seed=seed)
+        elif metric.kind == "whole" and base_level is not None and candidate_level is not None:
+            interval = whole.get(name)
+        note = _flipped(one, other, clusters) if metric.kind == "rate" else ""
+        figures.append(
+            figure_of(
+                name,
+                metric.words,
+                metric.unit,
+                metric.better,
+                clusters,
+                base_level,
+                candidate_level,
+                interval,
+                note=note,
             )
-            interval: Interval | None = None
-            if metric.kind == "rate":
-                interval = intervals.rate_difference(one, other, clusters)
-            elif metric.kind == "mean":
-                interval = intervals.mean_difference(one, other, clusters, seed=seed)
-            elif metric.kind == "whole" and base_level is not None and candidate_level is not None:
-                interval = _jackknife(suite, name, chosen, (below, above), form)
-            figures.append(
-                figure_of(
-                    name if not part.kind else f"{name}[{part.kind}={part.group}]",
-                    metric.words,
-                    metric.unit,
-                    metric.better,
-                    clusters,
-                    base_level,
-                    candidate_level,
-                    interval,
-                )
-            )
+        )
     return figures
 
 
-def _jackknife(suite: Suite, name: str, items: Sequence[Item], sides: Sequence[Sequence[Measures]], form: Form) -> Interval | None:
-    """A whole-set number of one model, or its change between two: recomputed without each cluster in turn."""
+def _flipped(base: Sequence[float], candidate: Sequence[float], clusters: Sequence[str]) -> str:
+    """How many answers turned, and what an exact test says of it; nothing where answers are no yes or no."""
+    if not base or not {*base, *candidate} <= {0.0, 1.0}:
+        return ""
+    found = flips.compare([bool(one) for one in base], [bool(one) for one in candidate], clusters)
+    words = f"{found.won} turned from no to yes, {found.lost} back (exact p = {found.p:.3f} over {found.clusters} clusters)."
+    turned = len({cluster for below, above, cluster in zip(base, candidate, clusters, strict=True) if below != above})
+    if turned < intervals.FEW_EVENTS:
+        words += (
+            f" Answers turned in {turned} of {found.clusters} clusters only: the interval is wider than it need be, and chance "
+            "alone is called a change less often than 1 time in 20."
+        )
+    return words
 
-    def of(kept: Sequence[int]) -> float | None:
-        values = [suite.aggregate([items[i] for i in kept], [side[i] for i in kept], form)[name] for side in sides]
-        known = [value for value in values if value is not None]
-        return known[-1] - (known[0] if len(sides) == 2 else 0.0) if len(known) == len(sides) else None
 
+def _jackknives(
+    suite: Suite, names: Collection[str], items: Sequence[Item], sides: Sequence[Sequence[Measures]], form: Form
+) -> dict[str, Interval | None]:
+    """Whole-set numbers of one model, or their changes between two: recomputed without each cluster in turn, all at once."""
     members: dict[str, set[int]] = {}
     for place, item in enumerate(items):
         members.setdefault(item.cluster, set()).add(place)
-    if len(members) < intervals.MIN_CLUSTERS:
-        return None
+    if not names or len(members) < intervals.MIN_CLUSTERS:
+        return {}
+
+    def of(kept: Sequence[int]) -> list[dict[str, float | None]]:
+        return [suite.aggregate([items[i] for i in kept], [side[i] for i in kept], form) for side in sides]
+
     everything = range(len(items))
-    whole = of(everything)
-    without = [of([i for i in everything if i not in left_out]) for _, left_out in sorted(members.items())]
-    known = [value for value in without if value is not None]
-    return intervals.jackknife(whole, known) if whole is not None and len(known) == len(without) else None
+    found = [of(everything), *(of([i for i in everything if i not in left_out]) for _, left_out in sorted(members.items()))]
+    intervals_by_name: dict[str, Interval | None] = {}
+    for name in names:
+        known = [[value for side in one if (value := side[name]) is not None] for one in found]
+        if all(len(values) == len(sides) for values in known):
+            whole, *without = [values[-1] - (values[0] if len(sides) == 2 else 0.0) for values in known]
+            intervals_by_name[name] = intervals.jackknife(whole, without)
+    return intervals_by_name

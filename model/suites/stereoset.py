@@ -240,13 +240,7 @@ def aggregate(items: Sequence[Item], scores: Mapping[str, float]) -> Report:
 
     Higher must mean likelier. Raises MissingScore; to leave a kind out, leave its items out.
     """
-    for item in items:
-        for sentence in _three(item):
-            if sentence.id not in scores or isnan(scores[sentence.id]):
-                raise MissingScore(
-                    f"The sentence {sentence.id!r} of the {item.kind} item {item.id!r} has no score "
-                    f"({scores.get(sentence.id)}); score every sentence of the items and aggregate again."
-                )
+    _check(items, scores)
     by_kind: dict[Kind, list[Item]] = defaultdict(list)
     by_bias: dict[tuple[Kind, str], list[Item]] = defaultdict(list)
     for item in items:
@@ -257,6 +251,22 @@ def aggregate(items: Sequence[Item], scores: Mapping[str, float]) -> Report:
         by_kind={kind: _figures(by_kind[kind], scores) for kind in sorted(by_kind)},
         by_bias={key: _figures(by_bias[key], scores) for key in sorted(by_bias)},
     )
+
+
+def overall(items: Sequence[Item], scores: Mapping[str, float]) -> Figures:
+    """The figures over all items alone. Raises MissingScore."""
+    _check(items, scores)
+    return _figures(items, scores)
+
+
+def _check(items: Sequence[Item], scores: Mapping[str, float]) -> None:
+    for item in items:
+        for sentence in _three(item):
+            if sentence.id not in scores or isnan(scores[sentence.id]):
+                raise MissingScore(
+                    f"The sentence {sentence.id!r} of the {item.kind} item {item.id!r} has no score "
+                    f"({scores.get(sentence.id)}); score every sentence of the items and aggregate again."
+                )
 
 
 def _figures(items: Sequence[Item], scores: Mapping[str, float]) -> Figures:

@@ -417,28 +417,36 @@ def _between_lines(reports: Sequence[Mapping[str, Any]], changes: Sequence[Mappi
 
 
 def _lines(suite: "Suite", reports: Sequence[Mapping[str, Any]], comparison: Sequence["Figure"]) -> list[str]:
+    from flagback.model.figures import detectable_words
+
     lines: list[str] = []
     for report in reports:
         known = "all known from an earlier look" if not report["scored_now"] else f"{report['scored_now']} asked now"
         lines += [f"{suite.NAME}, {report['model']} ({report['form']}), {report['n']} items, {known}", ""]
         rows = [{"metric": name} | level for name, level in report["figures"].items()]
-        lines += [*columns(rows, ["metric", "value", "low", "high", "n"]), ""]
+        lines += [*columns(rows, ["metric", "value", "low", "high", "n", "clusters", "detectable"]), ""]
         for main, kinds in _main(report).items():
             groups = [
                 {"kind": kind, "group": group} | entry["figures"][main]
                 for kind in kinds
                 for group, entry in report["groups"][kind].items()
             ]
-            lines += [f"{main} by group", *columns(groups, ["kind", "group", "value", "low", "high", "n"]), ""]
+            shown = ["kind", "group", "value", "low", "high", "n", "detectable"]
+            lines += [f"{main} by group", *columns(groups, shown), ""]
+        few = [f"{one['group']} ({one['n']})" for one in report["suppressed"]]
+        lines += [f"Two groups at once, too few to say anything: {', '.join(few)}.", ""] if few else []
     if comparison:
         told = [figure.to_dict() for figure in comparison]
         lines += [
             f"change from {reports[0]['model']} to {reports[1]['model']}, paired by item",
             *columns(told, ["metric", "base", "candidate", "change", "low", "high", "n", "detectable"]),
             "",
+            *(f"{one.metric}: {detectable_words(one)} {one.note}".strip() for one in comparison if "[" not in one.metric),
+            "",
         ]
     return [
         *lines,
         "'-' is not enough data, never 0. low and high are the ends of 95 % intervals over independent clusters.",
+        "detectable is the smallest change that so much data would show 8 times in 10.",
         *(f"{suite.NAME}: {weakness}" for weakness in suite.WEAKNESSES),
     ]

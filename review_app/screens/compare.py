@@ -182,9 +182,8 @@ def _part(metric: str) -> str:
     """ "age (bias type)" of "pct_stereotype[bias_type=age]"."""
     if "[" not in metric:
         return "all items"
-    inside = metric.partition("[")[2].rstrip("]")
-    named = [one.partition("=") for one in inside.split(",")]
-    return f"{' and '.join(group for _, _, group in named)} ({' and '.join(kind.replace('_', ' ') for kind, _, _ in named)})"
+    kind, _, group = metric.partition("[")[2].rstrip("]").partition("=")
+    return f"{group.replace(' & ', ' and ')} ({kind.replace('_', ' ').replace(' & ', ' and ')})"
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import streamlit as st
 
 from flagback.review_app.installation import Installation
+from flagback.review_app.monitoring import share_of
 from flagback.review_app.screens import look
-from flagback.review_app.screens.harm import share_of
 from flagback.storage import live_batches, outputs
 from flagback.storage.live_batches import LiveBatch
 from flagback.storage.outputs import OutputReport

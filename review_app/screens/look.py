@@ -296,6 +296,7 @@ _NAMES = {
     "repeated_share": "Repetition within an answer",
     "distinct_1": "Variety of words (distinct-1)",
     "distinct_2": "Variety of wording (distinct-2)",
+    "shared_noise": "What the shared noise leaves of chance",
 }
 
 
@@ -304,6 +305,8 @@ def figure_name(metric: str) -> str:
     kind, _, of = metric.partition(":")
     if kind == "perplexity":
         return f"Perplexity, texts “{of}”"
+    if kind == "kl_to_base":
+        return f"Distance to the base, texts “{of}”"
     if kind == "counterfactual_gap" and of:
         return f"Gap between groups: {of.replace('_', ' ')}"
     if kind == "flag_rate" and of:
@@ -372,9 +375,12 @@ def would_show(figure: dict[str, Any]) -> str:
 
 
 def judged_pill(figure: dict[str, Any]) -> str:
-    """Better or worse where the interval leaves no change out, as a pill; else no clear change."""
+    """Better or worse where the interval leaves no change out, as a pill; else no clear change.
+
+    A distance to the base is above 0 after every correction, and the shared noise is no doing of the candidate: neither is judged.
+    """
     low, high = figure.get("low"), figure.get("high")
-    if low is None or high is None:
+    if low is None or high is None or str(figure.get("metric", "")).partition(":")[0] in ("kl_to_base", "shared_noise"):
         return ""
     none = 1.0 if figure.get("scale") == "ratio" else 0.0
     if low <= none <= high:

@@ -133,6 +133,8 @@ class Generation(Record, table=True):
     count: int = 1
     #: Lowest draw number 0..k-1 that gave this text.
     draw: int = 0
+    #: All draws that gave it, ascending: what pairs two versions' answers draw by draw. Null where it was not kept.
+    draws: list[int] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     #: 0-1, filled by a detector or a simulation; never shown to reviewers.
     expected_harm: float | None = None
     expected_harm_source: str | None = None

@@ -19,6 +19,7 @@ def upgrade() -> None:
     with op.batch_alter_table("generation") as generation:
         generation.drop_constraint(op.f("ck_generation_source_known"), type_="check")
         generation.create_check_constraint(op.f("ck_generation_source_known"), SOURCES_NOW)
+        generation.add_column(sa.Column("draws", sa.JSON(none_as_null=True), nullable=True))
     op.create_table(
         "suite_data",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -114,3 +115,4 @@ def downgrade() -> None:
     with op.batch_alter_table("generation") as generation:
         generation.drop_constraint(op.f("ck_generation_source_known"), type_="check")
         generation.create_check_constraint(op.f("ck_generation_source_known"), SOURCES)
+        generation.drop_column("draws")
