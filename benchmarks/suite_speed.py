@@ -32,7 +32,7 @@ from flagback.model.examination import Subject, examined
 from flagback.model.scoring import Question, encoded, likelihoods, shared_row
 from flagback.model.suites import SUITES
 from flagback.model.suites.report import measured
-from flagback.model.suites.suite import Item, Likelihood, Scorable, ScoringSuite, WritingSuite
+from flagback.model.suites.suite import Item, Likelihood, Scorable, ScoringSuite, Text, WritingSuite
 
 Scores = list[float]
 #: The suites whose texts are scored.
@@ -100,7 +100,7 @@ def harness(loaded: Loaded, batch: int) -> tuple[str, Callable[[Asked], Scores]]
 @torch.no_grad()
 def written_out(loaded: Loaded, asked: Asked, batch: int) -> Scores:
     """Right-padded batches, longest first; log-softmax of every position; one sum and one comparison with the argmax a text."""
-    rows = [encoded(loaded.tokenizer, "text", text) for texts in asked for text in texts]
+    rows = [encoded(loaded.tokenizer, "text", Text(text.context, text.continuation)) for texts in asked for text in texts]
     found = [0.0] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].ids), rows[i].ids))
     for start in range(0, len(order), batch):
@@ -118,7 +118,7 @@ def written_out(loaded: Loaded, asked: Asked, batch: int) -> Scores:
 
 def tokens(loaded: Loaded, asked: Asked) -> dict[str, int]:
     """How many tokens each has to read: all of every text, or what texts of one batch have in common once."""
-    families = [[encoded(loaded.tokenizer, "text", text) for text in texts] for texts in asked]
+    families = [[encoded(loaded.tokenizer, "text", Text(text.context, text.continuation)) for text in texts] for texts in asked]
     return {
         "all of every text": sum(len(one.ids) - 1 for family in families for one in family),
         "shared within an item": sum(shared_row(family, torch.device("cpu")).row.input_ids.shape[1] for family in families),
