@@ -498,7 +498,7 @@ def compare_blind_groups(answers: Sequence[BlindAnswer], *, seed: int) -> list[M
         words = " and ".join(f"{axis} '{group}'" for axis, group in cell.name)
         note = "" if place else _worst_note(cell.pooled, found.p, found.null_mean, len(found.cells))
         if not place and found.suppressed:
-            few = ", ".join(f"{_group_words(hidden.name)} ({hidden.clusters})" for hidden in found.suppressed)
+            few = ", ".join(f"{' and '.join(group for _, group in one.name)} ({one.clusters})" for one in found.suppressed)
             note += f" Too few prompts to say anything: {few}."
         measured.append(
             compared(

@@ -82,7 +82,7 @@ def test_groups_with_few_prompts_are_named_and_not_judged() -> None:
     assert found["flag_rate:age=young"].n == 26
     assert found["flag_rate:age=young,faith=a"].n == 13
     [note] = [figure.note for figure in found.values() if figure.note]
-    assert "Too few prompts to say anything: age=old (4), age=old,faith=a (2), age=old,faith=b (2)." in note
+    assert "Too few prompts to say anything: old (4), old and a (2), old and b (2)." in note
     assert compare_blind_groups([], seed=1) == []
 
 
