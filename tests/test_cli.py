@@ -369,6 +369,8 @@ ADMINISTRATIVE: list[tuple[list[str], str]] = [
     (["invite"], "invitation made"),
     (["pool", "create", "team"], "pool made"),
     (["background", "set", "{home}/form.json"], "background questions set"),
+    (["outputs", "key", "create", "chat"], "output key made"),
+    (["outputs", "key", "withdraw", "chat", "--yes"], "output key withdrawn"),
 ]
 
 
@@ -384,8 +386,8 @@ def test_every_administrative_act_is_in_the_log_under_a_name_and_holds_no_secret
             last = session.exec(select(records.AuditEntry).order_by(col(records.AuditEntry.id).desc())).first()
         assert last is not None
         assert (last.actor, last.action) == ("root", action)
-    codes = re.findall(r"/join/(\S+)", printed)
-    assert len(codes) == 2
+    codes = re.findall(r"/join/(\S+)", printed) + re.findall(r"^fbk_\S+", printed, re.MULTILINE)
+    assert len(codes) == 3
     with store.reading() as session:
         log = " ".join(str(entry.model_dump()) for entry in session.exec(select(records.AuditEntry)).all())
     for secret in (*codes, "a new password"):
@@ -410,7 +412,7 @@ def test_nobody_administers_under_a_name_that_may_not(run: Run, store: Store, ho
 def counted(store: Store) -> list[int]:
     """Rows of what administrators change."""
     with store.reading() as session:
-        tables = (records.Account, records.Invitation, records.Pool, records.AuditEntry, records.BackgroundForm)
+        tables = (records.Account, records.Invitation, records.Pool, records.AuditEntry, records.BackgroundForm, records.OutputKey)
         return [len(session.exec(select(table)).all()) for table in tables]
 
 
@@ -433,6 +435,9 @@ def test_without_a_name_it_is_this_machines_user_and_in_a_demo_never_the_demos_m
         (["account", "link", "gone"], "flagback account enable gone"),
         (["account", "disable", "root"], "make another one first"),
         (["hours", "--since", "last week"], "flagback hours --since 2026-W47"),
+        (["outputs", "key", "create", "a b"], "expected 1 to 64 letters"),
+        (["outputs", "key", "withdraw", "nope", "--yes"], "flagback outputs key list"),
+        (["outputs", "withdraw-batch", "nope", "--yes"], "flagback outputs list"),
     ],
     ids=lambda given: " ".join(given).encode("ascii", "replace").decode() if isinstance(given, list) else "",
 )
