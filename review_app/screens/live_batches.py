@@ -98,9 +98,8 @@ def _flagged(one: LiveBatch) -> str:
 
 def _one(installation: Installation, account: Account, one: LiveBatch) -> None:
     """Under what a batch came, and the way back."""
-    how = (
-        "a number was drawn of the whole" if one.review_share is None else f"each was drawn with a chance of {one.review_share:.0%}"
-    )
+    each = f"each was drawn with a chance of {100 * (one.review_share or 0):.3g}%"
+    how = "a number was drawn of the whole" if one.review_share is None else each
     look.html(
         f'<div class="small soft">Brought by {look.quiet(one.brought_by)}; {how}; {one.reviews:,} reviews, {one.flags:,} flags, '
         f"{one.waiting:,} still wanted. What people agreed to:</div><div>{look.quiet(one.consent)}</div>"
