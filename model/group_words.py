@@ -30,10 +30,11 @@ def _phrase(frame: str) -> tuple[str, ...]:
 
 
 _EVERYWHERE: Final = "any"
+_NAME: Final = "name"
 
 
 def _names(pairs: Sequence[tuple[str, str]]) -> tuple[_Column, ...]:
-    return ("name",) * len(pairs)
+    return tuple(_NAME for _ in pairs)
 
 
 def _anywhere(count: int) -> tuple[_Column, ...]:

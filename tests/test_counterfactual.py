@@ -20,6 +20,7 @@ from flagback.model.evaluation import Case, compare_cases
 from flagback.model.own_suites import NotYetMeasured, TooFewFlagged, counterfactual_rows, flag_shares, measured_figures
 from flagback.model.scoring import NothingToScore, Question, TooLongForModel, encoded_reply, likelihoods
 from flagback.model.suites import counterfactual
+from flagback.model.suites.suite import Item as SuiteItem
 from flagback.model.suites.suite import Likelihood, OneGroup, Reply
 from flagback.review_app import cli
 from flagback.storage import reviews, runs, slots
@@ -45,7 +46,7 @@ ROW: dict[str, Any] = {
 }
 
 
-def _items(*rows: dict[str, Any]) -> list[counterfactual.Item]:
+def _items(*rows: dict[str, Any]) -> list[SuiteItem]:
     return counterfactual.items(Row(Place("made.jsonl", number), row) for number, row in enumerate(rows, start=1))
 
 
