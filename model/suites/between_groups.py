@@ -92,7 +92,13 @@ def ranges(items: Sequence[Item], scored: Sequence[Measures], metrics: Sequence[
 
 
 def range_changes(
-    items: Sequence[Item], base: Sequence[Measures], candidate: Sequence[Measures], metrics: Sequence[str], *, seed: int
+    items: Sequence[Item],
+    base: Sequence[Measures],
+    candidate: Sequence[Measures],
+    metrics: Sequence[str],
+    *,
+    seed: int,
+    exchanges: int = EXCHANGES,
 ) -> list[RangeChange]:
     """The change of every range that can be drawn, over items that say something of both models."""
     found = []
@@ -101,17 +107,17 @@ def range_changes(
             large, _ = _large(_units(items, [base, candidate], kind, metric))
             if len(large) > 1:
                 size = min(map(len, large.values()))
-                below, above, p = _exchanged(list(large.values()), size, seed)
+                below, above, p = _exchanged(list(large.values()), size, seed, exchanges)
                 found.append(RangeChange(kind, metric, below, above, above - below, p, size, TEST_DRAWS))
     return found
 
 
-def _exchanged(sides: Sequence[_Floats], size: int, seed: int) -> tuple[float, float, float]:
+def _exchanged(sides: Sequence[_Floats], size: int, seed: int, exchanges: int) -> tuple[float, float, float]:
     """Mean ranges of both models, and the permutation test's p (Good 2005, 3.2): every entity's two values swapped by chance."""
     random = np.random.default_rng([seed, 2])
-    lowest, highest = [np.full((2, TEST_DRAWS, 1 + EXCHANGES), end) for end in (np.inf, -np.inf)]  # (2, D, 1 + E)
+    lowest, highest = [np.full((2, TEST_DRAWS, 1 + exchanges), end) for end in (np.inf, -np.inf)]  # (2, D, 1 + E)
     for values in sides:
-        swapped = random.random((len(values), 1 + EXCHANGES)) < 0.5
+        swapped = random.random((len(values), 1 + exchanges)) < 0.5
         swapped[:, 0] = False
         drawn = random.integers(0, len(values), (TEST_DRAWS, size))
         counts = np.stack([np.bincount(row, minlength=len(values)) for row in drawn]) / size  # (D, N)
@@ -123,7 +129,7 @@ def _exchanged(sides: Sequence[_Floats], size: int, seed: int) -> tuple[float, f
     change = np.abs(above - below)
     # Rounding must not make an equal change a smaller one.
     as_large = int(np.sum(change[1:] >= change[0] - 1e-12))
-    return float(below[0]), float(above[0]), (1 + as_large) / (1 + EXCHANGES)
+    return float(below[0]), float(above[0]), (1 + as_large) / (1 + exchanges)
 
 
 def _units(items: Sequence[Item], sides: Sequence[Sequence[Measures]], kind: str, metric: str) -> dict[str, _Floats]:

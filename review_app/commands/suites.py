@@ -399,8 +399,8 @@ def _between_lines(reports: Sequence[Mapping[str, Any]], changes: Sequence[Mappi
         draws = next(one["draws"] for report in reports for one in report["between_groups"])
         lines += [
             f"Means over {draws:,} draws of 'size' entities from every group.",
-            "Shuffled groups lie by_chance apart, 95 % of such draws under by_chance_95. p: how often a change is as large when the",
-            "two models are exchanged at random, entity by entity; of twenty comparisons without any change one has p < .05.",
+            "Shuffled groups lie by_chance apart, 95 % of such draws under by_chance_95. p: how often a change is as large when",
+            "both models are exchanged at random, entity by entity; of twenty comparisons without any change one has p < .05.",
             "",
         ]
     return lines
