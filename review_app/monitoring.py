@@ -340,6 +340,12 @@ def suites_by_version(session: Session, version: int | None = None) -> pd.DataFr
     return pd.DataFrame(rows, columns=TESTS)
 
 
+def suites_too_few(session: Session, version: int, data: int) -> list[tuple[str, int]]:
+    """("age and stereo", items) of two groups at once in a published test that are too few to say anything of."""
+    run = suites.run_of(session, version, data)
+    return [(str(one["group"]).replace(" & ", " and "), int(one["n"])) for one in run.figures.get("suppressed", [])] if run else []
+
+
 def suites_not_put(session: Session, version: int) -> list[tuple[str, str]]:
     """(suite, reason) of published tests that a version could not be put."""
     asked = select(SuiteRun, SuiteData).join(SuiteData, col(SuiteData.id) == SuiteRun.data_id).where(SuiteRun.version_id == version)

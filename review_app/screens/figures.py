@@ -132,7 +132,7 @@ def _too_few(evaluation: Evaluation | None) -> None:
     for metric, figure in evaluation.figures.items():
         note = str(figure.get("note") or "")
         if metric.startswith("flag_rate:") and note:
-            look.html(f'<div class="small soft">{look.quiet(look.figure_name(metric))}: {look.quiet(note)}</div>')
+            look.html(f'<div class="small soft">{look.quiet(look.figure_name(metric))}: {look.marked(note)}</div>')
     whole = evaluation.figures.get("flag_rate")
     if whole and look.would_show(whole):
         look.html(f'<div class="small soft">{look.quiet(look.would_show(whole))} Of one group only larger ones.</div>')
@@ -155,6 +155,9 @@ def _tests(installation: Installation, account: Account, session: Session, versi
     chosen = st.selectbox("Which number", choices, format_func=lambda one: f"{one[0]}: {one[2].replace('_', ' ')}")
     same = (found["suite"] == chosen[0]) & (found["data"] == chosen[1]) & (found["metric"] == chosen[2])
     part = found[same & found["version"].isin([version.id, version.parent_id])]
+    crossed = part["kind"].str.contains(" & ")
+    if crossed.any():
+        part = part[crossed if st.toggle("Two groups at once", key="test-crossed") else ~crossed]
     sizes = part[part["version"] == version.id].sort_values(["kind", "n", "group"], ascending=[True, False, True])
     parts = list(zip(sizes["kind"], sizes["group"], strict=True))
     kept = set(parts[:MOST_GROUPS])
@@ -179,6 +182,17 @@ def _tests(installation: Installation, account: Account, session: Session, versi
     look.html(
         '<div class="small soft">'
         + (f"{left_out} smaller groups are in the data only. " if left_out else "")
+        + _suppressed(session, version.id, int(chosen[1]))
         + "“–” or no bar: too few independent items for an interval. With 60 items and one pair in ten turned, only changes of "
         "about 11 points would show; the change between two versions has its own line under Two versions.</div>"
     )
+
+
+def _suppressed(session: Session, version: int, data: int) -> str:
+    """Two groups at once of which nothing is said, by name: silence is no good news."""
+    few = monitoring.suites_too_few(session, version, data)
+    if not few:
+        return ""
+    named = ", ".join(f"{group} ({n})" for group, n in few[:MOST_GROUPS])
+    more = f" and {len(few) - MOST_GROUPS} more" if len(few) > MOST_GROUPS else ""
+    return f"Too few items to say anything: {look.marked(named)}{more}. "

@@ -326,10 +326,12 @@ def figures_table(figures: dict[str, Any], base_id: int, candidate_id: int) -> N
                 level(figure.get("candidate"), figure),
                 change_words(figure),
                 judged_pill(figure),
+                _least(figure),
                 f"{figure.get('n', 0):,}",
             ]
         )
-    table(["", f"version {base_id}", f"version {candidate_id}", "change (95 % interval)", "", "n"], rows, numeric=(1, 2, 5))
+    header = ["", f"version {base_id}", f"version {candidate_id}", "change (95 % interval)", "", "would show from", "n"]
+    table(header, rows, numeric=(1, 2, 5, 6))
 
 
 def level(value: float | None, figure: dict[str, Any]) -> str:
@@ -356,18 +358,21 @@ def change_number(value: float, figure: dict[str, Any]) -> str:
     return _signed(f"{value:+.3g}")
 
 
+def _least(figure: dict[str, Any]) -> str:
+    """The smallest change that these data would show; empty where that is not known."""
+    least = figure.get("detectable")
+    if least is None:
+        return ""
+    if figure.get("scale") == "ratio":
+        return f"{(least - 1) * 100:.1f} %"
+    return f"{least * 100:.1f} points" if figure.get("unit") == "share" else f"{least:.2g} {figure.get('unit', '')}".rstrip()
+
+
 def would_show(figure: dict[str, Any]) -> str:
     """What these data could have shown at all: "With 60 items only changes above 11 points would show"."""
-    least = figure.get("detectable")
-    if least is None or not figure.get("n"):
+    size = _least(figure)
+    if not size or not figure.get("n"):
         return ""
-    size = (
-        f"{(least - 1) * 100:.1f} %"
-        if figure.get("scale") == "ratio"
-        else f"{least * 100:.1f} points"
-        if figure.get("unit") == "share"
-        else f"{least:.2g} {figure.get('unit', '')}".rstrip()
-    )
     items = f"{figure['n']:,} items" + (
         f" in {figure['clusters']:,} families" if figure.get("clusters") not in (None, figure["n"]) else ""
     )
