@@ -1,7 +1,7 @@
 """lm-evaluation-harness through its own command line: hands it a version as a plain folder, bounded in time, without a shell.
 
-Knows processes and folders; what the harness writes is read by `suites.harness`. The harness is no dependency: it is a program of its
-own, best in an environment of its own.
+Knows processes and folders; what the harness writes is read by `suites.harness`. The harness is no dependency: it is a program of
+its own, best in an environment of its own.
 """
 
 import os
@@ -88,8 +88,8 @@ def _run(words: Sequence[str], said: Path, time_limit: float, environment: Mappi
             code = process.wait(timeout=time_limit)
         except subprocess.TimeoutExpired:
             raise HarnessFailed(
-                f"{words[0]} did not end within {time_limit:g} s and was stopped; give it fewer tasks, --limit N in --harness, or a "
-                f"longer --time-limit. It said last:\n{_last(said)}"
+                f"{words[0]} did not end within {time_limit:g} s and was stopped; give it fewer tasks, --limit N in --harness, or "
+                f"a longer --time-limit. It said last:\n{_last(said)}"
             ) from None
         finally:
             _end(process)

@@ -48,6 +48,8 @@ def suite_of(name: str, columns: Mapping[str, str]) -> ScoringSuite | WritingSui
     """The suite of a name; a user's own pairs with their columns. Raises UnknownSuite."""
     if name == custom.NAME:
         return custom.Pairs(columns)
+    if name == harness.NAME:
+        raise UnknownSuite("lm-evaluation-harness asks its own questions: 'flagback evaluate VERSION --tasks TASK,TASK'.")
     if name not in SUITES:
         raise UnknownSuite(
             f"No suite is called {name!r}; expected one of: {', '.join([*SUITES, custom.NAME, *OWN])}. See 'flagback suites list'."
@@ -136,9 +138,14 @@ def asked_of(suite: Suite, item: Item, form: Form) -> list[str]:
 
 def items_of(artifacts: Artifacts, data: SuiteData) -> tuple[Suite, list[Item]]:
     """The suite of taken-in data and its items, from the copy that was kept."""
-    if data.suite == harness.NAME and data.artifact is not None:
-        kept = harness.kept_items(artifacts.path(data.artifact) / harness.ITEMS)
-        return harness.suite_of(kept), kept
+    if data.suite != harness.NAME or data.artifact is None:
+        return asked_items(artifacts, data)
+    kept = harness.kept_items(artifacts.path(data.artifact) / harness.ITEMS)
+    return harness.suite_of(kept), kept
+
+
+def asked_items(artifacts: Artifacts, data: SuiteData) -> tuple[ScoringSuite | WritingSuite, list[Item]]:
+    """The same, of data that we put to versions ourselves. Raises UnknownSuite."""
     suite = suite_of(data.suite, data.columns)
     if data.artifact is None:
         return suite, _read(suite, None)
@@ -164,7 +171,7 @@ def put(
         known = suites.run_of(session, version.id, data.id)
     if known is not None and "error" not in known.figures:
         return known
-    suite, items = items_of(shelf.artifacts, data)
+    suite, items = asked_items(shelf.artifacts, data)
     subject = version_subject(version, shelf)
     look = examined(
         suite=suite, subject=subject, items=items, keep_in=shelf.artifacts.root, on_progress=on_progress, should_stop=should_stop

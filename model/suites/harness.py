@@ -1,7 +1,7 @@
 """What lm-evaluation-harness found of a version, task by task, as items that two versions can be compared on.
 
-Knows the files that the harness writes (0.4.13: results_*.json and samples_*.jsonl) and the file in which their items are kept; knows
-nothing of how the harness is started. Nothing here is put to a model: the harness did that.
+Knows the files that the harness writes (0.4.13: results_*.json and samples_*.jsonl) and the file in which their items are kept;
+knows nothing of how the harness is started. Nothing here is put to a model: the harness did that.
 """
 
 import hashlib
@@ -134,7 +134,8 @@ def _samples(path: Path, task: str, rows: dict[str, _Row]) -> None:
         absent = [name for name in _NEEDED if name not in values]
         if absent:
             raise BrokenRecord(
-                f"{place}: no {', '.join(map(repr, absent))} among {shortened(list(values), 200)}; expected a sample of lm-evaluation-harness 0.4."
+                f"{place}: no {', '.join(map(repr, absent))} among {shortened(list(values), 200)}; expected a sample of "
+                "lm-evaluation-harness 0.4."
             )
         hashes = tuple(str(values[name]) for name in ("doc_hash", "prompt_hash", "target_hash"))
         key = f"{task} {values['doc_id']} {hashes[0][:12]}"
