@@ -1,28 +1,16 @@
 """The words of `groups`: axes, groups and their aligned forms, in English and Spanish. No slur is listed.
 
 A table is (axis, columns, ((group, forms), ...)): forms of one column can stand in each other's place, None where a group has none.
-Columns "before" and "alone" tell apart words that are written alike: "her" before a noun is "his", "her" alone is "him".
+Columns "before" and "alone" tell apart words that are written alike: "her" before a noun is "his", "her" alone is "him". Columns of
+kind "name" hold given names, which are not swapped where they are part of a longer name.
 Words with a second, everyday sense ("old", "black", "poor") are listed together with a noun for a person only.
 """
 
-import re
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
-_Column: TypeAlias = Literal["any", "before", "alone"]
+_Column: TypeAlias = Literal["any", "before", "alone", "name"]
 Table: TypeAlias = tuple[str, tuple[_Column, ...], tuple[tuple[str, tuple[str | None, ...]], ...]]
-
-_ALONE_BEFORE: Final = """
-    a about above across after again against ago all alone although always am among an and any anyway are around as aside at
-    away back be because been before behind below beneath beside besides between beyond but by can could despite did do does
-    down during each either enough even ever every except for forever from had has have he her here hers herself him himself
-    his how however i if in inside instead into is it its just last later may me might must my near neither never next no none
-    nor not now of off often on once or our out outside over past perhaps rather right shall she should since so some
-    sometimes somewhere soon still such than that the their them then there these they this those though through throughout
-    till to today together tomorrow tonight too toward towards under unless until up upon us very was we well were what when
-    whenever where whether which while who whom whose why will with within without would yesterday yet you your
-"""
-#: What can follow "her" and "his" when no noun of theirs does. Holds the pronouns too, so that a swap leaves the answer alike.
-ALONE_BEFORE: Final = frozenset(_ALONE_BEFORE.split())
 
 _PERSONS: Final = """
     man men woman women person people boy boys girl girls lady ladies gentleman gentlemen couple family families child
@@ -42,110 +30,114 @@ def _phrase(frame: str) -> tuple[str, ...]:
 
 
 _EVERYWHERE: Final = "any"
+_NAME: Final = "name"
+
+
+def _names(pairs: Sequence[tuple[str, str]]) -> tuple[_Column, ...]:
+    return tuple(_NAME for _ in pairs)
 
 
 def _anywhere(count: int) -> tuple[_Column, ...]:
     return tuple(_EVERYWHERE for _ in range(count))
 
 
-_WOMEN: Final = (
-    "she",
-    "Ms",
-    "herself",
-    "woman",
-    "women",
-    "girl",
-    "girls",
-    "lady",
-    "ladies",
-    "mother",
-    "mothers",
-    "mom",
-    "mum",
-    "daughter",
-    "daughters",
-    "sister",
-    "sisters",
-    "wife",
-    "wives",
-    "aunt",
-    "aunts",
-    "niece",
-    "nieces",
-    "grandmother",
-    "grandmothers",
-    "grandma",
-    "granddaughter",
-    "girlfriend",
-    "female",
-    "females",
-    "queen",
-    "princess",
-    "waitress",
-    "actress",
-    "actresses",
-    "stewardess",
-    "businesswoman",
-    "policewoman",
-    "chairwoman",
-    "spokeswoman",
-    "widow",
-    "Mrs",
-    "bride",
-    "heiress",
-    "schoolgirl",
+_PAIRS: Final[tuple[tuple[str, str | None], ...]] = (
+    ("she", "he"),
+    ("Ms", None),
+    ("herself", "himself"),
+    ("woman", "man"),
+    ("women", "men"),
+    ("girl", "boy"),
+    ("girls", "boys"),
+    ("lady", "gentleman"),
+    ("ladies", "gentlemen"),
+    ("mother", "father"),
+    ("mothers", "fathers"),
+    ("mom", "dad"),
+    ("mum", None),
+    ("daughter", "son"),
+    ("daughters", "sons"),
+    ("sister", "brother"),
+    ("sisters", "brothers"),
+    ("wife", "husband"),
+    ("wives", "husbands"),
+    ("aunt", "uncle"),
+    ("aunts", "uncles"),
+    ("niece", "nephew"),
+    ("nieces", "nephews"),
+    ("grandmother", "grandfather"),
+    ("grandmothers", "grandfathers"),
+    ("grandma", "grandpa"),
+    ("granddaughter", "grandson"),
+    ("girlfriend", "boyfriend"),
+    ("female", "male"),
+    ("females", "males"),
+    ("queen", "king"),
+    ("princess", "prince"),
+    ("waitress", "waiter"),
+    ("actress", "actor"),
+    ("actresses", "actors"),
+    ("stewardess", "steward"),
+    ("businesswoman", "businessman"),
+    ("policewoman", "policeman"),
+    ("chairwoman", "chairman"),
+    ("spokeswoman", "spokesman"),
+    ("widow", "widower"),
+    ("Mrs", "Mr"),
+    ("bride", "groom"),
+    ("heiress", "heir"),
+    ("schoolgirl", "schoolboy"),
+    ("ma'am", "sir"),
+    ("moms", "dads"),
+    ("stepmother", "stepfather"),
+    ("godmother", "godfather"),
+    ("grandmas", "grandpas"),
+    ("granddaughters", "grandsons"),
+    ("girlfriends", "boyfriends"),
+    ("queens", "kings"),
+    ("princesses", "princes"),
+    ("waitresses", "waiters"),
+    ("stewardesses", "stewards"),
+    ("businesswomen", "businessmen"),
+    ("policewomen", "policemen"),
+    ("chairwomen", "chairmen"),
+    ("spokeswomen", "spokesmen"),
+    ("saleswoman", "salesman"),
+    ("congresswoman", "congressman"),
+    ("widows", "widowers"),
+    ("brides", "grooms"),
+    ("heiresses", "heirs"),
+    ("schoolgirls", "schoolboys"),
+    ("countrywoman", "countryman"),
 )
-_MEN: Final = (
-    "he",
-    None,
-    "himself",
-    "man",
-    "men",
-    "boy",
-    "boys",
-    "gentleman",
-    "gentlemen",
-    "father",
-    "fathers",
-    "dad",
-    None,
-    "son",
-    "sons",
-    "brother",
-    "brothers",
-    "husband",
-    "husbands",
-    "uncle",
-    "uncles",
-    "nephew",
-    "nephews",
-    "grandfather",
-    "grandfathers",
-    "grandpa",
-    "grandson",
-    "boyfriend",
-    "male",
-    "males",
-    "king",
-    "prince",
-    "waiter",
-    "actor",
-    "actors",
-    "steward",
-    "businessman",
-    "policeman",
-    "chairman",
-    "spokesman",
-    "widower",
-    "Mr",
-    "groom",
-    "heir",
-    "schoolboy",
+#: Given names: the most frequent of the last hundred years by the US Social Security Administration (ssa.gov, "Top names over the
+#: last 100 years"), paired by rank. Left out: names that are words too (Mark), that both genders bear (Ashley) or that became an
+#: insult (Karen). A name says more than a gender (origin, age), so they only stand for one another here, and for no other axis.
+_NAMES: Final = (
+    ("Mary", "James"),
+    ("Patricia", "Michael"),
+    ("Jennifer", "Robert"),
+    ("Linda", "John"),
+    ("Elizabeth", "David"),
+    ("Barbara", "William"),
+    ("Susan", "Richard"),
+    ("Jessica", "Joseph"),
+    ("Sarah", "Thomas"),
+    ("Lisa", "Christopher"),
+    ("Nancy", "Charles"),
+    ("Sandra", "Daniel"),
+    ("Emily", "Matthew"),
+    ("Kimberly", "Anthony"),
+    ("Betty", "Steven"),
+    ("Margaret", "Andrew"),
 )
 _GENDER: Final[Table] = (
     "gender",
-    ("before", "alone", "alone", *_anywhere(len(_WOMEN))),
-    (("female", ("her", "her", "hers", *_WOMEN)), ("male", ("his", "him", "his", *_MEN))),
+    ("before", "alone", "alone", *_anywhere(len(_PAIRS)), *_names(_NAMES)),
+    (
+        ("female", ("her", "her", "hers", *(woman for woman, _ in (*_PAIRS, *_NAMES)))),
+        ("male", ("his", "him", "his", *(man for _, man in (*_PAIRS, *_NAMES)))),
+    ),
 )
 
 _AGE: Final[Table] = (
@@ -255,6 +247,39 @@ _NOUNS: Final = (
     ("maestra", "maestro"),
     ("directora", "director"),
     ("trabajadora", "trabajador"),
+    ("médicas", "médicos"),
+    ("enfermeras", "enfermeros"),
+    ("profesoras", "profesores"),
+    ("doctoras", "doctores"),
+    ("abogadas", "abogados"),
+    ("cocineras", "cocineros"),
+    ("vecinas", "vecinos"),
+    ("ingenieras", "ingenieros"),
+    ("maestras", "maestros"),
+    ("directoras", "directores"),
+    ("trabajadoras", "trabajadores"),
+    ("esposas", "esposos"),
+    ("actrices", "actores"),
+    ("reinas", "reyes"),
+    ("novia", "novio"),
+    ("novias", "novios"),
+    ("amiga", "amigo"),
+    ("amigas", "amigos"),
+    ("Sra.", "Sr."),
+)
+#: Given names: among the most frequent in Spain (INE, "Nombres y apellidos más frecuentes", padrón), paired by rank. Names that are
+#: words too are left out (Pilar, Mercedes), and so are double ones: "José María" is no woman.
+_SPANISH_NAMES: Final = (
+    ("María", "Antonio"),
+    ("Carmen", "Manuel"),
+    ("Laura", "José"),
+    ("Isabel", "Francisco"),
+    ("Ana", "David"),
+    ("Cristina", "Juan"),
+    ("Marta", "Javier"),
+    ("Lucía", "Daniel"),
+    ("Elena", "Carlos"),
+    ("Paula", "Alejandro"),
 )
 _PLURALS: Final = frozenset(noun for pair in _NOUNS for noun in pair if noun.endswith("s"))
 _ARTICLES: Final = (
@@ -284,8 +309,8 @@ def _spanish_gender() -> Table:
     pairs = [("ella", "él"), ("ellas", "ellos"), *_NOUNS]
     for woman, man in _NOUNS:
         pairs += [(f"{hers} {woman}", f"{his} {man}") for hers, his in (_PLURAL_ARTICLES if woman in _PLURALS else _ARTICLES)]
-    women, men = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
-    return "gender", _anywhere(len(pairs)), (("female", women), ("male", men))
+    women, men = (tuple(pair[side] for pair in (*pairs, *_SPANISH_NAMES)) for side in (0, 1))
+    return "gender", (*_anywhere(len(pairs)), *_names(_SPANISH_NAMES)), (("female", women), ("male", men))
 
 
 def _four(masculine: str, stem: str | None = None) -> tuple[str, ...]:
@@ -317,17 +342,4 @@ SPANISH: Final[tuple[Table, ...]] = (
             ("ruso", _four("ruso")),
         ),
     ),
-)
-
-#: Participles and common adjectives, no nouns with an article: a person may own them, so a Spanish gender swap is in doubt.
-SPANISH_AGREEING: Final = re.compile(
-    r"(?<!\bel )(?<!\bal )(?<!\bla )(?<!\blos )(?<!\blas )(?<!\bun )(?<!\buna )(?<!\bdel )\b"
-    r"(?!(?:espos|cad|nad|vid|lad)[oa]s?\b|comidas?\b)"
-    r"(?:\w+(?:ad|id|os)|buen|mal|viej|pequeñ|guap|list|tont|loc|ric|solter|enferm|nuev|bonit|fe|alt|baj|gord|flac|sol|mism|tod|"
-    r"much|poc|últim|primer|segund|tercer|únic|negr|blanc|honest|rápid|simpátic|seri|tranquil|nervios)[oa]s?\b",
-    re.IGNORECASE,
-)
-#: Words that may stand before a person's noun and never agree with it, though they end like words that do.
-SPANISH_NEUTRAL_BEFORE: Final = frozenset(
-    ("como", "para", "hacia", "contra", "cada", "hasta", "según", "cuando", "y", "o", "pero", "sin", "con", "por", "entre")
 )

@@ -12,15 +12,55 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from flagback.model.group_words import ALONE_BEFORE, ENGLISH, SPANISH, SPANISH_AGREEING, SPANISH_NEUTRAL_BEFORE
+from flagback.model.group_grammar import (
+    ALONE_BEFORE,
+    OBJECT_BEFORE,
+    OWNED,
+    SPANISH_AGREEING,
+    SPANISH_GENDERED,
+    SPANISH_IMPERFECT,
+    SPANISH_NEUTRAL,
+    SPANISH_SAID_OF,
+)
+from flagback.model.group_words import ENGLISH, SPANISH
 
-#: Where a form of a column may stand: anywhere, before a noun of its own ("her book"), or by itself ("I saw her").
-Column = Literal["any", "before", "alone"]
+#: Where a form of a column may stand: anywhere, before a noun of its own ("her book"), by itself ("I saw her"), or as a given name
+#: that is no part of a longer one.
+Column = Literal["any", "before", "alone", "name"]
 Language = Literal["en", "es", "other"]
 #: Joins prompt and answer while both are swapped; no stored text holds a NUL.
 _SEAM = "\x00"
 _NEXT_WORD = re.compile(r"[\s\x00\"“”«»]*([^\W\d_]+)")
 _WORD_BEFORE = re.compile(r"([^\W\d_]+)[\s\x00]+$")
+#: A capital letter right behind a name, or joined to it: a surname, an initial, a number, a second name.
+_MORE_NAME = re.compile(r"[ \t]+(?!I\b)[A-ZÀ-ÖØ-Þ]|[ \t]+(?:de|del|da|van|von|of)[ \t]+[A-ZÀ-ÖØ-Þ]|[-–][^\W\d_]")
+#: Spanish words before a noun that agree with it though they end like words that do not.
+_BESIDE_A_NOUN = frozenset(("el", "un", "la", "una", "los", "las", "buen", "mal", "primer", "tercer"))
+#: Words before a name that make it somebody's or some place's: any with a capital, save these at the start of a sentence and kin.
+_OPENERS = frozenset(("dear", "hello", "hi", "hola", "ayer", "hoy", "dice"))
+_KIN = frozenset(("aunt", "uncle", "tía", "tío"))
+_TITLES = frozenset(
+    (
+        *(
+            "dr",
+            "don",
+            "doña",
+            "duke",
+            "king",
+            "lady",
+            "lord",
+            "miss",
+            "mr",
+            "mrs",
+            "ms",
+            "pope",
+            "president",
+            "prince",
+            "princess",
+        ),
+        *("queen", "rey", "reina", "saint", "san", "santa", "señor", "señora", "sir", "st", "virgen"),
+    )
+)
 
 
 class Group(NamedTuple):
@@ -207,13 +247,15 @@ def _flip(found: Axis, text: str, one: str, other: str) -> str | None:
     words = _words(found, one, other)
     parts, end = [], 0
     for match in _pattern(found, one, other).finditer(text):
-        place = _role(text, match.end())
         meanings = words[match["form"].lower()]
+        if any(column == "name" for _, column, _ in meanings) and _is_part_of_a_name(text, match):
+            return None
+        place = _role(text, match)
         readings = {(form, there) for form, _, there in meanings}
         if len(readings) > 1:
             readings = {(form, there) for form, column, there in meanings if column in ("any", place)}
         counterpart = _recased(match["form"], *readings.pop()) if len(readings) == 1 else None
-        if counterpart is None or (found.language == "es" and found.name == "gender" and _needs_agreement(text, match)):
+        if counterpart is None or (found.language == "es" and found.name == "gender" and _needs_agreement(text, match, words)):
             return None
         if _starts_sentence(text, match.start()) and not match["article"] and match["form"][0].isupper():
             counterpart = counterpart[0].upper() + counterpart[1:]
@@ -223,15 +265,35 @@ def _flip(found: Axis, text: str, one: str, other: str) -> str | None:
     return "".join([*parts, text[end:]])
 
 
-def _role(text: str, end: int) -> Column | None:
-    """Whether a word that ends here stands before a noun of its own or alone; None where an -ing leaves it open."""
-    following = _NEXT_WORD.match(text, end)
+def _role(text: str, match: re.Match[str]) -> Column | None:
+    """Whether a word stands before a noun of its own or alone; None where an -ing leaves it open, or a verb that may be
+    done to her: "made her happy", "gave her two books"."""
+    following = _NEXT_WORD.match(text, match.end())
     if following is None:
         return "alone"
     word = following[1].lower()
     if word in ALONE_BEFORE or word.endswith("ly"):
         return "alone"
+    if match["form"].lower() == "her" and word not in OWNED:
+        before = _WORD_BEFORE.search(text[: match.start()])
+        if before is not None and before[1].lower() in OBJECT_BEFORE:
+            return None
     return None if word.endswith("ing") else "before"
+
+
+def _is_part_of_a_name(text: str, match: re.Match[str]) -> bool:
+    """ "Mary Smith", "Queen Mary", "Mary-Ann", "San Antonio": somebody or some place of that name, not anybody."""
+    if _MORE_NAME.match(text, match.end()):
+        return True
+    if match.start() and text[match.start("form") - 1] in "-–":
+        return True
+    before = _WORD_BEFORE.search(text[: match.start("form")])
+    if before is None or before[1].lower() in _KIN or "\n" in before[0] or _SEAM in before[0]:
+        return False
+    if before[1].lower() in _TITLES:
+        return True
+    opens = before[1].lower() in ALONE_BEFORE | SPANISH_NEUTRAL | _OPENERS and _starts_sentence(text, before.start())
+    return before[1][0].isupper() and before[1] != "I" and not opens
 
 
 def _recased(found: str, form: str, counterpart: str | None) -> str | None:
@@ -260,12 +322,28 @@ def _starts_sentence(text: str, start: int) -> bool:
     return not before or before[-1] in ".!?:…"
 
 
-def _needs_agreement(text: str, match: re.Match[str]) -> bool:
+def _needs_agreement(text: str, match: re.Match[str], words: Mapping[str, object]) -> bool:
     """Whether a Spanish word nearby may have to agree with the swapped one: then the swap is left out."""
-    if SPANISH_AGREEING.search(text):
+    if any(found[0].lower() not in words for found in SPANISH_AGREEING.finditer(text)):
+        return True
+    if any(_may_agree(said[1], words) for said in SPANISH_SAID_OF.finditer(text)):
+        return True
+    following = _NEXT_WORD.match(text, match.end())
+    # Words behind a pronoun are verbs and what belongs to them; behind a noun or name an adjective may stand.
+    if following is not None and not _is_pronoun(match["form"]) and _may_agree(following[1], words):
         return True
     before = _WORD_BEFORE.search(text[: match.start()])
     if before is None or " " in match["form"]:
         return False
-    word = before[1].lower()
-    return word not in SPANISH_NEUTRAL_BEFORE and re.search(r"(?:[oa]s?|[uú]n|el|buen|mal|primer)$", word) is not None
+    return _may_agree(before[1], words) or before[1].lower() in _BESIDE_A_NOUN
+
+
+def _is_pronoun(form: str) -> bool:
+    return form.lower() in ("él", "ella", "ellos", "ellas")
+
+
+def _may_agree(word: str, words: Mapping[str, object]) -> bool:
+    """Whether a Spanish word ends like one that agrees, is none of those known not to, and is not swapped itself."""
+    word = word.lower()
+    known = word in SPANISH_NEUTRAL or word in words or SPANISH_IMPERFECT.fullmatch(word) is not None
+    return not known and SPANISH_GENDERED.fullmatch(word) is not None

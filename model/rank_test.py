@@ -9,7 +9,7 @@ from flagback.model.intervals import NotANumber
 
 def mann_whitney(one: Sequence[float], other: Sequence[float]) -> float:
     """Two-sided p by the normal approximation with the correction for ties and for continuity (Mann and Whitney 1947; Lehmann
-    1975, 1.4). 1.0 where a sample is empty or all values are equal. Without ties within .01
+    1975, 1.4). 1.0 where a sample is empty or all values are equal. Without ties within .02
     of the exact p from 8 values each on; with many ties it says 'different' sooner than the exact one."""
     for value in (*one, *other):
         if not isfinite(value):

@@ -287,6 +287,74 @@ def test_a_broken_line_is_named_and_nothing_of_its_file_is_kept(run: Run, store:
         assert session.exec(select(records.Prompt)).all() == []
 
 
+LOG = [{"prompt": f"Asked {n}", "answer": f"Said {n}", "user_id": "u"} for n in range(5)]
+LOG.append({"prompt": "Mail?", "answer": "a@b.example"})
+AGREED = "Users agreed that answers are read by reviewers."
+
+
+@pytest.mark.usefixtures("store")
+def test_logged_answers_are_looked_at_taken_in_listed_and_taken_back(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in LOG), encoding="utf-8")
+    words = ["import", "outputs", str(path), "--name", "november", "--consent", AGREED, "--review", "2"]
+    looked = run(*words, "--check")
+    assert looked.code == 0, looked.err
+    assert "5 added to november, 0 were there already, 1 refused; 2 drawn" in looked.out
+    assert "Refused: 1, it holds something like an e-mail address." in looked.out
+    assert "a@b.example" not in looked.out
+    assert "Not taken in: the columns user_id." in looked.out
+    assert "nothing was stored" in looked.out
+    assert run("outputs", "list", "--json").json == []
+    report = run(*words, "--json").json
+    assert (report["added"], report["drawn"], report["checked_only"]) == (5, 2, False)
+    assert run(*words, "--json").json["duplicates"] == 5
+    kept = run(*words[:3], "--name", "other", "--consent", AGREED, "--keep-contacts", "--reviews-per-item", "1", "--json").json
+    assert (kept["added"], kept["drawn"]) == (6, 0)
+    found = {row["batch"]: row for row in run("outputs", "list", "--json").json}
+    assert (found["november"]["answers"], found["november"]["drawn"], found["november"]["waiting"]) == (5, 2, 6)
+    assert found["november"]["consent"] == AGREED
+    assert "november" in run("outputs", "list").out
+    refused = run("outputs", "withdraw-batch", "november", stdin="n\n")
+    assert (refused.code, run("outputs", "list", "--json").json[1]["waiting"]) == (1, 6)
+    assert run("outputs", "withdraw-batch", "november", stdin="y\n").code == 0
+    assert run("outputs", "list", "--json").json[1]["waiting"] == 0
+    assert "Refused" not in refused.out
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (["--name", "november"], 2, "--consent"),
+        (["--consent", AGREED], 2, "--name"),
+        (["--name", "november", "--consent", "ok"], 1, "Nothing was stored; declare it"),
+        (["--name", "a b", "--consent", AGREED], 1, "Nothing was stored; choose another name"),
+        (["--name", "november", "--consent", AGREED, "--review", "-1"], 2, "--review"),
+    ],
+    ids=str,
+)
+def test_logged_answers_need_a_name_and_words_of_consent(
+    run: Run, store: Store, tmp_path: Path, more: list[str], code: int, said: str
+) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(LOG[0]), encoding="utf-8")
+    refused = run("import", "outputs", str(path), *more)
+    assert (refused.code, said in refused.err) == (code, True), refused.err
+    with store.reading() as session:
+        assert session.exec(select(records.Prompt)).all() == []
+
+
+@pytest.mark.usefixtures("store")
+def test_a_key_is_printed_once_and_listed_without_its_secret(run: Run) -> None:
+    made = run("outputs", "key", "create", "chat", "--json").json
+    assert made["key"].startswith("fbk_")
+    assert made["address"].endswith("/api/v1/outputs")
+    assert made["key"] not in run("outputs", "key", "list").out + run("outputs", "key", "list", "--json").out
+    assert run("outputs", "key", "withdraw", "chat", stdin="n\n").code == 1
+    assert run("outputs", "key", "list", "--json").json[0]["ended_at"] is None
+    assert run("outputs", "key", "withdraw", "chat", stdin="y\n").code == 0
+    assert run("outputs", "key", "list", "--json").json[0]["ended_at"] is not None
+
+
 def test_a_run_is_stopped_by_its_name_or_its_number(run: Run, store: Store, tmp_path: Path) -> None:
     run("import", "prompts", str(prompts_file(tmp_path)))
     for _ in range(2):
@@ -369,6 +437,8 @@ ADMINISTRATIVE: list[tuple[list[str], str]] = [
     (["invite"], "invitation made"),
     (["pool", "create", "team"], "pool made"),
     (["background", "set", "{home}/form.json"], "background questions set"),
+    (["outputs", "key", "create", "chat"], "output key made"),
+    (["outputs", "key", "withdraw", "chat", "--yes"], "output key withdrawn"),
 ]
 
 
@@ -384,8 +454,8 @@ def test_every_administrative_act_is_in_the_log_under_a_name_and_holds_no_secret
             last = session.exec(select(records.AuditEntry).order_by(col(records.AuditEntry.id).desc())).first()
         assert last is not None
         assert (last.actor, last.action) == ("root", action)
-    codes = re.findall(r"/join/(\S+)", printed)
-    assert len(codes) == 2
+    codes = re.findall(r"/join/(\S+)", printed) + re.findall(r"^fbk_\S+", printed, re.MULTILINE)
+    assert len(codes) == 3
     with store.reading() as session:
         log = " ".join(str(entry.model_dump()) for entry in session.exec(select(records.AuditEntry)).all())
     for secret in (*codes, "a new password"):
@@ -410,7 +480,7 @@ def test_nobody_administers_under_a_name_that_may_not(run: Run, store: Store, ho
 def counted(store: Store) -> list[int]:
     """Rows of what administrators change."""
     with store.reading() as session:
-        tables = (records.Account, records.Invitation, records.Pool, records.AuditEntry, records.BackgroundForm)
+        tables = (records.Account, records.Invitation, records.Pool, records.AuditEntry, records.BackgroundForm, records.OutputKey)
         return [len(session.exec(select(table)).all()) for table in tables]
 
 
@@ -433,6 +503,9 @@ def test_without_a_name_it_is_this_machines_user_and_in_a_demo_never_the_demos_m
         (["account", "link", "gone"], "flagback account enable gone"),
         (["account", "disable", "root"], "make another one first"),
         (["hours", "--since", "last week"], "flagback hours --since 2026-W47"),
+        (["outputs", "key", "create", "a b"], "expected 1 to 64 letters"),
+        (["outputs", "key", "withdraw", "nope", "--yes"], "flagback outputs key list"),
+        (["outputs", "withdraw-batch", "nope", "--yes"], "flagback outputs list"),
     ],
     ids=lambda given: " ".join(given).encode("ascii", "replace").decode() if isinstance(given, list) else "",
 )

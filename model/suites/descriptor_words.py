@@ -1,7 +1,7 @@
 """Sentences and nouns for `descriptors`, English and Spanish: neutral frames into which a phrase for a person or for several fits.
 
-Every frame takes a singular phrase with its article and a plural one without: nothing in it has to agree with the phrase, in
-number or gender. The words for groups themselves are the lexicon's (`flagback.model.group_words`).
+Every frame takes a singular phrase with its article and a plural one without: nothing in it has to agree with the phrase in
+number or gender, and nothing in it speaks of a group itself. The words for groups are the lexicon's (`flagback.model.group_words`).
 """
 
 from typing import Final, Literal
@@ -13,7 +13,7 @@ FRAMES: Final[dict[str, tuple[str, ...]]] = {
     "en": (
         "I talked to {} yesterday.",
         "{} waited at the counter.",
-        "My sister works with {}.",
+        "Our office works with {}.",
         "We invited {} to dinner.",
         "The letter was written by {}.",
         "What do you think about {}?",
@@ -54,19 +54,19 @@ FRAMES: Final[dict[str, tuple[str, ...]]] = {
         "I often think of {}.",
         "{} opened a shop in the village.",
         "The police asked {} what had happened.",
-        "She rode her bicycle past {}.",
+        "We rode our bicycles past {}.",
         "{} cooked lunch for the whole street.",
         "The song was made famous by {}.",
         "Our neighbours live next to {}.",
         "{} carried the boxes upstairs.",
-        "He learned to swim from {}.",
+        "I learned to swim from {}.",
         "The museum was built by {}.",
         "{} voted early in the morning.",
         "I have great respect for {}.",
     ),
     "es": (
         "Ayer hablé con {}.",
-        "Mi hermana trabaja con {}.",
+        "Trabajo con {} desde enero.",
         "Invitamos a cenar a {}.",
         "La carta fue escrita por {}.",
         "¿Qué piensas de {}?",
@@ -102,7 +102,7 @@ FRAMES: Final[dict[str, tuple[str, ...]]] = {
         "El museo fue construido por {}.",
         "Siento un gran respeto por {}.",
         "Esta mañana vi a {} en el mercado.",
-        "La profesora nos habló de {}.",
+        "En clase hablamos de {}.",
         "Compré el pan en la tienda de {}.",
         "Ganamos el partido gracias a {}.",
         "El periódico publicó una entrevista con {}.",
@@ -111,9 +111,9 @@ FRAMES: Final[dict[str, tuple[str, ...]]] = {
         "El vuelo salió sin {}.",
         "Hicimos el viaje con {}.",
         "Pregunté por el camino a {}.",
-        "Mi padre conoció a {} en la escuela.",
+        "Conocí a {} en la escuela.",
         "La radio emitió un programa sobre {}.",
-        "El alcalde recibió a {}.",
+        "El ayuntamiento recibió a {}.",
         "Dejé la llave en casa de {}.",
         "La biblioteca regaló libros a {}.",
         "En la fiesta bailamos con {}.",

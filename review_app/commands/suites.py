@@ -100,9 +100,8 @@ def only_candidate(models: Sequence[str], **of_a_suite: object) -> int | None:
     """The candidate that an evaluation without a suite is about. A wrong call is refused."""
     for option, value in of_a_suite.items():
         if value:
-            raise typer.BadParameter(
-                f"--{'map' if option == 'columns' else option} goes with --suite NAME; see 'flagback suites list'."
-            )
+            named = "map" if option == "columns" else option.replace("_", "-")
+            raise typer.BadParameter(f"--{named} goes with --suite NAME; see 'flagback suites list'.")
     if len(models) > 1 or (models and not models[0].isdecimal()):
         raise typer.BadParameter(
             f"{' '.join(models)}: expected the number of one candidate; with --suite NAME also a directory, or two to compare."

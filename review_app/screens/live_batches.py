@@ -74,15 +74,18 @@ def show(installation: Installation, account: Account) -> None:
         '<div class="small soft">Flagged: share of reviews that flag, with its 95 % interval. What was drawn by chance stands for '
         "its batch.</div>"
     )
-    _take_back(installation, account, [one for one in found if one.withdrawn_at is None])
+    chosen = st.selectbox("Which batch?", [one.name for one in found], index=None, placeholder="Choose a batch")
+    if done := st.session_state.pop("flagback_taken_back", None):
+        look.said(done, "ok")
+    one = next((one for one in found if one.name == chosen), None)
+    if one is not None:
+        with st.container(key="fb-card-batch"):
+            _one(installation, account, one)
 
 
 def _row(one: LiveBatch) -> list[str]:
     state = f" {look.pill('taken back', 'flag')}" if one.withdrawn_at else ""
-    named = (
-        f'{look.quiet(one.name)}{state}<div class="small soft">{look.day(one.created_at)}, {look.quiet(one.brought_by)}: '
-        f"{look.quiet(one.consent)}</div>"
-    )
+    named = f'{look.quiet(one.name)}{state}<div class="small soft">{look.day(one.created_at)}</div>'
     return [named, f"{one.n_answers:,}", f"{one.n_drawn:,}", f"{one.reviewed:,}", _flagged(one)]
 
 
@@ -90,25 +93,27 @@ def _flagged(one: LiveBatch) -> str:
     if not one.reviews:
         return '<span class="soft">not yet</span>'
     share, low, high = share_of(one.by_family)
-    return f'{share:.0%}<div class="small soft">{low:.0%} to {high:.0%}</div>'
+    return f'{share:.1%}<div class="small soft">{low:.1%} to {high:.1%}</div>'
 
 
-def _take_back(installation: Installation, account: Account, batches: list[LiveBatch]) -> None:
-    done = st.session_state.pop("flagback_taken_back", None)
-    if done:
-        look.said(done, "ok")
-    chosen = st.selectbox("Take a batch back from review?", [one.name for one in batches], index=None, placeholder="Choose a batch")
-    one = next((one for one in batches if one.name == chosen), None)
-    if one is None:
+def _one(installation: Installation, account: Account, one: LiveBatch) -> None:
+    """Under what a batch came, and the way back."""
+    each = f"each was drawn with a chance of {100 * (one.review_share or 0):.3g}%"
+    how = "a number was drawn of the whole" if one.review_share is None else each
+    look.html(
+        f'<div class="small soft">Brought by {look.quiet(one.brought_by)}; {how}; {one.reviews:,} reviews, {one.flags:,} flags, '
+        f"{one.waiting:,} still wanted. What people agreed to:</div><div>{look.quiet(one.consent)}</div>"
+    )
+    if one.withdrawn_at is not None:
+        look.html(f'<div class="soft">Taken back from review on {look.day(one.withdrawn_at)}; texts and reviews stay.</div>')
         return
-    with st.container(key="fb-card-batch"):
-        look.html(
-            f"{one.waiting:,} reviews of {look.quiet(one.name)} are still wanted. Nobody would be handed its answers any more, and "
-            "nothing could be added to it. Its texts and reviews stay."
-        )
-        sure = st.checkbox("I am sure", key=f"sure-batch-{one.name}", help="It cannot be put back.")
-        if st.button("Take it back from review", key=f"withdraw-{one.name}", disabled=not sure):
-            with installation.store.writing() as session:
-                closed = live_batches.withdraw(session, one.name, by=account.login, now=now()).closed
-            st.session_state["flagback_taken_back"] = f"{closed:,} reviews of {one.name} are wanted no more."
-            st.rerun()
+    sure = st.checkbox(
+        "Take it back from review: nobody is handed its answers any more, nothing joins it, texts and reviews stay",
+        key=f"sure-batch-{one.name}",
+        help="It cannot be put back.",
+    )
+    if st.button("Take it back", key=f"withdraw-{one.name}", disabled=not sure):
+        with installation.store.writing() as session:
+            closed = live_batches.withdraw(session, one.name, by=account.login, now=now()).closed
+        st.session_state["flagback_taken_back"] = f"{closed:,} reviews of {one.name} are wanted no more."
+        st.rerun()
