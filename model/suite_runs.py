@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flagback.model.kept_scores import item_hash, writing_hash
-from flagback.model.suites import OWN, SUITES, custom
+from flagback.model.suites import OWN, SUITES, custom, harness
 from flagback.model.suites.bold import Bold, with_flags
 from flagback.model.suites.descriptors import Descriptors
+from flagback.model.suites.harness import Results
 from flagback.model.suites.report import compared, levels
-from flagback.model.suites.suite import Form, Item, ScoringSuite, WritingSuite
+from flagback.model.suites.suite import Form, Item, ScoringSuite, Suite, WritingSuite
 from flagback.storage import suites
 from flagback.storage.artifacts import Artifacts, MissingArtifact
 from flagback.storage.reading import BadImport
@@ -47,6 +48,8 @@ def suite_of(name: str, columns: Mapping[str, str]) -> ScoringSuite | WritingSui
     """The suite of a name; a user's own pairs with their columns. Raises UnknownSuite."""
     if name == custom.NAME:
         return custom.Pairs(columns)
+    if name == harness.NAME:
+        raise UnknownSuite("lm-evaluation-harness asks its own questions: 'flagback evaluate VERSION --tasks TASK,TASK'.")
     if name not in SUITES:
         raise UnknownSuite(
             f"No suite is called {name!r}; expected one of: {', '.join([*SUITES, custom.NAME, *OWN])}. See 'flagback suites list'."
@@ -100,8 +103,49 @@ def _read(suite: ScoringSuite | WritingSuite, path: Path | None) -> list[Item]:
     raise MissingArtifact(f"{suite.NAME} needs data. {suite.SOURCE}")
 
 
-def items_of(artifacts: Artifacts, data: SuiteData) -> tuple[ScoringSuite | WritingSuite, list[Item]]:
+def keep_harness(
+    store: Store, artifacts: Artifacts, version_id: int, found: Results, *, tasks: str, by: str, clock: Clock = now
+) -> tuple[SuiteData, SuiteRun]:
+    """Keeps what lm-evaluation-harness found of a version, question by question; the same questions are the same data."""
+    with tempfile.TemporaryDirectory() as folder:
+        harness.keep_items(found.items, Path(folder))
+        artifact = artifacts.put(Path(folder))
+    figures = levels(harness.suite_of(found.items), found.items, found.measures, "causal", seed=SEED)
+    answered = [Answered(*one) for one in zip((item.key for item in found.items), found.measures, found.written, strict=True)]
+    with store.writing() as session:
+        new = NewData(harness.NAME, tasks, {}, artifact, found.content_hash, len(found.items))
+        data = suites.take_in(session, new, by=by, now=clock())
+        run = suites.keep(
+            session,
+            version_id=version_id,
+            data_id=data.id,
+            form="causal",
+            figures=figures | {"tasks": found.tasks, "lm_eval": found.version},
+            items=answered,
+            now=clock(),
+        )
+        return data, run
+
+
+def asked_of(suite: Suite, item: Item, form: Form) -> list[str]:
+    """What an item asks, as texts for people."""
+    if isinstance(suite, WritingSuite):
+        return [suite.beginning(item)]
+    if isinstance(suite, ScoringSuite):
+        return [f"{text.context}{text.continuation}" for text in suite.texts(item, form)]
+    return [str(item.facts["asked"])]
+
+
+def items_of(artifacts: Artifacts, data: SuiteData) -> tuple[Suite, list[Item]]:
     """The suite of taken-in data and its items, from the copy that was kept."""
+    if data.suite != harness.NAME or data.artifact is None:
+        return asked_items(artifacts, data)
+    kept = harness.kept_items(artifacts.path(data.artifact) / harness.ITEMS)
+    return harness.suite_of(kept), kept
+
+
+def asked_items(artifacts: Artifacts, data: SuiteData) -> tuple[ScoringSuite | WritingSuite, list[Item]]:
+    """The same, of data that we put to versions ourselves. Raises UnknownSuite."""
     suite = suite_of(data.suite, data.columns)
     if data.artifact is None:
         return suite, _read(suite, None)
@@ -127,7 +171,7 @@ def put(
         known = suites.run_of(session, version.id, data.id)
     if known is not None and "error" not in known.figures:
         return known
-    suite, items = items_of(shelf.artifacts, data)
+    suite, items = asked_items(shelf.artifacts, data)
     subject = version_subject(version, shelf)
     look = examined(
         suite=suite, subject=subject, items=items, keep_in=shelf.artifacts.root, on_progress=on_progress, should_stop=should_stop

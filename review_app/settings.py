@@ -122,6 +122,11 @@ def login_name() -> str:
         return "command line"
 
 
+def environment_of_others() -> dict[str, str]:
+    """This process's environment for a program that is not ours: without the FLAGBACK_ variables, in which passwords may stand."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith("FLAGBACK_")}
+
+
 class BrokenKey(Exception):
     """A key file is damaged."""
 

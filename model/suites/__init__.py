@@ -1,6 +1,6 @@
 """The suites: published tests of bias, one file each, a user's own pairs, and what this installation measures itself."""
 
-from flagback.model.suites import counterfactual, crows_pairs, custom, own, winobias, winogender
+from flagback.model.suites import counterfactual, crows_pairs, custom, harness, own, winobias, winogender
 from flagback.model.suites.bold import Bold
 from flagback.model.suites.by_likelihood import Bbq, StereoSet
 from flagback.model.suites.descriptors import Descriptors
@@ -24,4 +24,4 @@ SUITES: dict[str, ScoringSuite | WritingSuite] = {
 #: What every evaluation of a candidate measures by itself: `--suite NAME` shows it.
 OWN: dict[str, own.Measured] = {one.NAME: one for one in (own.HARM_RATE, own.HELD_OUT)}
 #: Everything that `flagback suites list` shows.
-LISTED: dict[str, Described] = {**SUITES, custom.NAME: custom, **OWN}
+LISTED: dict[str, Described] = {**SUITES, custom.NAME: custom, harness.NAME: harness, **OWN}

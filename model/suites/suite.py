@@ -136,6 +136,7 @@ class Suite(Described, Protocol):
         """The numbers of METRICS over these items; None where they are not defined, never 0 in its place."""
 
 
+@runtime_checkable
 class ScoringSuite(Suite, Protocol):
     """A suite whose texts are scored by a model."""
 

@@ -234,6 +234,22 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Keep the suite's scores here.", show_default="a version's: the installation"),
     ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(metavar="TASKS", help="Have lm-evaluation-harness put tasks to it, such as hellaswag,arc_easy."),
+    ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--harness",
+            metavar="COMMAND",
+            help="For --tasks: how to start the harness; {model}, {tasks} and {output} are filled in.",
+            show_default="lm_eval --model hf --model_args pretrained={model} --tasks {tasks} --output_path {output} --log_samples",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        int | None, typer.Option(min=1, metavar="SECONDS", help="For --tasks: stop the harness then.", show_default="3600")
+    ] = None,
     seed: Seed = 0,
     no_wait: NoWait = False,
     as_: As = None,
@@ -241,10 +257,18 @@ def evaluate(
 ) -> None:
     """Compare a candidate with its parent, and ask the gate.
 
-    With --suite: put a published test of bias to one model, or compare two on it. That asks no gate and stores no verdict.
+    With --suite: put a published test of bias to one model, or compare two on it. With --tasks: have lm-evaluation-harness look at
+    a version, and keep what it finds. Neither asks the gate or stores a verdict.
     """
-    from flagback.review_app.commands import suites
+    from flagback.review_app.commands import harness, suites
 
+    if tasks is not None or command is not None:
+        if suite is not None:
+            raise typer.BadParameter("--suite and --tasks are two evaluations; ask for one at a time.")
+        harness.evaluate(context, models or [], command=command, tasks=tasks, time_limit=time_limit, as_=as_, as_json=as_json)
+        return
+    if time_limit is not None:
+        raise typer.BadParameter("--time-limit goes with --tasks.")
     if suite is not None:
         suites.evaluate(
             context,

@@ -195,7 +195,7 @@ def _in_use(
     data = suite_data.put_now(context, suite, numbers)
     if data is None:
         return None
-    return *suite_runs.items_of(Artifacts(settings_of(context).artifacts), data), f"data {data.id}: {data.location}"
+    return *suite_runs.asked_items(Artifacts(settings_of(context).artifacts), data), f"data {data.id}: {data.location}"
 
 
 def _asked(

@@ -7,7 +7,7 @@ import streamlit as st
 from sqlmodel import Session, col, select
 
 from flagback.model import suite_runs
-from flagback.model.suites.suite import Item, ScoringSuite, WritingSuite
+from flagback.model.suites.suite import Item, Suite
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import evidence, harm, look, picture, texts
@@ -187,7 +187,7 @@ def _part(metric: str) -> str:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _read(root: str, data_id: int, _artifacts: Artifacts, _data: SuiteData) -> tuple[ScoringSuite | WritingSuite, list[Item]]:
+def _read(root: str, data_id: int, _artifacts: Artifacts, _data: SuiteData) -> tuple[Suite, list[Item]]:
     del root, data_id  # what the cache goes by
     return suite_runs.items_of(_artifacts, _data)
 
@@ -229,11 +229,10 @@ def _changed_items(
             f'<div class="small soft">{look.quiet(key)} · {names[base]}: {one.measures[metric]:.4g} · '
             f"{names[candidate]}: {other.measures[metric]:.4g}</div>"
         )
-        if isinstance(suite, WritingSuite):
-            if key in by_key:
-                look.html(look.asked([{"content": suite.beginning(by_key[key])}]))
+        asked = suite_runs.asked_of(suite, by_key[key], "masked" if form == "masked" else "causal") if key in by_key else []
+        if one.written or other.written:
+            look.html("".join(look.asked([{"content": text}]) for text in asked))
             texts.both(base, candidate, "\n".join(one.written), "\n".join(other.written))
-        elif key in by_key:
-            asked = suite.texts(by_key[key], "masked" if form == "masked" else "causal")
-            body = "".join(look.quote(f"{text.context}{text.continuation}") for text in asked)
+        elif asked:
+            body = "".join(map(look.quote, asked))
             look.html(f'<div class="fb-card" style="margin:0 0 16px">{body}</div>')
