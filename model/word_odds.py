@@ -5,9 +5,8 @@ nor a model. Log-odds ratio with an informative Dirichlet prior (Monroe, Colares
 ratio, 20 and 22 for its z), the prior in proportion to how often both sides together write a word: rare ones are pulled to 0.
 
 Their variance takes every word for a draw of its own. Answers to one prompt repeat its words: by labels shuffled over prompts the
-plain z called 9 to 13 % of words different at 5 % (docs/log.md). So a word is judged by another z, the difference of the two
-sides' shares over its error where words vary between texts and between clusters as they do in both sides together (components of
-variance by moments, in the way of Rao and Scott 1992): 4 to 5 %, whether labels go by prompt, by answer or half and half.
+plain z called 8 to 14 % of words different at 5 % (docs/log.md). So a word is judged by another p, that of counts divided by how
+much more they vary between texts and between clusters (the design effect of Rao and Scott 1992, from both sides together).
 
 Words that name a group are to be taken out before anything is counted (`mentions`): answers about women hold "woman", which
 nobody needs to be told.
@@ -16,7 +15,8 @@ nobody needs to be told.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from math import erfc, sqrt
+from math import exp, lgamma, log, log1p
+from statistics import NormalDist
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 _Floats: TypeAlias = NDArray[np.float64]
 _Whole: TypeAlias = NDArray[np.int64]
 
+#: How far clustering may be taken to sharpen a difference: sides that share their clusters can vary less than words drawn singly.
+SMALLEST_EFFECT = 0.5
 #: Words of the prior: as many words of everyday use are added to each side.
 PRIOR_WORDS = 500.0
 #: A word in fewer clusters than this is counted, and nothing is said of it.
@@ -50,7 +52,7 @@ class Odds(NamedTuple):
     log_odds: float
     #: log_odds over its standard error, every word a draw of its own (eq. 22): for comparison with the paper, judged by nobody.
     plain_z: float
-    #: Difference of shares over its error, texts and clusters hanging together.
+    #: The point of the normal distribution with the same p, texts and clusters hanging together.
     z: float
     #: Two-sided p of this word alone, and after Holm's correction for all words looked at: under LEVEL is a finding.
     p: float
@@ -117,14 +119,13 @@ def compare(first: Iterable[Said], second: Iterable[Said], *, minimum: int = MIN
     counted = _Counts(np.asarray(cells, dtype=np.int64), lengths, squared, len(listed))
     totals = counted.totals.astype(np.float64)
     ratios, errors = _log_odds(totals, lengths.sum(axis=1))
-    scores = _scores(counted)
-    chances = [erfc(abs(float(z)) / sqrt(2)) for z in scores]
+    chances = _chances(counted)
     found = [
         Odds(
             word,
             float(ratios[i]),
             float(ratios[i] / errors[i]),
-            float(scores[i]),
+            _z(chances[i], rising=float(totals[0, i] / tokens[0] - totals[1, i] / tokens[1])),
             chances[i],
             corrected,
             int(totals[0, i]),
@@ -174,12 +175,14 @@ def _log_odds(totals: _Floats, lengths: _Floats) -> tuple[_Floats, _Floats]:
     return logits[0] - logits[1], np.sqrt((1 / above).sum(axis=0))
 
 
-def _scores(counted: _Counts) -> _Floats:
-    """z of each word's difference of shares, (W,); 0 where nothing varies.
+def _chances(counted: _Counts) -> list[float]:
+    """Two-sided p of each word's difference of shares; 1 where nothing varies.
 
     A word of share s comes in a text of n words n s times, give or take: the variance is n a within a cluster and n² b between
     clusters more. a and b are those that give the squares seen around n s, over texts and over clusters, in both sides together:
-    a side that happens not to write the word has no spread of its own to go by.
+    a side that happens not to write the word has no spread of its own to go by. By what the variance is larger than that of words
+    drawn one by one, counts are divided (Rao and Scott 1992), and their split is judged as a binomial one. By a normal tail, where
+    few of many clusters were flagged, 30 worlds of 100 held a false word after Holm's correction.
     """
     lengths = counted.lengths
     sizes, whole = lengths.sum(axis=1), float(lengths.sum())
@@ -196,6 +199,48 @@ def _scores(counted: _Counts) -> _Floats:
         between, within = np.zeros_like(share), cluster_squares / whole
     apart = float(((lengths[0] / sizes[0] - lengths[1] / sizes[1]) ** 2).sum())
     variance = within * (1 / sizes).sum() + between * apart
-    difference = counted.totals[0] / sizes[0] - counted.totals[1] / sizes[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(variance > 0, difference / np.sqrt(variance), 0.0)
+    effect = np.maximum(variance / (share * (1 / sizes).sum()), SMALLEST_EFFECT)
+    first, second = counted.totals / effect
+    return [_split(float(one), float(other), float(sizes[0] / whole)) for one, other in zip(first, second, strict=True)]
+
+
+def _split(first: float, second: float, expected: float) -> float:
+    """Two-sided p of so many of (first + second) where the share `expected` belongs on the first side.
+
+    Counts divided by a design effect are not whole, and go in steps smaller than one: the tail begins in the middle of a count.
+    """
+    above, below = _beta(first + 0.5, second + 0.5, expected), _beta(second + 0.5, first + 0.5, 1 - expected)
+    return min(1.0, 2 * min(above, below))
+
+
+def _beta(a: float, b: float, x: float) -> float:
+    """I_x(a, b) by its continued fraction (Abramowitz and Stegun 26.5.8), to 1e-12, tails included."""
+    if x > (a + 1) / (a + b + 2):
+        return 1.0 - _beta(b, a, 1 - x)
+    front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x)) / a
+    tiny = 1e-300
+    upper, lower = 1.0, 1 / _off(1 - (a + b) * x / (a + 1), tiny)
+    found = lower
+    for m in range(1, 10_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        lower = 1 / _off(1 + even * lower, tiny)
+        upper = _off(1 + even / upper, tiny)
+        found *= lower * upper
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        lower = 1 / _off(1 + odd * lower, tiny)
+        upper = _off(1 + odd / upper, tiny)
+        found *= lower * upper
+        if abs(lower * upper - 1) < 1e-12:
+            break
+    return front * found
+
+
+def _off(value: float, least: float) -> float:
+    """Away from 0, by which nothing can be divided."""
+    return value if abs(value) > least else least
+
+
+def _z(p: float, *, rising: float) -> float:
+    """The point of the normal distribution with this two-sided p, with the sign of the difference."""
+    size = -NormalDist().inv_cdf(max(p, 1e-300) / 2) if p < 1 else 0.0
+    return size if rising > 0 else -size

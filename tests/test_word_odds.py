@@ -1,14 +1,16 @@
 """Claims about words that go with flags: the paper's formula by hand, and no more of them by chance than is said."""
 
 from math import log, sqrt
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import betainc
 
 from flagback.model.mentions import mentions
-from flagback.model.word_odds import Said, WordOdds, compare, holm, words
+from flagback.model.word_odds import Said, WordOdds, _beta, compare, holm, words
 
 TEXTS = st.lists(
     st.builds(Said, st.lists(st.sampled_from("abcde"), max_size=6).map(tuple), st.sampled_from(["p", "q", "r", "s"])), max_size=12
@@ -26,13 +28,22 @@ def test_the_formula_of_monroe_by_hand() -> None:
     assert b.plain_z == pytest.approx(-a.plain_z)
 
 
-def test_the_clustered_z_by_hand() -> None:
+def test_the_clustered_p_by_hand() -> None:
     """Four clusters of one text of two words each: all variance is between them, and every text counts as one draw."""
     first = [Said(("a", "b"), "p"), Said(("a", "a"), "q")]
     second = [Said(("b", "b"), "r"), Said(("a", "b"), "s")]
     [a] = [one for one in compare(first, second, minimum=1).words if one.word == "a"]
-    # Share 1/2; squares around 2 * 1/2: 0, 1, 1, 0, times 4/3; per word 8/3 / 8 = 1/3; times (1/4 + 1/4).
-    assert a.z == pytest.approx((3 / 4 - 1 / 4) / sqrt(1 / 3 * (1 / 4 + 1 / 4)))
+    # Share 1/2; squares around 2 * 1/2: 0, 1, 1, 0, times 4/3; a word 8/3 / 8 = 1/3 where one by one would be 1/2: effect 2/3.
+    three, one = 3 / (2 / 3), 1 / (2 / 3)
+    assert a.p == pytest.approx(2 * betainc(three + 0.5, one + 0.5, 0.5))
+    assert a.z == pytest.approx(NormalDist().inv_cdf(1 - a.p / 2))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "x"), [(5.0, 2.0, 0.5), (0.5, 40.5, 0.1), (300.0, 20.5, 0.2), (1.5, 1.5, 0.999), (20.0, 3000.0, 1e-6)]
+)
+def test_the_tail_is_the_incomplete_beta_function(a: float, b: float, x: float) -> None:
+    assert _beta(a, b, x) == pytest.approx(betainc(a, b, x), rel=1e-9)
 
 
 @given(TEXTS, TEXTS)
@@ -74,18 +85,18 @@ def test_words_are_letters_of_any_script_without_those_that_name_a_group() -> No
     assert words(mentions("The old woman said that she was LATE.").rest) == ("the", "said", "that", "was", "late")
 
 
-def _null(seed: int, *, by_cluster: bool) -> WordOdds:
+def _null(seed: int, *, by_cluster: bool, share: float = 0.4) -> WordOdds:
     """100 prompts, each with words of its own liking, about 4 answers each; sides that mean nothing."""
     random = np.random.default_rng(seed)
     common = 1 / np.arange(1, 201)
     common /= common.sum()
     sides: tuple[list[Said], list[Said]] = ([], [])
-    dealt = random.permutation(100) < 40
+    dealt = random.permutation(100) < 100 * share
     for number in range(100):
         liking = random.gamma(common * 60 + 1e-9)
         for _ in range(random.integers(1, 8)):
             drawn = random.choice(200, random.integers(5, 25), p=liking / liking.sum())
-            side = dealt[number] if by_cluster else random.random() < 0.4
+            side = dealt[number] if by_cluster else random.random() < share
             sides[int(side)].append(Said(tuple(f"w{word}" for word in drawn), f"p{number}"))
     return compare(*sides)
 
@@ -100,6 +111,12 @@ def test_shuffled_labels_find_one_word_in_twenty(by_cluster: bool) -> None:
     assert sum(bool(run.found) for run in runs) <= 6
     if by_cluster:  # what the paper's own z would have said: twice as many
         assert np.mean([abs(odds.plain_z) > 1.96 for odds in judged]) > 0.08
+
+
+def test_where_few_were_flagged_the_correction_for_many_words_still_holds() -> None:
+    """One prompt in ten: the tails of rare words are long, and a normal one called something a finding in 30 worlds of 100."""
+    runs = [_null(seed, by_cluster=True, share=0.1) for seed in range(60)]
+    assert sum(bool(run.found) for run in runs) <= 7
 
 
 def test_a_word_that_really_goes_with_flags_is_found() -> None:
