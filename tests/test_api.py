@@ -239,7 +239,7 @@ def test_a_failure_inside_is_told_without_its_trace(installation: Installation, 
 
 def test_the_form_of_every_request_is_published(installation: Installation) -> None:
     paths = signed_in(installation).get("/api/v1/openapi.json").json()["paths"]
-    assert set(paths) == {"/claim", "/answers", "/release", "/today", "/recent", "/session"}
+    assert set(paths) == {"/outputs", "/claim", "/answers", "/release", "/today", "/recent", "/session"}
 
 
 def test_unknown_paths_and_methods_answer_in_json_too(installation: Installation) -> None:
