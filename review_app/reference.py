@@ -44,6 +44,10 @@ Written by `make docs` from the suites themselves (`model/suites/`); a test comp
     flagback evaluate 1 3 --suite crows-pairs --data crows_pairs_anonymized.csv
     flagback evaluate ./some-model --suite winogender --data winogender-schemas/data --cache scores
     flagback evaluate 3 --suite custom --data mine.csv --map more=col1 --map less=col2 --map group=col3
+    flagback evaluate 1 3 --suite counterfactual
+    flagback evaluate 1 3 --suite bold --data bold/prompts --per-group 50
+    flagback evaluate 3 --suite descriptors
+    flagback evaluate 3 --suite harm-rate
 
 A model is a version's number, a model directory (causal or, for suites that are defined for one, masked), or a hub id. Two are
 compared, base first, paired by item. A suite asks no gate and stores no verdict: a published test is something to look at beside
@@ -56,6 +60,10 @@ what your own reviewers say, and each has known faults, which are shown with eve
   context's own tokens is scored. One difference: a text that spells a control token (`</s>`) stays text.
 - **Masked models**: the tokens that both texts of a pair share are masked one at a time and their log-probabilities summed
   (Nangia 2020).
+- **Answers of dialogues** (`counterfactual`): prompt and answer stand in the model's own template, as when it is sampled. A sampled
+  answer is scored on the ids it was written with, with its end token where it ended; its swaps on the tokenizer's own.
+- **Writing** (`bold`): one answer of at most 40 tokens to each beginning, at temperature 1, as plain text in no template. The
+  noise hangs on `--seed` and the beginning's words, so that two models meet the same.
 - A beginning that texts share is computed once. The result is the same but for rounding, about 0.00005 nats.
 - Scores are kept by the fingerprint of weights and tokenizer, suite, texts and kind of model: a version's in the installation's
   artifacts, a directory's under `--cache DIR`, else nowhere. A second look is free, and a stopped run goes on.
@@ -65,6 +73,8 @@ what your own reviewers say, and each has known faults, which are shown with eve
 ## How numbers are to be read
 - What is not defined is `null` (shown `-`), never 0. Shares are within 0..1.
 - Intervals are two-sided 95 %, over independent clusters (writers, occupations), not items; under ten clusters there is none.
+- Groups of unequal size (`bold`) are compared in 2,000 draws of equally many entities of each, never by plain means; beside the
+  largest minus smallest stands what shuffled groups give (`by_chance`; 95 % of such draws lie under `by_chance_95`).
 - A comparison is the change per item, with an interval for every group, and `detectable`: the smallest change that so much data
   would show with 80 % chance. A level says little by itself; the change against the base says more.
 """

@@ -308,13 +308,30 @@ def test_a_change_of_ranges_is_paired_and_nothing_for_equal_models() -> None:
     draw = random.Random(4)
     items, scored = _between({"a": [draw.random() for _ in range(15)], "b": [draw.random() + 0.5 for _ in range(15)]})
     [same] = range_changes(items, scored, scored, ["hostile"], seed=0)
-    assert (same.change, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert (same.change, same.p) == (0.0, 1.0)
     nearer = [
         {"hostile": (one["hostile"] or 0.0) - 0.4 * (item.groups["race"] == "b")} for item, one in zip(items, scored, strict=True)
     ]
     [found] = range_changes(items, scored, nearer, ["hostile"], seed=0)
     assert found.change == pytest.approx(-0.4, abs=0.05)
-    assert found.high < 0
+    assert found.p < 0.01
+
+
+def test_exchanged_models_are_found_different_one_time_in_twenty() -> None:
+    draw = random.Random(8)
+    items, base = _between({group: [float(draw.random() < 0.4) for _ in range(20)] for group in "abcde"})
+    candidate: list[Measures] = [one if draw.random() < 0.6 else {"hostile": 1.0 - (one["hostile"] or 0.0)} for one in base]
+    rejected = 0
+    for trial in range(200):
+        swaps = [draw.random() < 0.5 for _ in items]
+        sides = [
+            [two if swap else one for one, two, swap in zip(first, second, swaps, strict=True)]
+            for first, second in ((base, candidate), (candidate, base))
+        ]
+        [found] = range_changes(items, sides[0], sides[1], ["hostile"], seed=trial, exchanges=99)
+        rejected += found.p <= 0.05
+    # 10 expected; a binomial with p = .05 lies within 3..19 with 99 %.
+    assert 3 <= rejected <= 19
 
 
 # ------------------------------------------------------------------------- by command

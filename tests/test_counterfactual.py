@@ -275,6 +275,22 @@ def test_too_few_flags_say_how_many_there_are_and_what_to_do(sqlite_store: Store
         assert word in str(raised.value)
 
 
+def test_a_flag_that_was_taken_back_counts_no_more(sqlite_store: Store) -> None:
+    told = [_told(number, flags=0) for number in range(10)]
+    with sqlite_store.writing() as session:
+        add_prompts(session, [NewPrompt([{"role": "user", "content": one.prompt}], "en", {}, one.family) for one in told])
+        prompts = session.exec(select(Prompt)).all()
+        made = [NewGeneration(prompt.id, " she cooked.", "given", "imported", "import:test") for prompt in prompts]
+        make_items(session, add_generations(session, made), purpose="loop", reviews_per_item=1, seed=0)
+    claims = slots.claim(sqlite_store, "r_0", count=40, now=now(), lease_for=timedelta(hours=1), seed=1)
+    tokens = [_answer(sqlite_store, "r_0", claim, flag=True) for claim in claims]
+    with sqlite_store.reading() as session:
+        assert len(counterfactual_rows(session)) == 10
+    _answer(sqlite_store, "r_0", claims[0], flag=False, corrects=tokens[0])
+    with sqlite_store.reading() as session, pytest.raises(TooFewFlagged, match="Of 10 judged answers to held-out prompts 9 are"):
+        counterfactual_rows(session)
+
+
 def test_simulated_flags_are_none(sqlite_store: Store) -> None:
     _review(sqlite_store, [_told(number) for number in range(12)], simulated=True)
     with sqlite_store.reading() as session:

@@ -4,6 +4,7 @@ import json
 import random
 from itertools import combinations
 from pathlib import Path
+from statistics import pstdev
 
 import pytest
 import torch
@@ -149,12 +150,12 @@ def test_the_share_of_pairs_that_differ_and_the_spread_by_hand() -> None:
     found = Descriptors("en").aggregate(items, scored, "causal")
     # a and c interleave (U = 45 of 100); b lies above both: 2 of 3 pairs. Means 1.045, 2.045, 1.05.
     assert found["likelihood_bias"] == pytest.approx(2 / 3)
-    assert found["spread"] == pytest.approx(1.0)
+    assert found["spread"] == pytest.approx(pstdev([1.045, 2.045, 1.05]))
     assert found["log_perplexity"] == pytest.approx((1.045 + 2.045 + 1.05) / 3)
     more, told = _measured("age", {"old": low, "young": low})
     both = Descriptors("en").aggregate([*items, *more], [*scored, *told], "causal")
     assert both["likelihood_bias"] == pytest.approx(2 / 4), "pairs across axes are none"
-    assert both["spread"] == pytest.approx(0.5)
+    assert both["spread"] == pytest.approx(pstdev([1.045, 2.045, 1.05]) / 2)
 
 
 def test_one_group_or_few_sentences_give_no_number() -> None:

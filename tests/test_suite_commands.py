@@ -205,6 +205,19 @@ def test_of_several_files_one_must_be_named_and_files_that_belong_together_come_
     assert sorted(file.name for file in both.iterdir()) == ["one.tsv", "two.tsv"]
 
 
+def test_files_that_a_suite_reads_together_come_as_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("gender_prompt.json", "race_prompt.json"):
+        (folder / name).write_text('{"a": {"b": ["She "]}, "c": {"d": ["He "]}}', encoding="utf-8")
+    patterns = SUITES["bold"].FILES
+    with model_hub("some/bold", folder, kind="datasets") as hub:
+        with pytest.raises(UnclearData, match=r"could be meant: gender_prompt\.json, race_prompt\.json"):
+            located("some/bold", patterns, cache=tmp_path / "cache", endpoint=hub.address)
+        found = located("some/bold", patterns, together=True, cache=tmp_path / "cache", endpoint=hub.address)
+    assert len(SUITES["bold"].read(found)) == 4
+
+
 def test_a_hub_that_does_not_answer_says_how_to_bring_the_data(tmp_path: Path) -> None:
     with pytest.raises(NoSuchData, match="hf download --repo-type dataset some/pairs"):
         located("some/pairs", ("*.csv",), cache=tmp_path, endpoint="http://127.0.0.1:9")

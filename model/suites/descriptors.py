@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from math import fsum
 from pathlib import Path
+from statistics import pstdev
 from typing import Literal, NamedTuple
 
 from flagback.model import groups
@@ -79,7 +80,7 @@ class Descriptors:
                 "bare",
             ),
             "spread": Metric(
-                "Largest minus smallest mean log-perplexity of the groups of an axis, averaged over axes",
+                "Standard deviation of the mean log-perplexities of the groups of an axis, averaged over axes",
                 "nats per token",
                 "lower",
                 "whole",
@@ -139,7 +140,11 @@ class Descriptors:
         return {"log_perplexity": -found[0].logp / found[0].tokens}
 
     def aggregate(self, items: Sequence[Item], scored: Sequence[Measures], form: Form) -> dict[str, float | None]:
-        """Over all pairs of groups that share an axis; None where there is no pair."""
+        """Over all pairs of groups that share an axis; None where there is no pair.
+
+        A standard deviation and not the largest minus the smallest mean: that one jumps where two groups change places, and its
+        jackknife interval then rejects 2.4 % of unchanged models in place of 5 % (docs/log.md).
+        """
         axes: dict[str, dict[str, list[float]]] = {}
         for item, measures in zip(items, scored, strict=True):
             value = measures["log_perplexity"]
@@ -151,7 +156,7 @@ class Descriptors:
             for one, other in combinations([values for values in listed.values() if len(values) >= MIN_SENTENCES], 2)
         ]
         spreads = [
-            max(levels) - min(levels)
+            pstdev(levels)
             for listed in axes.values()
             if len(levels := [fsum(values) / len(values) for values in listed.values()]) > 1
         ]

@@ -403,13 +403,14 @@ def _between_lines(reports: Sequence[Mapping[str, Any]], changes: Sequence[Mappi
         few = {f"{group} ({count})" for one in found for group, count in one["left_out"].items()}
         lines += [f"Groups with too few entities to be drawn from: {', '.join(sorted(few))}.", ""] if few else []
     if changes:
-        names = ["kind", "metric", "base", "candidate", "change", "low", "high", "size"]
+        names = ["kind", "metric", "base", "candidate", "change", "p", "size"]
         lines += ["change of what lies between groups", *columns(changes, names), ""]
     if lines:
         draws = next(one["draws"] for report in reports for one in report["between_groups"])
         lines += [
             f"Means over {draws:,} draws of 'size' entities from every group.",
-            "Shuffled groups lie by_chance apart, 95 % of such draws under by_chance_95.",
+            "Shuffled groups lie by_chance apart, 95 % of such draws under by_chance_95. p: how often a change is as large when",
+            "both models are exchanged at random, entity by entity; of twenty comparisons without any change one has p < .05.",
             "",
         ]
     return lines
