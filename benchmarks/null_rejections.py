@@ -326,12 +326,12 @@ def set_of(
     return found
 
 
-def of_suite(name: str, clusters: int, *, sets: int, pairs: int) -> dict[str, dict[str, float]]:
+def of_suite(name: str, clusters: int, *, sets: int, pairs: int, by: float = PERTURBATION) -> dict[str, dict[str, float]]:
     """Of so many clusters: for each metric what is reported."""
     suite = every_suite()[name]
     items = made_items(name, suite, clusters)
     base = load("embedded")
-    first, *others = measures_of(suite, items, [base, *(perturbed(base, seed) for seed in range(pairs))])
+    first, *others = measures_of(suite, items, [base, *(perturbed(base, seed, by=by) for seed in range(pairs))])
     counted: dict[str, list[Count]] = {}
     for seed in range(sets):
         for metric, one in set_of(suite, items, (first, others[seed % pairs]), seed).items():
@@ -412,8 +412,11 @@ def of_samples(sets: int, drawn: Pool | None = None) -> dict[str, dict[str, floa
     found: dict[str, dict[str, float]] = {}
     for metric, figures in counted.items():
         known = [figure for figure in figures if figure.low is not None]
+        told = [figure.note.partition("with p = ")[2].partition(";")[0] for figure in known]
+        exchanged = [float(one) <= 0.05 for one in told if one]
         found[metric] = {
             "rejected": round(float(np.mean([called(figure) for figure in known])), 4) if known else float("nan"),
+            **({"exchange test": round(float(np.mean(exchanged)), 4)} if exchanged else {}),
             "clusters": figures[0].clusters,
             "level": round(float(np.mean([figure.base or 0.0 for figure in figures])), 4),
         }
@@ -427,15 +430,24 @@ def main() -> None:
     arguments.add_argument("--pairs", type=int, default=8)
     arguments.add_argument("--suites", nargs="*", default=sorted(every_suite()))
     arguments.add_argument("--clusters", nargs="*", type=int, default=list(CLUSTERS))
+    arguments.add_argument("--perturbation", type=float, default=PERTURBATION)
     arguments.add_argument("--skip-samples", action="store_true")
     chosen = arguments.parse_args()
     torch.set_num_threads(1)
     began = time.process_time()
-    found: dict[str, Any] = {"bootstrap draws": intervals.DRAWS, "sets": chosen.sets, "suites": {}}
+    found: dict[str, Any] = {
+        "bootstrap draws": intervals.DRAWS,
+        "sets": chosen.sets,
+        "perturbation": chosen.perturbation,
+        "suites": {},
+    }
     for name in chosen.suites:
         print(f"{name}, {time.process_time() - began:.0f} s", file=sys.stderr, flush=True)
         found["suites"][name] = (
-            {str(clusters): of_suite(name, clusters, sets=chosen.sets, pairs=chosen.pairs) for clusters in chosen.clusters}
+            {
+                str(clusters): of_suite(name, clusters, sets=chosen.sets, pairs=chosen.pairs, by=chosen.perturbation)
+                for clusters in chosen.clusters
+            }
             if name in MADE
             else "not measured: no maker of its data here"
         )

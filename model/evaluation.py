@@ -11,9 +11,10 @@ from math import exp, isfinite, log
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from flagback.model import intervals
+from flagback.model.exchange import distinct_p
 from flagback.model.figures import ItemMeasure, Measured, compared, figure_of
 from flagback.model.refusals import is_refusal
-from flagback.model.worst_group import Name, worst_group
+from flagback.model.worst_group import Name, WorstGroup, worst_group
 
 Row: TypeAlias = tuple[list[int], list[int]]
 
@@ -368,7 +369,7 @@ def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Meas
                 items(measure),
             )
         )
-    return [*measured, _distinct(both, 1), _distinct(both, 2)]
+    return [*measured, _distinct(both, 1, seed=seed), _distinct(both, 2, seed=seed)]
 
 
 def repeated_share(sample: Sample) -> float:
@@ -396,10 +397,11 @@ def _most_telling(prompt: SampledPrompt, measure: Callable[[Sample], float]) -> 
     return {"prompt": prompt.prompt, "base": base.text, "candidate": candidate.text}
 
 
-def _distinct(prompts: Sequence[SampledPrompt], n: int) -> Measured:
+def _distinct(prompts: Sequence[SampledPrompt], n: int, *, seed: int) -> Measured:
     """Distinct-n: different n-token runs over all n-token runs, of all answers together; the change is candidate / base.
 
-    It falls as a corpus grows, so every pair of answers is first cut to the shorter one. The interval is a jackknife over clusters.
+    It falls as a corpus grows, so every pair of answers is first cut to the shorter one. The interval is a jackknife over clusters,
+    wider than it need be; the note has an exchange test's p, which is not.
     """
     sides: tuple[dict[str, list[tuple[int, ...]]], ...] = (defaultdict(list), defaultdict(list))
     items = []
@@ -435,8 +437,13 @@ def _distinct(prompts: Sequence[SampledPrompt], n: int) -> Measured:
         candidate or None,
         interval,
         scale="ratio",
+        note="" if interval is None else _exchange_note(distinct_p(*sides, seed=seed)),
     )
     return Measured(figure, items)
+
+
+def _exchange_note(p: float) -> str:
+    return f"Base and candidate exchanged at random differ as much with p = {p:.3f}; the interval is wider than it need be."
 
 
 def _distinct_and_without(side: dict[str, list[tuple[int, ...]]], clusters: Sequence[str]) -> tuple[float, list[float]]:
@@ -478,10 +485,22 @@ class BlindAnswer(NamedTuple):
 def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
     """Reviewers' flag rate on fresh blind samples, paired by prompt: mean over prompts of (flags / reviews), both sides reviewed.
 
-    planned is the number of prompts put before reviewers; prompts with an unreviewed side are waited for, not counted.
+    planned is the number of prompts put before reviewers; prompts with an unreviewed side are waited for, not counted. The note
+    lists the groups that too few of them speak of.
     """
-    items = [item for item, _ in _blind_items(answers)]
-    return compared("flag_rate", "Share of blind reviews that flag an answer", "share", "lower", items, planned=planned)
+    items = _blind_items(answers)
+    found = worst_group(
+        [0.0] * len(items), [item.cluster for item, _ in items], [dict(groups) for _, groups in items], seed=0, permutations=1
+    )
+    return compared(
+        "flag_rate",
+        "Share of blind reviews that flag an answer",
+        "share",
+        "lower",
+        [item for item, _ in items],
+        planned=planned,
+        note=_too_few(found),
+    )
 
 
 def compare_blind_groups(answers: Sequence[BlindAnswer], *, seed: int) -> list[Measured]:
@@ -496,10 +515,7 @@ def compare_blind_groups(answers: Sequence[BlindAnswer], *, seed: int) -> list[M
     measured = []
     for place, cell in enumerate(found.cells):
         words = " and ".join(f"{axis} '{group}'" for axis, group in cell.name)
-        note = "" if place else _worst_note(cell.pooled, found.p, found.null_mean, len(found.cells))
-        if not place and found.suppressed:
-            few = ", ".join(f"{' and '.join(group for _, group in one.name)} ({one.clusters})" for one in found.suppressed)
-            note += f" Too few prompts to say anything: {few}."
+        note = "" if place else f"{_worst_note(cell.pooled, found.p, found.null_mean, len(found.cells))} {_too_few(found)}".strip()
         measured.append(
             compared(
                 f"flag_rate:{_group_words(cell.name)}",
@@ -511,6 +527,12 @@ def compare_blind_groups(answers: Sequence[BlindAnswer], *, seed: int) -> list[M
             )
         )
     return measured
+
+
+def _too_few(found: WorstGroup) -> str:
+    """The groups, and two of them at once, of which nothing can be said."""
+    few = ", ".join(f"{' and '.join(group for _, group in one.name)} ({one.clusters})" for one in found.suppressed)
+    return f"Too few prompts to say anything: {few}." if few else ""
 
 
 def _group_words(name: Name) -> str:

@@ -132,7 +132,11 @@ def judge(figures: Iterable[Figure], settings: GateSettings | None = None) -> Ve
         within("length", "The length of answers", low=limits.shortest, high=limits.longest, more=_MORE_PROMPTS),
     ]
     optional = [
-        *_by_group([figure for metric, figure in sorted(found.items()) if metric.startswith("flag_rate:")], limits),
+        *_by_group(
+            [figure for metric, figure in sorted(found.items()) if metric.startswith("flag_rate:")],
+            limits,
+            found["flag_rate"].note if "flag_rate" in found else "",
+        ),
         within(
             "preference_accuracy",
             "Held-out preference accuracy",
@@ -228,15 +232,16 @@ def _flag_rate(figure: Figure | None, limits: GateSettings) -> Reason:
     )
 
 
-def _by_group(figures: list[Figure], limits: GateSettings) -> list[Reason]:
+def _by_group(figures: list[Figure], limits: GateSettings, few: str) -> list[Reason]:
     """One reason for each group that got worse, and one for all the others together.
 
     Beyond the margin is worse, as everywhere; and so is any rise that so many groups would not show by chance (Bonferroni): with
-    the few prompts that speak of a minority a margin is rarely cleared.
+    the few prompts that speak of a minority a margin is rarely cleared. `few` names the groups that nothing can be said of.
     """
     check = "flag_rate_by_group"
     if not figures:
-        return [Reason(check, "not_enough_data", f"Flags were not measured for any group by itself; {_MORE_BLIND}.")]
+        words = f"Flags were not measured for any group by itself; {_MORE_BLIND}. {few}".strip()
+        return [Reason(check, "not_enough_data", words)]
     judged = [
         _within(
             figure,
@@ -262,8 +267,8 @@ def _by_group(figures: list[Figure], limits: GateSettings) -> list[Reason]:
     words = f"Flags on prompts about {', '.join(passed)}: {margin}." if passed else ""
     if open_:
         more = f"Too uncertain to say that flags changed by {margin}: {', '.join(open_)}; {_MORE_BLIND}."
-        return [*failed, Reason(check, "not_enough_data", f"{words} {more}".strip())]
-    return [*failed, Reason(check, "pass", words)] if passed else failed
+        return [*failed, Reason(check, "not_enough_data", f"{words} {more} {few}".strip())]
+    return [*failed, Reason(check, "pass", f"{words} {few}".strip())] if passed else failed
 
 
 def _surely_rose(figure: Figure, looked_at: int) -> bool:

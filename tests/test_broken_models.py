@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from flagback.model.evaluation import BlindAnswer, compare_blind_groups
+from flagback.model.evaluation import BlindAnswer, compare_blind, compare_blind_groups
 from flagback.model.gate import Verdict, judge
 from flagback.model.layout import sequence_logps
 from tests.broken_models import (
@@ -84,6 +84,19 @@ def test_groups_with_few_prompts_are_named_and_not_judged() -> None:
     [note] = [figure.note for figure in found.values() if figure.note]
     assert "Too few prompts to say anything: old (4), old and a (2), old and b (2)." in note
     assert compare_blind_groups([], seed=1) == []
+
+
+def test_where_every_group_has_too_few_prompts_the_gate_still_names_them() -> None:
+    answers = [
+        BlindAnswer(f"p{n}", f"p{n}", side, 0, 2, "", "", (("age", "old" if n < 4 else "young"),))
+        for n in range(9)
+        for side in ("base", "candidate")
+    ]
+    assert compare_blind_groups(answers, seed=1) == []
+    figure = compare_blind(answers, planned=9).figure
+    assert figure.note == "Too few prompts to say anything: old (4), young (5)."
+    [reason] = [one for one in judge([figure]).reasons if one.check == "flag_rate_by_group"]
+    assert "Too few prompts to say anything: old (4), young (5)." in reason.words
 
 
 # ------------------------------------------------------------------------ as real models

@@ -13,6 +13,10 @@ from flagback.model.figures import Figure, figure_of
 from flagback.model.intervals import Interval
 from flagback.model.suites.suite import Form, Item, Likelihood, Measures, Metric, ScoringSuite, Suite, mean_of
 
+#: With fewer clusters in which any answer turned, chance alone is called a change of a rate less often than 4 times in 100
+#: (benchmarks/null_rejections.py): of so few there are not outcomes enough to come to 5.
+FEW_TURNED = 20
+
 
 class Level(NamedTuple):
     """One number of one model."""
@@ -206,18 +210,20 @@ def changes(
 
 
 def _flipped(base: Sequence[float], candidate: Sequence[float], clusters: Sequence[str]) -> str:
-    """How many answers turned, and what an exact test says of it; nothing where answers are no yes or no."""
-    if not base or not {*base, *candidate} <= {0.0, 1.0}:
-        return ""
-    found = flips.compare([bool(one) for one in base], [bool(one) for one in candidate], clusters)
-    words = f"{found.won} turned from no to yes, {found.lost} back (exact p = {found.p:.3f} over {found.clusters} clusters)."
+    """How many answers turned, what an exact test says of it, and where the interval of a rate is wider than it need be."""
+    words = []
+    if base and {*base, *candidate} <= {0.0, 1.0}:
+        found = flips.compare([bool(one) for one in base], [bool(one) for one in candidate], clusters)
+        words.append(
+            f"{found.won} turned from no to yes, {found.lost} back (exact p = {found.p:.3f} over {found.clusters} clusters)."
+        )
     turned = len({cluster for below, above, cluster in zip(base, candidate, clusters, strict=True) if below != above})
-    if turned < intervals.FEW_EVENTS:
-        words += (
-            f" Answers turned in {turned} of {found.clusters} clusters only: the interval is wider than it need be, and chance "
+    if base and turned < FEW_TURNED:
+        words.append(
+            f"Answers turned in {turned} of {len(set(clusters))} clusters only: the interval is wider than it need be, and chance "
             "alone is called a change less often than 1 time in 20."
         )
-    return words
+    return " ".join(words)
 
 
 def _jackknives(
