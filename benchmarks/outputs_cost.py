@@ -10,7 +10,7 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
+import subprocess  # nosec B404 # starts the web process that is measured
 import sys
 import tempfile
 import threading
@@ -119,7 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder), asked.port)
         environment = {"FLAGBACK_HOME": folder, "FLAGBACK_PORT": str(asked.port), "PATH": "", "PYTHONPATH": ":".join(sys.path)}
-        web = subprocess.Popen(
+        web = subprocess.Popen(  # nosec B603 # this very interpreter, a fixed program
             [sys.executable, "-c", SERVE], env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
