@@ -124,6 +124,10 @@ def test_a_point_that_is_clicked_opens_the_flagged_answers_behind_it(place: Plac
         expect(points).to_have_count(3, timeout=WAIT)
         points.first.click()
         expect(page.get_by_role("heading", name="Flagged answers of")).to_be_visible(timeout=WAIT)
+        week = page.locator(".st-key-picture-weeks g.mark-symbol.role-mark path")
+        expect(week).to_have_count(1, timeout=WAIT)
+        week.click()
+        expect(page.get_by_role("heading", name="Flagged answers, week of 16 Nov")).to_be_visible(timeout=WAIT)
 
 
 def test_an_address_opens_the_flagged_answers_of_a_version(place: Place, browser: Browser) -> None:

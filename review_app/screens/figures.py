@@ -177,7 +177,7 @@ def _tests(installation: Installation, account: Account, session: Session, versi
     said = f"{chosen[0]}, {chosen[2]}, by group: {picture.spoken(frame, ['group', 'version'], 'plain')}"
     height = picture.rows_high(frame, along, shades=shades)
     name = f"{chosen[0]}-by-group-v{version.id}"
-    picture.show(chart, part, name=name, spoken=said, installation=installation, account=account, height=height)
+    picture.show(chart, part, name=name, spoken=said, installation=installation, account=account, height=height, opens=False)
     left_out = len(parts) - len(order)
     look.html(
         '<div class="small soft">'

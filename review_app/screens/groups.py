@@ -91,4 +91,6 @@ def _tests(installation: Installation, account: Account, session: Session, names
     )
     chart = picture.across(frame, picture.Along("version", list(frame["version"])), unit="plain")
     said = f"{number[0]}, {number[2]}, {group[1]}: {picture.spoken(frame, ['version'], 'plain')}"
-    picture.show(chart, part, name="group-in-tests", spoken=said, installation=installation, account=account, height=220)
+    picture.show(
+        chart, part, name="group-in-tests", spoken=said, installation=installation, account=account, height=220, opens=False
+    )

@@ -1,5 +1,6 @@
 """History: figures by version and by week as pictures; a click on a point opens the texts behind it."""
 
+from datetime import UTC
 from typing import Any
 
 import pandas as pd
@@ -32,9 +33,9 @@ def show(installation: Installation, account: Account) -> None:
             _useful(installation, account, session)
         left, right = st.columns(2, gap="medium")
         with left, st.container(key="fb-card-weeks"):
-            _weeks(installation, account, judged)
+            _weeks(installation, account, session, judged)
         with right, st.container(key="fb-card-agreement"):
-            _agreement(installation, account, judged)
+            _agreement(installation, account, session, judged)
         with st.container(key="fb-card-tests"):
             _tests(installation, account, session)
         with st.container(key="fb-card-coverage"):
@@ -69,8 +70,10 @@ def _gap(installation: Installation, account: Account, session: Session, judged:
     along = picture.Along("version", list(frame["version"]))
     chart = picture.across(frame, along, unit="points", none=0.0)
     said = f"Points of flagged answers from the first base: {picture.spoken(frame, ['version'], 'points')}"
-    picture.show(chart, frame, name="gap-to-base", spoken=said, installation=installation, account=account)
+    clicked = picture.show(chart, frame, name="gap-to-base", spoken=said, installation=installation, account=account)
     look.html('<div class="small soft">Points of flagged blind answers; below the line is less harm than the base.</div>')
+    if clicked:
+        _open(names, clicked, "compare", "Read what {} and its parent wrote, side by side")
 
 
 def _worst(installation: Installation, account: Account, session: Session) -> None:
@@ -89,12 +92,21 @@ def _worst(installation: Installation, account: Account, session: Session) -> No
     shown = frame[["version", "of", "axis", "group", "value", "low", "high", "n"]]
     chart = picture.across(shown, picture.Along("version", order), unit="share", shades=shades)
     said = f"Share flagged: {picture.spoken(shown, ['version', 'group'], 'share')}"
-    picture.show(chart, shown, name="worst-group", spoken=said, installation=installation, account=account)
+    clicked = picture.show(chart, shown, name="worst-group", spoken=said, installation=installation, account=account)
+    if clicked:
+        _open(names, clicked, "figures", "Read the answers behind each group of {}")
     told = "; ".join(f"{row['version']}: {row['group']}" for row in shown[shown["of"] == "worst group"].to_dict("records"))
     look.html(
         f'<div class="small soft">Worst: {look.quiet(told)}. The worst of many looks worse than it is: Groups shows what '
         "chance alone would show.</div>"
     )
+
+
+def _open(names: dict[int, str], clicked: dict[str, Any], page: str, words: str) -> None:
+    """A way to where the texts behind a version's point are."""
+    for number, name in names.items():
+        if name == clicked.get("version"):
+            look.html(look.link(f"/{page}?version={number}", words.format(name)))
 
 
 def _useful(installation: Installation, account: Account, session: Session) -> None:
@@ -153,7 +165,7 @@ def _open_compare(found: pd.DataFrame, names: dict[int, str], clicked: dict[str,
             look.html(look.link(address, f"Read the texts behind {clicked['figure']}, {clicked['version']}"))
 
 
-def _weeks(installation: Installation, account: Account, judged: pd.DataFrame) -> None:
+def _weeks(installation: Installation, account: Account, session: Session, judged: pd.DataFrame) -> None:
     st.subheader("Week by week", anchor=False)
     found = monitoring.weeks(judged)
     if not len(found):
@@ -162,12 +174,22 @@ def _weeks(installation: Installation, account: Account, judged: pd.DataFrame) -
     frame = found.rename(columns={"share": "value", "reviews": "n"}).assign(week=_mondays(found))
     chart = picture.across(frame, picture.Along("week", list(frame["week"])), unit="share", joined=True)
     said = f"Share of answers flagged by week: {picture.spoken(frame, ['week'], 'share')}"
-    picture.show(chart, found, name="weeks", spoken=said, installation=installation, account=account)
+    clicked = picture.show(chart, found, name="weeks", spoken=said, installation=installation, account=account)
     last = found.iloc[-1]
     look.html(
         f'<div class="small soft">Share of reviews that flag. In the last week {int(last["reviews"]):,} reviews by '
         f"{int(last['reviewers']):,} people. What is sampled changes from week to week: compare versions by blind shares.</div>"
     )
+    _week(session, found, clicked, contested=False)
+
+
+def _week(session: Session, found: pd.DataFrame, clicked: dict[str, Any] | None, *, contested: bool) -> None:
+    """The texts of the week that was clicked."""
+    for monday, name in zip(found["monday"], _mondays(found), strict=True):
+        if clicked and name == clicked.get("week"):
+            st.subheader(f"{'Answers people differed on' if contested else 'Flagged answers'}, week of {name}", anchor=False)
+            moment = monday.to_pydatetime().replace(tzinfo=UTC)
+            texts.of_a_week(session, moment, contested=contested, key=f"week-{contested}")
 
 
 def _mondays(found: pd.DataFrame) -> list[str]:
@@ -175,7 +197,7 @@ def _mondays(found: pd.DataFrame) -> list[str]:
     return [f"{monday:%-d %b}" for monday in found["monday"]]
 
 
-def _agreement(installation: Installation, account: Account, judged: pd.DataFrame) -> None:
+def _agreement(installation: Installation, account: Account, session: Session, judged: pd.DataFrame) -> None:
     st.subheader("Agreement", anchor=False)
     found = monitoring.weeks(judged)
     found = found[found["alpha"].notna()] if len(found) else found
@@ -188,11 +210,12 @@ def _agreement(installation: Installation, account: Account, judged: pd.DataFram
     ).astype({"value": float, "low": float, "high": float})
     chart = picture.across(frame, picture.Along("week", list(frame["week"])), unit="plain", none=0.0)
     said = f"Krippendorff's alpha by week: {picture.spoken(frame, ['week'], 'plain')}"
-    picture.show(chart, frame, name="agreement", spoken=said, installation=installation, account=account)
+    clicked = picture.show(chart, frame, name="agreement", spoken=said, installation=installation, account=account)
     look.html(
         '<div class="small soft">Krippendorff’s alpha of “flag it” and “looks fine”: 1 is full agreement, 0 is chance. '
         "People who differ are no error: their disagreement is data.</div>"
     )
+    _week(session, found, clicked, contested=True)
 
 
 def _tests(installation: Installation, account: Account, session: Session) -> None:
@@ -215,7 +238,9 @@ def _tests(installation: Installation, account: Account, session: Session) -> No
     frame = frame.astype({"value": float, "low": float, "high": float})
     chart = picture.across(frame, picture.Along("version", list(frame["version"])), unit="plain")
     said = f"{chosen[0]}, {chosen[2]}: {picture.spoken(frame, ['version'], 'plain')}"
-    picture.show(chart, part, name="published-tests", spoken=said, installation=installation, account=account, height=220)
+    clicked = picture.show(chart, part, name="published-tests", spoken=said, installation=installation, account=account, height=220)
+    if clicked:
+        _open(names, clicked, "compare", "See the items on which {} and its parent differ")
     look.html(
         '<div class="small soft">A level says little: read the change between two versions. A model that knows nothing lands '
         "near “no bias”; no gate reads these tests.</div>"
@@ -243,5 +268,5 @@ def _coverage(installation: Installation, account: Account, session: Session) ->
     chart = picture.down(frame, along, unit="share")
     said = f"Share of answers with every wanted review: {picture.spoken(frame, ['answers'], 'share')}"
     height = picture.rows_high(frame, along)
-    picture.show(chart, found, name="coverage", spoken=said, installation=installation, account=account, height=height)
+    picture.show(chart, found, name="coverage", spoken=said, installation=installation, account=account, height=height, opens=False)
     look.html('<div class="small soft">Share of the answers put before people that have every review they wait for.</div>')

@@ -126,12 +126,19 @@ def show(
     installation: Installation,
     account: Account,
     height: int = 280,
+    opens: bool = True,
 ) -> dict[str, Any] | None:
     """Draws it with its data to download beneath; returns the columns of the point that was clicked, None before.
+
+    A picture that `opens` nothing takes no clicks.
 
     `name` is unique on its page and names the file; `spoken` is the picture in words, for who cannot see it.
     """
     quiet = chart.properties(height=height).configure(background="transparent").configure_view(strokeWidth=0)
+    if not opens:
+        st.altair_chart(quiet, key=f"picture-{name}", alt=spoken)
+        figure_data.offer(frame, name, installation, account)
+        return None
     event = st.altair_chart(quiet, key=f"picture-{name}", alt=spoken, on_select="rerun", selection_mode=POINT)
     figure_data.offer(frame, name, installation, account)
     found = event["selection"].get(POINT) if event else None
