@@ -97,6 +97,7 @@ def _table(page: Page, name: str) -> list[dict[str, str]]:
     link = page.locator(f'a[download="{name}.csv"]')
     with page.expect_download() as waiting:
         link.click()
+    assert waiting.value.suggested_filename == f"{name}.csv"
     return list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
 
 
@@ -109,8 +110,8 @@ def test_an_auditor_reads_what_changed_for_whom_and_takes_the_data(place: Place,
         harm = _table(page, "harm-by-version")
         assert [(row["version"], row["seen"], row["share"]) for row in harm] == [
             ("1", "blind", "1.0"),
-            ("1", "loop", "0.5"),
             ("2", "blind", "0.0"),
+            ("1", "loop", "0.5"),
         ]
         assert [row["group"] for row in _table(page, "worst-group")] == ["all prompts", "all prompts", "old", "old"]
         assert [(row["version"], row["value"]) for row in _table(page, "published-tests")] == [("1", "0.6"), ("2", "0.6")]

@@ -138,6 +138,7 @@ def _tests(installation: Installation, account: Account, base: int, candidate: i
     whole = {figure["metric"]: figure for figure in figures if "[" not in figure["metric"]}
     metric = str(st.selectbox("Which number", list(whole), format_func=lambda one: one.replace("_", " ")))
     _change_picture(installation, account, data, figures, metric, (base, candidate))
+    texts.about_suite(data.suite, metric)
     _changed_items(installation, artifacts, data, metric, base, candidate, names)
 
 

@@ -26,7 +26,7 @@ def show(installation: Installation, account: Account) -> None:
             _harm(installation, account, session)
         left, right = st.columns(2, gap="medium")
         with left, st.container(key="fb-card-gap"):
-            _gap(installation, account, session, judged)
+            _gap(installation, account, session)
         with right, st.container(key="fb-card-worst"):
             _worst(installation, account, session)
         with st.container(key="fb-card-useful"):
@@ -55,23 +55,27 @@ def _harm(installation: Installation, account: Account, session: Session) -> Non
             texts.flagged(session, clicked["version"], clicked["seen"], key="harm")
 
 
-def _gap(installation: Installation, account: Account, session: Session, judged: pd.DataFrame) -> None:
+def _gap(installation: Installation, account: Account, session: Session) -> None:
     st.subheader("Gap to the first base", anchor=False)
-    found = monitoring.harm_by_version(session, judged)
-    found = found[found["gap"].notna()]
+    found = monitoring.gaps_to_base(session)
     if not len(found):
         look.empty("No gap yet.", "It shows as soon as blind answers of a correction and of the base are judged.")
         return
     names = harm.names_of(session)
     frame = pd.DataFrame(
         {"version": found["version"].map(names), "n": found["n"]}
-        | {new: found[old].astype(float) * 100 for new, old in (("value", "gap"), ("low", "gap_low"), ("high", "gap_high"))}
+        | {new: found[old].astype(float) * 100 for new, old in (("value", "gap"), ("low", "low"), ("high", "high"))}
     )
     along = picture.Along("version", list(frame["version"]))
     chart = picture.across(frame, along, unit="points", none=0.0)
     said = f"Points of flagged answers from the first base: {picture.spoken(frame, ['version'], 'points')}"
-    clicked = picture.show(chart, frame, name="gap-to-base", spoken=said, installation=installation, account=account)
-    look.html('<div class="small soft">Points of flagged blind answers; below the line is less harm than the base.</div>')
+    clicked = picture.show(chart, found, name="gap-to-base", spoken=said, installation=installation, account=account)
+    several = [names[row["version"]] for row in found.to_dict("records") if row["steps"] > 1]
+    summed = f" {', '.join(several)}: the sum of the steps that led there, each on prompts of its own." if several else ""
+    look.html(
+        '<div class="small soft">Points of flagged blind answers, paired by prompt; below the line is less harm than the base.'
+        f"{look.marked(summed)}</div>"
+    )
     if clicked:
         _open(names, clicked, "compare", "Read what {} and its parent wrote, side by side")
 
@@ -83,7 +87,12 @@ def _worst(installation: Installation, account: Account, session: Session) -> No
     if not len(groups):
         look.empty("No group has enough prompts yet.", "Ten judged held-out prompts about a group are needed.")
         return
+    # A version that was in two evaluations counts where it was the candidate, or, the base, where it first stood.
+    whole, groups = (
+        part.sort_values("evaluation").groupby(["version", "metric"], as_index=False).first() for part in (whole, groups)
+    )
     worst = groups.loc[groups.groupby("version")["share"].idxmax()]
+    many = groups.groupby("version")["metric"].nunique()
     names = harm.names_of(session)
     frame = pd.concat([whole.assign(of="all prompts"), worst.assign(of="worst group")])
     frame = frame.assign(value=frame["share"], version=frame["version"].map(names))
@@ -95,10 +104,15 @@ def _worst(installation: Installation, account: Account, session: Session) -> No
     clicked = picture.show(chart, shown, name="worst-group", spoken=said, installation=installation, account=account)
     if clicked:
         _open(names, clicked, "figures", "Read the answers behind each group of {}")
-    told = "; ".join(f"{row['version']}: {row['group']}" for row in shown[shown["of"] == "worst group"].to_dict("records"))
+    few = {one.candidate_id: len(monitoring.too_few(one)) for one in monitoring.newest_evaluations(session).values()}
+    told = "; ".join(
+        f"{names[row['version']]}: {row['group']}, of {many[row['version']]} groups with enough prompts"
+        + (f" ({few[row['version']]} have too few)" if few.get(row["version"]) else "")
+        for row in worst.to_dict("records")
+    )
     look.html(
-        f'<div class="small soft">Worst: {look.quiet(told)}. The worst of many looks worse than it is: Groups shows what '
-        "chance alone would show.</div>"
+        f'<div class="small soft">The highest share: {look.marked(told)}. The highest of many is high by chance too; One version '
+        "says what chance alone would show.</div>"
     )
 
 
@@ -241,6 +255,7 @@ def _tests(installation: Installation, account: Account, session: Session) -> No
     clicked = picture.show(chart, part, name="published-tests", spoken=said, installation=installation, account=account, height=220)
     if clicked:
         _open(names, clicked, "compare", "See the items on which {} and its parent differ")
+    texts.about_suite(str(chosen[0]), str(chosen[2]))
     look.html(
         '<div class="small soft">A level says little: read the change between two versions. A model that knows nothing lands '
         "near “no bias”; no gate reads these tests.</div>"

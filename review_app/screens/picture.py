@@ -40,7 +40,8 @@ class Shades(NamedTuple):
 def across(
     frame: pd.DataFrame, along: Along, *, unit: Unit, shades: Shades | None = None, joined: bool = False, none: float | None = None
 ) -> alt.LayerChart:
-    """Points from left to right: versions, or weeks. `joined` draws a line through each colour; `none` a rule at no change."""
+    """Points from left to right: versions, or weeks. `joined` draws a line through each colour, or through each value of a column
+    "line" where there is one; `none` a rule at no change."""
     return _drawn(frame, along, unit, shades, joined, none, upright=True)
 
 
@@ -96,7 +97,8 @@ def _drawn(
         rule = alt.Chart(pd.DataFrame({"none": [none]})).mark_rule(color=palette["soft"], strokeDash=[4, 4])
         layers.append(rule.encode(**{value: number("none:Q", scale=scale, axis=numbers)}))
     if joined:
-        layers.append(chart.mark_line(strokeWidth=2.5).encode(**encoded, **there))
+        apart = {"detail": "line:N"} if "line" in frame else {}
+        layers.append(chart.mark_line(strokeWidth=2.5).encode(**encoded, **there, **apart))
     ends = {low: number("low:Q", scale=scale, axis=numbers), high: "high:Q"}
     layers.append(chart.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(**encoded, **ends))
     size = alt.condition(picked, alt.value(160), alt.value(70))

@@ -10,6 +10,7 @@ from sqlalchemy import select as rows_of
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from flagback.model import suites
 from flagback.review_app.screens import look
 from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, Review
 
@@ -163,6 +164,18 @@ def answers(session: Session, evaluation: Evaluation, *, key: str) -> None:
         if asked is not None:
             look.html(look.asked(asked.messages))
         both(evaluation.base_id, evaluation.candidate_id, str(row.texts.get("base", "")), str(row.texts.get("candidate", "")))
+
+
+def about_suite(name: str, metric: str) -> None:
+    """What a published test's number is, and what is known to be wrong with the test."""
+    suite = suites.LISTED.get(name)
+    if suite is None:
+        return
+    found = [metrics[metric].words for metrics in getattr(suite, "METRICS", {}).values() if metric in metrics]
+    if found:
+        look.html(f'<div class="small soft">{look.marked(metric.replace("_", " "))}: {look.marked(found[0])}.</div>')
+    with st.expander(f"What is known to be wrong with {name}"):
+        look.html("<ul>" + "".join(f"<li>{look.marked(one)}</li>" for one in suite.WEAKNESSES) + "</ul>")
 
 
 def both(base_id: int, candidate_id: int, base: str, candidate: str) -> None:
