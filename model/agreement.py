@@ -1,8 +1,9 @@
 """How far people who judged the same answers agree: Krippendorff's alpha by scale, with intervals over items or over raters.
 
 Knows votes and numbers that stand for items and raters; knows nothing of who voted or on what. Items with fewer than two votes say
-nothing. `nominal` says how sure the number is for other answers, `alpha` for other people on the same answers. Agreement
-across groups is `flagback.model.cross_agreement`; how their judgements differ `flagback.model.group_rates`; who is too few to be spoken of is `flagback.storage.suppression`.
+nothing. `nominal` says how sure the number is for other answers, `alpha` for other people on the same answers. Agreement across
+groups is `flagback.model.cross_agreement`, how groups differ `flagback.model.group_rates`; who is too few to be spoken of is
+`flagback.storage.suppression`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -137,9 +138,9 @@ def alpha(ratings: Ratings, scale: ScaleType) -> Alpha:
 def without_each(ratings: Ratings, scale: ScaleType) -> tuple[float, Floats]:
     """Alpha, and alpha without each rater in turn (R,), none of it refitted; not a number where nothing could differ.
 
-    With delta a squared distance (interval: of values; ordinal: of mid-ranks; nominal: half that of indicator vectors), the pairs of
-    an item need only its sums: sum over pairs of (x - y)^2 = m * sum x^2 - (sum x)^2. So leaving a rater out changes those sums in
-    the items that he or she rated and the totals, and no more: O(N) for all raters together. An item left with one rating
+    With delta a squared distance (interval: of values; ordinal: of mid-ranks; nominal: half that of indicator vectors), the pairs
+    of an item need only its sums: sum over pairs of (x - y)^2 = m * sum x^2 - (sum x)^2. So leaving a rater out changes those sums
+    in the items that he or she rated and the totals, and no more: O(N) for all raters together. An item left with one rating
     leaves with it. Ranks depend on who is counted, so the ordinal one changes its table of coincidences instead.
     """
     paired = _paired(ratings)

@@ -17,16 +17,16 @@ def across(ratings: Ratings, ours: NDArray[np.bool_], scale: ScaleType) -> Alpha
 
     After the cross-kappa of Wong, Paritosh and Aroyo (2021, "Cross-replication Reliability"): an item weighs as many times as it
     has ratings, chance is every rating of the one beside every of the other. Compare it with the alpha within each: where it is
-    lower, the groups see other things; where all are low, people do. Items that both rated count, and no others.
+    lower, the groups see other things; where all are low, people do. Items that both rated count, and no
+    others; `raters` is how many of the smaller side rated them.
     """
     size = int(ratings.items.max(initial=-1)) + 1
-    both = (totals_by(ratings.items, ours.astype(np.float64), size=size) > 0) & (
-        totals_by(ratings.items, 1.0 - ours, size=size) > 0
-    )
+    ours_in, theirs_in = (totals_by(ratings.items, side.astype(np.float64), size=size) for side in (ours, ~ours))
+    both = (ours_in > 0) & (theirs_in > 0)
     kept = both[ratings.items]
     used, mine = ratings.where(kept), ours[kept]
     sides = [np.unique(used.raters[mine]), np.unique(used.raters[~mine])]
-    raters = sum(map(len, sides))
+    raters = min(map(len, sides))
     if not len(used.items):
         return Alpha(None, None, None, 0, 0)
     figure = _Crossing(used, mine, scale).alpha
@@ -34,10 +34,9 @@ def across(ratings: Ratings, ours: NDArray[np.bool_], scale: ScaleType) -> Alpha
     if not np.isfinite(whole):
         return Alpha(None, None, None, int(both.sum()), raters)
     interval = None
-    if min(map(len, sides)) >= MIN_RATERS:
-        left_out = [
-            [figure(1.0 - np.isin(used.raters, block)) for block in np.array_split(side, min(len(side), BLOCKS))] for side in sides
-        ]
+    if raters >= MIN_RATERS:
+        blocks = [np.array_split(side, min(len(side), BLOCKS)) for side in sides]
+        left_out = [[figure((~np.isin(used.raters, one)).astype(np.float64)) for one in side] for side in blocks]
         interval = intervals.jackknife_of_strata(whole, *left_out)
     low, high = (interval.low, min(1.0, interval.high)) if interval else (None, None)
     return Alpha(whole, low, high, int(both.sum()), raters)
@@ -81,7 +80,9 @@ class _Crossing:
                 cells, cell = self.cell
                 met = totals_by(cell, first, size=len(cells)) * totals_by(cell, second, size=len(cells))
                 alike = totals_by(cells // (self.labels.max() + 1), met, size=size)
-            return 1 - alike / (a * b)
+            met_apart: Floats = 1 - alike / (a * b)
+            return met_apart
         sums = [totals_by(which, side * self.x, size=size) for side in (first, second)]
         squares = [totals_by(which, side * self.x**2, size=size) for side in (first, second)]
-        return squares[0] / a + squares[1] / b - 2 * (sums[0] / a) * (sums[1] / b)
+        apart: Floats = squares[0] / a + squares[1] / b - 2 * (sums[0] / a) * (sums[1] / b)
+        return apart

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flagback.model import intervals
-from flagback.model.agreement import MIN_RATERS, Floats, Ratings, totals_by
+from flagback.model.agreement import MIN_RATERS, Floats, Numbers, Ratings, totals_by
 
 #: Shuffles of the null, p down to 1 / 1,000.
 PERMUTATIONS = 999
@@ -30,7 +30,7 @@ class Level(NamedTuple):
     raters: int
 
 
-def level(values: Sequence[float] | Floats, raters: Sequence[Hashable], *, share: bool) -> Level:
+def level(values: Sequence[float] | Floats, raters: Sequence[Hashable] | Numbers, *, share: bool) -> Level:
     """Mean of ratings, each counting alike, and its interval over raters.
 
     A share (values 0 or 1) gets Wilson's interval on the number of ratings that would vary as much, with Student's t of the raters
@@ -65,8 +65,9 @@ class Difference(NamedTuple):
     #: 95 % over raters; None under MIN_RATERS on either side.
     low: float | None
     high: float | None
-    #: Items rated by both.
+    #: Items rated by both, and raters of them on the smaller side.
     items: int
+    raters: int
     #: Between these stand 95 of 100 differences that groups drawn by lot from the same people would show, and the share of them
     #: that are at least as large as the one found.
     null_low: float | None
@@ -80,11 +81,14 @@ def difference(ratings: Ratings, ours: NDArray[np.bool_], *, seed: int, permutat
     look stricter.
 
     The interval is a jackknife that leaves each rater out, group and others as two strata. The null deals the group's name anew
-    among *raters*, who keep all their ratings: shuffling single ratings would take one strict person's forty flags for forty people's.
+    among *raters*, who keep all their ratings: shuffling ratings would take one strict person's forty flags for forty people's.
     """
-    nothing = Difference(None, None, None, 0, None, None, None)
+    size = int(ratings.items.max(initial=-1)) + 1
+    sides = [totals_by(ratings.items, side.astype(np.float64), size=size) > 0 for side in (ours, ~ours)]
+    both = (sides[0] & sides[1])[ratings.items]
+    ratings, ours = ratings.where(both), ours[both]
     if not len(ratings.items):
-        return nothing
+        return Difference(None, None, None, 0, 0, None, None, None)
     items = np.unique(ratings.items, return_inverse=True)[1]
     raters = np.unique(ratings.raters, return_inverse=True)[1]
     u, r = int(items.max()) + 1, int(raters.max()) + 1
@@ -92,8 +96,6 @@ def difference(ratings: Ratings, ours: NDArray[np.bool_], *, seed: int, permutat
     n, a = totals_by(items, size=u), totals_by(items, z, size=u)
     s, s_ours = totals_by(items, y, size=u), totals_by(items, z * y, size=u)
     above, below = s_ours - a * s / n, a - a * a / n  # (U,) numerator and weight of each item
-    if below.sum() <= 0:
-        return nothing
     value = float(above.sum() / below.sum())
     group = totals_by(raters, z, size=r) > 0  # (R,)
     low, high = _ends(value, _without_each(items, raters, z, y, (n, a, s, s_ours), (above, below)), group)
@@ -101,12 +103,12 @@ def difference(ratings: Ratings, ours: NDArray[np.bool_], *, seed: int, permutat
     null = _null(items, raters, n, residual, int(group.sum()), seed, permutations)
     p = (1 + int(np.sum(np.abs(null) >= abs(value) - 1e-12))) / (1 + len(null)) if len(null) else None
     ends = [float(end) for end in np.quantile(null, [0.025, 0.975])] if len(null) else [None, None]
-    return Difference(value, low, high, int(np.sum(below > 0)), ends[0], ends[1], p)
+    return Difference(value, low, high, u, min(int(group.sum()), int((~group).sum())), ends[0], ends[1], p)
 
 
 def _without_each(
-    items: NDArray[np.int64],
-    raters: NDArray[np.int64],
+    items: Numbers,
+    raters: Numbers,
     z: Floats,
     y: Floats,
     sums: tuple[Floats, Floats, Floats, Floats],
@@ -132,9 +134,7 @@ def _ends(value: float, without: Floats, group: NDArray[np.bool_]) -> tuple[floa
     return (interval.low, interval.high) if interval else (None, None)
 
 
-def _null(
-    items: NDArray[np.int64], raters: NDArray[np.int64], n: Floats, residual: Floats, size: int, seed: int, permutations: int
-) -> Floats:
+def _null(items: Numbers, raters: Numbers, n: Floats, residual: Floats, size: int, seed: int, permutations: int) -> Floats:
     """Differences of groups of `size` raters drawn by lot; draws in which no item is rated by both are left out."""
     order = np.argsort(items, kind="stable")
     starts = np.searchsorted(items[order], np.arange(len(n)))

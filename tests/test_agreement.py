@@ -135,9 +135,7 @@ def test_the_papers_four_observers_with_missing_data(scale: ScaleType, value: fl
 @pytest.mark.parametrize("scale", SCALES)
 @settings(deadline=None)
 @given(matrix=_matrices())
-def test_alpha_by_scale_is_the_reference_implementations_with_any_cell_missing(
-    scale: ScaleType, matrix: NDArray[np.float64]
-) -> None:
+def test_alpha_is_the_reference_implementations_with_any_cell_missing(scale: ScaleType, matrix: NDArray[np.float64]) -> None:
     mine, theirs = alpha(_of_matrix(matrix), scale).value, _reference(matrix, scale)
     assert mine == (None if np.isnan(theirs) else pytest.approx(theirs, abs=1e-9))
 
@@ -215,7 +213,8 @@ def test_agreement_across_groups_by_hand() -> None:
     """
     ratings = Ratings(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 0, 1, 0]), np.array([1.0, 1, 0, 0, 0, 1]))
     found = across(ratings, ratings.raters == 0, "nominal")
-    assert found == (pytest.approx(0.4), None, None, 2, 3)
+    assert found.value == pytest.approx(0.4)
+    assert found[1:] == (None, None, 2, 1)
     assert across(ratings, ratings.raters == 0, "interval").value == pytest.approx(0.4)
     assert across(ratings, ratings.raters == 0, "ordinal").value == pytest.approx(0.4)
 
