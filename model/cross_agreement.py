@@ -8,7 +8,7 @@ from flagback.model.agreement import MIN_RATERS, Alpha, Floats, Numbers, Ratings
 from flagback.storage.records import ScaleType
 
 #: Raters of a side are left out one by one up to here; of more, in as many blocks.
-BLOCKS = 60
+BLOCKS = 30
 
 
 def across(ratings: Ratings, ours: NDArray[np.bool_], scale: ScaleType) -> Alpha:

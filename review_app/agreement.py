@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import select as rows_of
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from flagback.model.agreement import MOST_LEVELS, Alpha, Floats, Numbers, Ratings, alpha
 from flagback.model.cross_agreement import across
@@ -53,6 +53,8 @@ class Measure(NamedTuple):
 
     #: "flagged", "mean", or the label whose share it is.
     of: str
+    #: Whether it is a share, 0-1.
+    share: bool
     mean: float | None
     low: float | None
     high: float | None
@@ -117,6 +119,12 @@ class Rated(NamedTuple):
 
 
 # --------------------------------------------------------------------- reading
+
+
+def reviewers(session: Session) -> list[str]:
+    """Pseudonyms of everyone who judged an answer here."""
+    judged = select(Review.reviewer).where(col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
+    return list(session.exec(judged.distinct().order_by(Review.reviewer)).all())
 
 
 def own(session: Session) -> Rated:
@@ -296,9 +304,10 @@ def _measure(rated: Rated, name: str, ours: NDArray[np.bool_], shown: NDArray[np
     mean: Level = level(values[ours], rated.raters[ours], share=share)
     apart = difference(Ratings(rated.items, rated.raters, values).where(shown), ours[shown], seed=_SEED)
     if apart.raters < SMALLEST:
-        return Measure(name, mean.value, mean.low, mean.high, None, None, None, None, None, None, 0)
+        return Measure(name, share, mean.value, mean.low, mean.high, None, None, None, None, None, None, 0)
     return Measure(
         name,
+        share,
         mean.value,
         mean.low,
         mean.high,
