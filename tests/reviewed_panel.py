@@ -67,7 +67,7 @@ def fill(
                 lease_id=claim.lease_id,
                 verdict="fine" if found is None else "flag",
                 categories=[] if found is None else ["stereotype"],
-                severity=found,  # type: ignore[arg-type]
+                severity=found,
                 taxonomy_version=TAXONOMY_VERSION,
                 guideline_version=GUIDELINE_VERSION,
             )

@@ -179,4 +179,5 @@ def _measure(measure: "Measure") -> str:
         return line
     apart, apart_low, apart_high = said(measure.difference, measure.difference_low, measure.difference_high)
     null_low, null_high, p = said(measure.null_low, measure.null_high, measure.p)
-    return f"{line}; {apart} from the others on the same items ({apart_low} to {apart_high}); by lot {null_low} to {null_high}, p = {p}"
+    by_lot = f"by lot {null_low} to {null_high}, p = {p}"
+    return f"{line}; {apart} from the others on the same items ({apart_low} to {apart_high}); {by_lot}"

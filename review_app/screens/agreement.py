@@ -239,9 +239,10 @@ def _levels(shown: list[Group], of: str, own: bool, installation: Installation, 
         [[look.quiet(name), _signed(one.difference, times), f"{one.p:.1%}" if one.p is not None else ""] for name, one in compared],
         numeric=(1, 2),
     )
+    unit_words = "In percentage points. " if share else ""
     look.html(
-        f'<div class="small soft">{"In percentage points. " if share else ""}Beside each difference stands what 95 of 100 groups '
-        "drawn by lot from the same people would show. Several groups are looked at at once: one in twenty stands out by chance.</div>"
+        f'<div class="small soft">{unit_words}Beside each difference stands what 95 of 100 groups drawn by lot from the same '
+        "people would show. Several groups are looked at at once: one in twenty stands out by chance.</div>"
     )
 
 
