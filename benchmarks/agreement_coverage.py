@@ -5,7 +5,8 @@ in ten see harm in a fifth of the items that the others do not see. The truth is
 items. "crossed": everyone rates every item; "sparse": five of the panel rate each. Beside the jackknife that is used stand what was
 tried in its place, on flags: the jackknife of log(1 - alpha), the percentile bootstrap over raters, and the same without pairs of a
 rater with a copy of himself. "differences": how often the interval of a difference between two groups of raters holds it,
-and how often the interval, or the null dealt anew among raters, calls a difference where there is none.
+and how often the interval, or the null dealt anew among raters, calls a difference where there is none. "speed": seconds of alpha
+with its interval on 100,000 ratings of 5,000 items; --panels 0 measures nothing else.
 """
 
 import argparse
@@ -46,8 +47,8 @@ def world(rng: np.random.Generator, scale: ScaleType, *, rare: bool) -> World:
     """Flags where the scale is nominal, else five steps."""
     steps = [1.8 if rare else 0.3] if scale == "nominal" else [-1.5, -0.5, 0.5, 1.5]
     cuts = np.asarray(steps, dtype=np.float64)
-    unseen = np.where(rng.random(ITEMS) < 0.2, 1.5, 0.0)
-    return World(rng.normal(size=ITEMS), unseen, 0.6, cuts)
+    badness = rng.normal(size=ITEMS)
+    return World(badness, np.where(rng.random(ITEMS) < 0.2, 1.5, 0.0), 0.6, cuts)
 
 
 def rated(rng: np.random.Generator, of: World, minority: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -178,6 +179,22 @@ def crossing(raters: int, panels: int) -> float:
     return _mean(held)
 
 
+def speed() -> dict[str, float]:
+    """Seconds of alpha with its interval, on 100,000 ratings of 5,000 items by 400 raters on five steps; the best of three."""
+    rng = np.random.default_rng(0)
+    raters = np.concatenate([rng.choice(400, 20, replace=False) for _ in range(5000)])
+    ratings = Ratings(np.repeat(np.arange(5000), 20), raters, rng.integers(0, 5, 100_000).astype(np.float64))
+    found = {}
+    for scale in get_args(ScaleType):
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            alpha(ratings, scale)
+            times.append(time.perf_counter() - began)
+        found[scale] = round(min(times), 3)
+    return found
+
+
 def _mean(of: list[bool]) -> float:
     return round(float(np.mean(of)), 3)
 
@@ -189,7 +206,8 @@ def main() -> None:
     panels = parser.parse_args().panels
     began = time.perf_counter()
     report: dict[str, Any] = {"panels": panels, "alpha": {}, "differences": {}, "across": {}}
-    for raters in PANELS:
+    report["speed"] = speed()
+    for raters in PANELS if panels else ():
         for sparse in (False, True) if raters > SEATS else (False,):
             design = f"{raters} raters, {'sparse' if sparse else 'crossed'}"
             report["alpha"][f"flags, {design}"] = coverage("nominal", raters, panels, sparse=sparse, others=True)
