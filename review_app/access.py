@@ -58,6 +58,7 @@ PAGES: tuple[Listed, ...] = (
             ("figures", "One version", "what one version does, for whom"),
             ("compare", "Two versions", "two versions on the same prompts and tests"),
             ("groups", "Groups", "what each group was dealt, version by version"),
+            ("agreement", "Agreement", "how far people agree, within and across groups of them"),
             ("patterns", "Patterns", "words that go with flags, whom the data speak of, the detector"),
         )
     ),
