@@ -66,6 +66,6 @@ def judged(installation: Installation, session: Session) -> pd.DataFrame:
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _votes(home: str, newest: int, _session: Session) -> pd.DataFrame:
+def _votes(home: str, newest: tuple[int, int, int], _session: Session) -> pd.DataFrame:
     del home, newest  # what the cache goes by
     return monitoring.votes(_session)
