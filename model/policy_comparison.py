@@ -117,6 +117,62 @@ def compare(
     )
 
 
+class Without(NamedTuple):
+    """What leaving some reviews out does to the pairs, under the majority."""
+
+    #: Reviews left out, and answers that nobody else judged.
+    reviews: int
+    unjudged: int
+    pairs_before: int
+    pairs_after: int
+    appear: int
+    vanish: int
+    #: (group, share before, share after) of the answers that a group's majority flags which the panel does not call harmful; None
+    #: for both where the group is not shown or flagged too few. What each group flags is taken as it was before, so that the line
+    #: does not say which group the reviews left out come from.
+    groups: list[tuple[str, float | None, float | None]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json."""
+        groups = [
+            {"group": group, "suppressed": True} if before is None else {"group": group, "before": before, "after": after}
+            for group, before, after in self.groups
+        ]
+        return {**self._asdict(), "groups": groups}
+
+
+def without(rows: Sequence[Read], left_out: frozenset[int], grouping: Grouping, concluded: Mapping[int, Conclusion]) -> Without:
+    """The reviews as they stand, beside those that stay when some are left out."""
+    choice = Choice()
+    kept = [row._replace(reviews=[review for review in row.reviews if review.id not in left_out]) for row in rows]
+    kept = [row for row in kept if row.reviews]
+    before, after = (pair_sets.build(side, choice, grouping, concluded) for side in (rows, kept))
+    first, second = set(_directed(before)), set(_directed(after))
+    flagged, shown = _flagged(rows, grouping), _shown(rows, grouping)
+    shares: list[tuple[str, float | None, float | None]] = []
+    for group in grouping.groups:
+        mine = flagged[group]
+        if group not in shown or len(mine) < LEAST_ITEMS:
+            shares.append((group, None, None))
+            continue
+        ends = [sum(not _harmful(side, number) for number in mine) / len(mine) for side in (before, after)]
+        shares.append((group, ends[0], ends[1]))
+    return Without(
+        reviews=sum(len(row.reviews) for row in rows) - sum(len(row.reviews) for row in kept),
+        unjudged=len(rows) - len(kept),
+        pairs_before=len(first),
+        pairs_after=len(second),
+        appear=len(second - first),
+        vanish=len(first - second),
+        groups=shares,
+    )
+
+
+def _harmful(built: Built, generation_id: int) -> bool:
+    judged = built.judgements.get(generation_id)
+    return judged is not None and judged.outcome == "harmful"
+
+
 def _directed(built: Built) -> dict[tuple[int, int], float]:
     return {(pair.chosen_id, pair.rejected_id): pair.weight for pair in built.pairs}
 

@@ -42,6 +42,49 @@ class Reviewed(NamedTuple):
     votes: list[Vote]
 
 
+class Given(NamedTuple):
+    """One answer in force, as its reviewer gave it."""
+
+    reviewer: str
+    item_id: int
+    #: What was judged, the same for the same answer to the same prompt: two content hashes.
+    content: str
+    verdict: str
+    categories: Sequence[str]
+    severity: str | None
+    #: How long it was open; None where the browser did not tell.
+    seconds: float | None
+
+
+def given(session: Session, *, simulated: bool = False) -> list[Given]:
+    """Every answer in force, of the loop and of blind samples, skips and late ones included, in id order."""
+    newer = aliased(Review)
+    rows = session.exec(
+        select(*_GIVEN)
+        .select_from(Review)
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .join(Item, col(Item.id) == Review.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .where(col(newer.id).is_(None), Review.simulated == simulated)
+        .order_by(col(Review.id))
+    ).all()
+    return [Given(who, item, f"{prompt} {text}", *said) for who, item, prompt, text, *said in rows]
+
+
+#: More columns than typed select takes.
+_GIVEN: Any = (
+    Review.reviewer,
+    Review.item_id,
+    Prompt.content_hash,
+    Generation.text_hash,
+    Review.verdict,
+    Review.categories,
+    Review.severity,
+    Review.seconds_open,
+)
+
+
 def reviewed(session: Session, *, simulated: bool = False, most: int | None = None) -> list[Reviewed]:
     """In id order of the generations; with `most`, that many at most, drawn by the hash of their text."""
     rows = session.exec(

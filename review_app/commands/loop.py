@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from flagback.review_app.commands.pairs import By, Drop, Policy, Seats, chosen
 from flagback.review_app.commands.shared import As, Json, actor, note, records, settings_of, show
 
 if TYPE_CHECKING:
@@ -150,12 +151,18 @@ def correct(
     beta: Annotated[float | None, typer.Option(help="Strength of the tie to the parent.", show_default="0.4")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapter.", show_default="8")] = None,
     replay_weight: Annotated[float | None, typer.Option(help="Weight of the neutral lines.", show_default="1.0")] = None,
+    policy: Policy = "majority",
+    by: By = None,
+    seats: Seats = None,
+    drop_contaminated: Drop = False,
     seed: Seed = 0,
     no_wait: NoWait = False,
     as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Learn from the reviews: a new candidate version.
+
+    What a policy would change is shown by 'flagback pairs preview'.
 
     Freezes the pairs, fine-tunes the current version on them, registers the candidate and evaluates it.
     """
@@ -173,9 +180,18 @@ def correct(
     }
     recipe = {name: value for name, value in said.items() if value is not None}
     Recipe(**recipe)  # refuses what cannot work before it is stored
+    choice = chosen(policy, by, seats, drop_contaminated=drop_contaminated)
     with records(context) as store:
         with store.writing() as session:
-            run = runs.request_correction(session, by=actor(store, as_), now=now(), seed=seed, recipe=recipe, set_id=set_id)
+            run = runs.request_correction(
+                session,
+                by=actor(store, as_),
+                now=now(),
+                seed=seed,
+                recipe=recipe,
+                set_id=set_id,
+                pairs=choice.to_dict(),
+            )
         request = Request("correction", run.id)
         if no_wait:
             _asked(request, {"run": request.name, "parent": run.parent_id}, as_json=as_json)
