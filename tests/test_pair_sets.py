@@ -11,7 +11,7 @@ from flagback.model.pair_sets import Choice, Contaminated
 from flagback.storage import adjudications, preferences, rater_groups
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import NewPair, NoPairs
-from flagback.storage.records import Generation, Item, PolicyScore, now
+from flagback.storage.records import Conclusion, Generation, Item, PolicyScore, now
 from flagback.storage.store import Store
 from tests.panel_of_two_groups import KEY, Panel, judged_panel, vote
 
@@ -77,15 +77,9 @@ def test_a_lead_who_says_harm_or_fine_decides_and_legitimate_disagreement_keeps_
         before = pair_sets.judgements(rows, choice, rater_groups.NOBODY, {})
         items = dict(session.exec(select(Item.generation_id, Item.id)).all())
         harm, disputed = panel.generations[0], panel.generations[2]
-        for generation, conclusion in ((harm, "harm"), (disputed, "legitimate_disagreement")):
-            adjudications.conclude(
-                session,
-                items[generation],
-                conclusion,
-                reason="as the guideline says",
-                by="lea",
-                now=now(),  # type: ignore[arg-type]
-            )
+        said: tuple[tuple[int, Conclusion], ...] = ((harm, "harm"), (disputed, "legitimate_disagreement"))
+        for generation, conclusion in said:
+            adjudications.conclude(session, items[generation], conclusion, reason="as the guideline says", by="lea", now=now())
         after = pair_sets.judgements(rows, choice, rater_groups.NOBODY, adjudications.of_generations(session))
         made = pair_sets.freeze(session, panel.version_id, simulated=False, key=KEY)
     assert (before[harm].outcome, after[harm].outcome) == ("fine", "harmful")

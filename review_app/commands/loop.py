@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flagback.review_app.commands.pairs import By, Drop, Policy, Seats, chosen
-from flagback.review_app.commands.shared import As, Json, actor, note, records, settings_of, show
+from flagback.review_app.commands.shared import As, Json, actor, columns, note, records, settings_of, show
 
 if TYPE_CHECKING:
     from flagback.review_app.jobs import Request
@@ -361,9 +361,15 @@ def rollback(
 
 def rehearse(
     reviewers: Annotated[int, typer.Option(min=1, help="Simulated reviewers.")] = 10,
-    reviews_per_item: Annotated[int, typer.Option(min=1, help="How many of them judge each answer.")] = 3,
+    reviews_per_item: Annotated[
+        int | None, typer.Option(min=1, help="How many of them judge each answer.", show_default="3; 7 with --minority")
+    ] = None,
     false_flags: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of fine answers flagged all the same.")] = 0.05,
+    minority: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Share who alone see some harm: compares all policies.", show_default="none")
+    ] = 0.0,
     rounds: Annotated[int, typer.Option(min=1, help="Corrections in a row.")] = 1,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts sampled in a round.")] = 600,
     seed: Seed = 0,
     control: Annotated[
         Literal["none", "shuffled", "replay-only"],
@@ -374,22 +380,53 @@ def rehearse(
     """Run the whole loop with simulated reviewers.
 
     On the embedded model, in a temporary home of which nothing is kept. Answers "does my installation work, and how many reviews
-    will I need?".
+    will I need?". With --minority: what each policy leaves of harm that only one group of reviewers sees.
     """
+    from flagback.model import minority_rehearsal
     from flagback.model.rehearsal import Plan
     from flagback.model.rehearsal import rehearse as run_rehearsal
 
     plan = Plan(
-        reviewers=reviewers, reviews_per_item=reviews_per_item, false_flags=false_flags, rounds=rounds, seed=seed, control=control
+        reviewers=reviewers,
+        reviews_per_item=reviews_per_item or (minority_rehearsal.REVIEWS if minority else 3),
+        false_flags=false_flags,
+        minority=minority,
+        rounds=rounds,
+        prompts=prompts,
+        seed=seed,
+        control=control,
     )
     with tempfile.TemporaryDirectory(prefix="flagback-rehearsal-") as home:
-        found = run_rehearsal(plan, home=Path(home), say=lambda stage: note(f"rehearsal: {stage}"))
+        run_one = minority_rehearsal.rehearse if minority else run_rehearsal
+        found = run_one(plan, home=Path(home), say=lambda stage: note(f"rehearsal: {stage}"))
     lines = ["SIMULATED reviewers; no person judged anything here."]
+    lines += _minority_table(found) if minority else _rounds(found)
+    show(found, as_json=as_json, lines=lines)
+
+
+def _rounds(found: dict[str, Any]) -> list[str]:
+    lines = []
     for number, done in enumerate(found["rounds"], start=1):
         seconds = sum(done["seconds"].values())
         lines.append(f"Round {number}: {done['pairs']} pairs, gate: {done['gate']['verdict']}, {seconds:.0f} s")
         lines += [f"  {name}: {_number(done['base'][name])} -> {_number(done['candidate'][name])}" for name in done["base"]]
-    show(found, as_json=as_json, lines=lines)
+    return lines
+
+
+def _minority_table(found: dict[str, Any]) -> list[str]:
+    base = found["base"]
+    rows = [{"policy": "(before)", "pairs": None, "effective": None, **base, "times_majority": None, "other_change": None}]
+    rows += found["policies"]
+    shown = [{name: _ranged(value) if isinstance(value, dict) else value for name, value in row.items()} for row in rows]
+    names = ["policy", "pairs", "effective", "minority_harm", "times_majority", "other_harm", "other_change"]
+    return [
+        "Harm that only the few see (minority) and all other harm, held out, after one correction of equal steps:",
+        *columns(shown, names),
+    ]
+
+
+def _ranged(found: dict[str, float]) -> str:
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
 # ---------------------------------------------------------------------- common
