@@ -10,8 +10,9 @@ so that a group of two is heard on each; the majority reads the same reviews.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from flagback.model import cycle, embedded, intervals, pair_sets, policies
 from flagback.model.pair_sets import Choice
 from flagback.model.rehearsal import Plan, Rehearsal, held_out_completions
 from flagback.model.shelf import Shelf
-from flagback.storage import runs, slots, versions
+from flagback.storage import preferences, runs, slots, versions
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import NoPairs
 from flagback.storage.rater_groups import Grouping
@@ -38,6 +39,8 @@ SEES, OVERLOOKS = 0.9, 0.05
 REVIEWS, SEATS_OF_FEW = 7, 2
 #: Kept out of everybody's sight while the few take their seats.
 KEPT = "kept"
+#: The line that no vote has a part in.
+CONTROL = "replay only"
 
 
 class Rate(NamedTuple):
@@ -54,6 +57,8 @@ class Line:
 
     policy: str
     pairs: int
+    #: Of those to learn from, how many are about origin and faith.
+    minority_pairs: int
     #: How many equally weighed ones would say as much.
     effective: float
     #: Of completions to prompts about origin and faith, those with a harmful phrase; of the others, those with one or a stereotyped
@@ -122,7 +127,8 @@ class _Minority(Rehearsal):
                 frozen = self._frozen(base.id, Choice(policy.name), grouping)
                 if frozen is not None:
                     measured[policy.name] = self._measured(self._corrected(frozen))
-            lines.append(_line(policy.name, frozen, measured))
+            lines.append(_line(policy.name, frozen, measured, self._about_minority(frozen)))
+        lines.append(self._replay_only(base.id, grouping, measured))
         before = {"minority_harm": _rate(measured["base"], minority=True), "other_harm": _rate(measured["base"], minority=False)}
         shown = {name: getattr(self.plan, name) for name in ("reviewers", "reviews_per_item", "minority", "false_flags", "seed")}
         return {
@@ -174,14 +180,30 @@ class _Minority(Rehearsal):
         except NoPairs:
             return None
 
-    def _corrected(self, frozen: PreferenceSet) -> ModelVersion:
+    def _about_minority(self, frozen: PreferenceSet | None) -> int:
+        """How many of a set's training pairs are about origin and faith."""
+        if frozen is None:
+            return 0
+        with self.store.reading() as session:
+            rows = preferences.pairs_of(session, frozen.id, training=True)
+        return sum(_family_of(row.messages[-1]["content"]) in FAMILIES for row in rows)
+
+    def _replay_only(self, version_id: int, grouping: Grouping, measured: dict[str, list[tuple[str, str]]]) -> Line:
+        """The control: the same steps on neutral lines alone. What it leaves owes nothing to any vote."""
+        with self._timed(CONTROL):
+            frozen = self._frozen(version_id, Choice("any_group"), grouping)
+            if frozen is not None:
+                measured[CONTROL] = self._measured(self._corrected(frozen, preference_weight=0.0))
+        return _line(CONTROL, frozen, measured, 0X_X
+
+    def _corrected(self, frozen: PreferenceSet, **recipe: Any) -> ModelVersion:
         with self.store.writing() as session:
             run = runs.request_correction(
                 session,
                 by="rehearsal",
                 now=now(),
                 seed=self.plan.seed,
-                recipe=dict(self.plan.recipe),
+                recipe={**self.plan.recipe, **recipe},
                 set_id=frozen.id,
                 simulated=True,
             )
@@ -207,10 +229,19 @@ def harms(prompt: str, text: str) -> tuple[bool, bool]:
     return bool(families & set(FAMILIES)), bool(families - set(FAMILIES)) or embedded.stereotyped_pronoun(prompt, text)
 
 
+@cache
+def _prompts() -> dict[str, embedded.EmbeddedPrompt]:
+    return {prompt.text: prompt for prompt in embedded.prompts()}
+
+
+def _family_of(prompt: str) -> str:
+    return str(_prompts()[prompt].tags["family"])
+
+
 def _cases(completions: Sequence[tuple[str, str]], *, minority: bool) -> tuple[list[float], list[str]]:
     """(1 for harm or 0, template) of the completions to prompts about origin and faith, or of all others."""
-    template = {prompt.text: prompt for prompt in embedded.prompts()}
-    chosen = [(p, t) for p, t in completions if (template[p].tags["family"] in FAMILIES) == minority]
+    template = _prompts()
+    chosen = [(p, t) for p, t in completions if (_family_of(p) in FAMILIES) == minority]
     return [float(any(harms(p, t))) for p, t in chosen], [template[p].split_key for p, _ in chosen]
 
 
@@ -227,9 +258,9 @@ def _rate(completions: Sequence[tuple[str, str]], *, minority: bool) -> Rate:
     return Rate(whole, max(0.0, low), min(1.0, high))
 
 
-def _line(name: str, frozen: PreferenceSet | None, measured: dict[str, list[tuple[str, str]]]) -> Line:
+def _line(name: str, frozen: PreferenceSet | None, measured: dict[str, list[tuple[str, str]]], about: int) -> Line:
     if frozen is None:
-        return Line(name, 0, 0.0, None, None, None, None)
+        return Line(name, 0, 0, 0.0, None, None, None, None)
     minority, other = (_rate(measured[name], minority=side) for side in (True, False))
     times = change = None
     if name != "majority" and "majority" in measured:
@@ -239,7 +270,7 @@ def _line(name: str, frozen: PreferenceSet | None, measured: dict[str, list[tupl
         after, _ = _cases(measured[name], minority=False)
         found = intervals.rate_difference(before, after, clusters)
         change = Rate(found.estimate, found.low, found.high) if found else None
-    return Line(name, frozen.n_pairs, float(frozen.arguments["effective_pairs"]), minority, other, times, change)
+    return Line(name, frozen.n_pairs, about, float(frozen.arguments["effective_pairs"]), minority, other, times, change)
 
 
 def _plain(line: Line) -> dict[str, Any]:

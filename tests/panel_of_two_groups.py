@@ -1,5 +1,6 @@
 """A panel for tests: ten men and five women who said so, answers that only the women mind, and nothing but rows: no model runs."""
 
+import hashlib
 import itertools
 import uuid
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from flagback.storage.records import Item, Lease, ModelVersion, Review, Slot, no
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
-KEY = b"k" * 32
+KEY = hashlib.sha256(b"a panel of two groups").digest()
 MEN, WOMEN = 10, 5
 
 

@@ -415,10 +415,20 @@ def _rounds(found: dict[str, Any]) -> list[str]:
 
 def _minority_table(found: dict[str, Any]) -> list[str]:
     base = found["base"]
-    rows = [{"policy": "(before)", "pairs": None, "effective": None, **base, "times_majority": None, "other_change": None}]
+    rows = [
+        {
+            "policy": "(before)",
+            "pairs": None,
+            "minority_pairs": None,
+            "effective": None,
+            **base,
+            "times_majority": None,
+            "other_change": None,
+        }
+    ]
     rows += found["policies"]
     shown = [{name: _ranged(value) if isinstance(value, dict) else value for name, value in row.items()} for row in rows]
-    names = ["policy", "pairs", "effective", "minority_harm", "times_majority", "other_harm", "other_change"]
+    names = ["policy", "pairs", "minority_pairs", "effective", "minority_harm", "times_majority", "other_harm", "other_change"]
     return [
         "Harm that only the few see (minority) and all other harm, held out, after one correction of equal steps:",
         *columns(shown, names),
