@@ -194,7 +194,7 @@ class _Minority(Rehearsal):
             frozen = self._frozen(version_id, Choice("any_group"), grouping)
             if frozen is not None:
                 measured[CONTROL] = self._measured(self._corrected(frozen, preference_weight=0.0))
-        return _line(CONTROL, frozen, measured, 0X_X
+        return replace(_line(CONTROL, frozen, measured, 0), pairs=0, effective=0.0)
 
     def _corrected(self, frozen: PreferenceSet, **recipe: Any) -> ModelVersion:
         with self.store.writing() as session:

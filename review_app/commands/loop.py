@@ -415,17 +415,8 @@ def _rounds(found: dict[str, Any]) -> list[str]:
 
 def _minority_table(found: dict[str, Any]) -> list[str]:
     base = found["base"]
-    rows = [
-        {
-            "policy": "(before)",
-            "pairs": None,
-            "minority_pairs": None,
-            "effective": None,
-            **base,
-            "times_majority": None,
-            "other_change": None,
-        }
-    ]
+    nothing = dict.fromkeys(("pairs", "minority_pairs", "effective", "times_majority", "other_change"))
+    rows: list[dict[str, Any]] = [{"policy": "(before)", **nothing, **base}]
     rows += found["policies"]
     shown = [{name: _ranged(value) if isinstance(value, dict) else value for name, value in row.items()} for row in rows]
     names = ["policy", "pairs", "minority_pairs", "effective", "minority_harm", "times_majority", "other_harm", "other_change"]
