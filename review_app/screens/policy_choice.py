@@ -3,6 +3,7 @@
 Part of the page Corrections. Speaks of groups, never of persons, and of groups of five people or more only.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import streamlit as st
@@ -87,8 +88,9 @@ def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, 
             except (policies.NoGroups, NoSuchQuestion) as error:
                 look.said(str(error), "flag")
                 return choice, None
+            words = {option.code: option.words for asked in background.questions(session)[0] for option in asked.options}
         if change is not None:
-            _changes(change)
+            _changes(change, words | {rater_groups.REST: "Others"})
     return choice, would
 
 
@@ -98,7 +100,7 @@ def _question(installation: Installation) -> str | None:
     return st.selectbox("Groups by the answers to", list(asked), format_func=lambda code: asked[code], key="policy-by")
 
 
-def _changes(found: policy_comparison.Comparison) -> None:
+def _changes(found: policy_comparison.Comparison, words: Mapping[str, str]) -> None:
     look.html(
         f"<p>In place of the majority: <b>{found.both:,}</b> pairs stay, <b>{found.appear:,}</b> appear, <b>{found.vanish:,}</b> "
         f"vanish, <b>{found.flip:,}</b> turn round.</p>"
@@ -107,7 +109,7 @@ def _changes(found: policy_comparison.Comparison) -> None:
         return
     rows = [
         [
-            look.quiet(view.group),
+            look.quiet(words.get(view.group, view.group)),
             *(
                 ["not shown", "", "", ""]
                 if view.suppressed
@@ -117,14 +119,13 @@ def _changes(found: policy_comparison.Comparison) -> None:
         for view in found.groups
     ]
     look.html(
-        '<div class="soft">Of the answers that most of a group flag, the share that is overruled; in brackets what chance gives, '
-        "with reviewers dealt to groups at random.</div>"
+        '<div class="soft">Of the answers that most of a group flag, the share that is overruled, by the majority and by this '
+        "policy; in brackets what chance gives, with reviewers dealt to groups at random.</div>"
     )
-    head = ["group", "overruled by the majority", f"overruled by {TITLES[found.b.policy].lower()}", "pairs appear", "pairs vanish"]
-    look.table(head, rows, numeric=(1, 2, 3, 4))
+    look.table(["", "majority", "this policy", "pairs in", "out"], rows, numeric=(1, 2, 3, 4))
 
 
 def _share(found: policy_comparison.Overruled) -> str:
     if found.share is None:
         return "too few answers"
-    return f"{found.share:.0%} of {found.items:,} ({found.null_low:.0%} to {found.null_high:.0%})"
+    return f"{found.share:.0%} of {found.items:,} ({found.null_low:.0%}–{found.null_high:.0%})"
