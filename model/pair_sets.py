@@ -130,8 +130,9 @@ class Built(NamedTuple):
 def build(rows: Sequence[Read], choice: Choice, grouping: Grouping, concluded: Mapping[int, Conclusion]) -> Built:
     """The pairs that reviews give under a choice; stores nothing.
 
-    The majority keeps hard labels and plain weights, as it always had; the other policies give soft ones, and those that weigh
-    groups have their weights balanced, so that the flags of each group count alike.
+    The majority keeps hard labels and plain weights, as it always had. Graded policies have hard labels too: their harm is a share
+    of people, and of two shares far apart it is not in doubt which is larger. The others have soft labels. Those that weigh groups
+    have their weights balanced, so that the flags of each group count alike.
     """
     known = policies.named(choice.policy)
     judged = judgements(rows, choice, grouping, concluded)
@@ -145,7 +146,7 @@ def build(rows: Sequence[Read], choice: Choice, grouping: Grouping, concluded: M
         for review in row.reviews
         if review.rewrite and policy.ballot(review) == "harm"
     ]
-    labels: pairs.Labels = "hard" if known.name == "majority" else "soft"
+    labels: pairs.Labels = "hard" if known.name == "majority" or known.pairing == "graded" else "soft"
     given = [pairs.Rewrite(-one.review_id, one.text, one.mends, one.review_id) for one in rewrites]
     built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels)
     if known.needs_groups:
