@@ -15,6 +15,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 REVIEWING_ROLES: frozenset[Role] = frozenset({"reviewer", "lead"})
 #: Roles that see and steer the loop.
 STEERING_ROLES: frozenset[Role] = frozenset({"maintainer", "administrator"})
+#: Roles that answer for the panel: who pauses, sets aside and adjudicates.
+LEADING_ROLES: frozenset[Role] = STEERING_ROLES | {"lead"}
 #: Everyone who is signed in.
 SIGNED_IN: frozenset[Role] = frozenset(ROLES)
 ADMINISTRATORS: frozenset[Role] = frozenset({"administrator"})

@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.model.agreement import nominal
-from flagback.storage import queue, suites
+from flagback.storage import queue, set_aside, suites
 from flagback.storage.records import (
     Detector,
     Evaluation,
@@ -27,6 +27,7 @@ from flagback.storage.records import (
     ModelVersion,
     Prompt,
     Review,
+    SetAside,
     Slot,
     SuiteComparison,
     SuiteData,
@@ -107,6 +108,7 @@ def votes(session: Session) -> pd.DataFrame:
         .join(Generation, col(Generation.id) == Item.generation_id)
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
         .where(col(newer.id).is_(None), col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
+        .where(set_aside.counts())
         .order_by(col(Review.id))
     ).all()
     frame = pd.DataFrame(rows, columns=["item", "version", "purpose", "source", "family", "verdict", "reviewer", "at", "by_lot"])
@@ -119,9 +121,11 @@ def votes(session: Session) -> pd.DataFrame:
     return frame.drop(columns=["purpose", "source", "verdict"])
 
 
-def newest_review(session: Session) -> int:
-    """The number of the newest review, 0 before the first: while it stays, so do `votes`."""
-    return session.exec(select(func.max(Review.id))).one() or 0
+def newest_review(session: Session) -> tuple[int, int, int]:
+    """The newest review, the newest record of setting aside and how many of those have ended: while they stay, so do `votes`."""
+    newest = session.exec(select(func.max(Review.id))).one() or 0
+    aside, ended = session.exec(select(func.max(SetAside.id), func.count(col(SetAside.ended_at)))).one()
+    return newest, aside or 0, ended
 
 
 def _share(frame: pd.DataFrame) -> tuple[float, float, float]:

@@ -144,14 +144,14 @@ def test_votes_are_peoples_answers_in_force_and_no_skips(sqlite_store: Store) ->
     judge(sqlite_store, [" d"], version_id=1, verdicts=["F"], source="logged")
     with sqlite_store.reading() as session:
         votes = monitoring.votes(session)
-        assert monitoring.newest_review(session) == 6
+        assert monitoring.newest_review(session) == (6, 0, 0)
     assert sorted(zip(votes["seen"], votes["flag"], strict=True)) == [("live", 1), ("loop", 0), ("loop", 0), ("loop", 1)]
 
 
 def test_without_any_review_every_table_is_there_and_empty(sqlite_store: Store) -> None:
     with sqlite_store.reading() as session:
         votes = monitoring.votes(session)
-        assert monitoring.newest_review(session) == 0
+        assert monitoring.newest_review(session) == (0, 0, 0)
         tables = [
             monitoring.harm_by_version(session, votes),
             monitoring.harm_by_group(session),

@@ -20,6 +20,10 @@ def upgrade() -> None:
         slot.add_column(sa.Column("relax_at", MOMENT(), nullable=True))
     with op.batch_alter_table("lease") as lease:
         lease.add_column(sa.Column("probability", sa.Float(), nullable=True))
+    with op.batch_alter_table("correction_run") as run:
+        run.add_column(sa.Column("pairs", sa.JSON(), nullable=False, server_default="{}"))
+    with op.batch_alter_table("correction_run") as run:
+        run.alter_column("pairs", existing_type=sa.JSON(), server_default=None)
     op.create_table(
         "study",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -130,6 +134,8 @@ def downgrade() -> None:
         "study",
     ):
         op.drop_table(name)
+    with op.batch_alter_table("correction_run") as run:
+        run.drop_column("pairs")
     with op.batch_alter_table("lease") as lease:
         lease.drop_column("probability")
     with op.batch_alter_table("slot") as slot:
