@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from sqlmodel import Session
 
-from flagback.model.suite_runs import items_of
-from flagback.model.suites.suite import Item, ScoringSuite, WritingSuite
+from flagback.model.suite_runs import asked_of, items_of
+from flagback.model.suites.suite import Item, Suite
 from flagback.storage import suites
 from flagback.storage.artifacts import Artifacts
 
@@ -106,9 +106,6 @@ def tests_in_use(session: Session, artifacts: Artifacts) -> list[Asked]:
     return found
 
 
-def _asked(suite: ScoringSuite | WritingSuite, item: Item) -> list[str]:
+def _asked(suite: Suite, item: Item) -> list[str]:
     """What is put to a model of one item: whole texts to score, or the beginning it goes on from."""
-    if isinstance(suite, WritingSuite):
-        return [suite.beginning(item)]
-    scored = [text for form in suite.METRICS for text in suite.texts(item, form)]
-    return list(dict.fromkeys(f"{text.context} {text.continuation}" for text in scored))
+    return list(dict.fromkeys(text for form in suite.METRICS for text in asked_of(suite, item, form)))

@@ -70,7 +70,7 @@ def _of_study(url: str, study: str, stamp: str, _store: Store) -> Report:  # noq
 
 
 @st.cache_data(max_entries=2, show_spinner="Comparing reviews…")
-def _of_reviews(url: str, newest: int, groups: Mapping[str, Mapping[str, str]], _store: Store) -> Report:  # noqa: ARG001
+def _of_reviews(url: str, newest: tuple[int, int, int], groups: Mapping[str, Mapping[str, str]], _store: Store) -> Report:  # noqa: ARG001
     with _store.reading() as session:
         rated = agreement.own(session)
     return agreement.report(rated, groups)

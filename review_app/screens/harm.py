@@ -62,10 +62,10 @@ def draw(installation: Installation, account: Account, session: Session, *, name
 
 def judged(installation: Installation, session: Session) -> pd.DataFrame:
     """`monitoring.votes`, read again only when there are new ones."""
-    return _votes(str(installation.settings.home), monitoring.stand(session), session)
+    return _votes(str(installation.settings.home), monitoring.newest_review(session), session)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _votes(home: str, newest: tuple[int, int, int], _session: Session) -> pd.DataFrame:
+def _votes(home: str, stand: tuple[int, int, int], _session: Session) -> pd.DataFrame:
     del home, stand  # what the cache goes by
     return monitoring.votes(_session)
