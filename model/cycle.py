@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from sqlmodel import Session, col, select
 
-from flagback.model import checkpoint, dialogue, pairs, policy, sampling, training
+from flagback.model import checkpoint, dialogue, pair_sets, sampling, training
 from flagback.model.shelf import Shelf
-from flagback.storage import preferences, reviews, runs, versions
+from flagback.storage import preferences, runs, versions
+from flagback.storage.artifacts import Artifacts
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.preferences import PairRow
@@ -36,7 +37,6 @@ from flagback.storage.records import (
     now,
 )
 from flagback.storage.store import Store
-from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
 Clock = Callable[[], datetime]
 Row = TypeVar("Row", bound=Record)
@@ -163,52 +163,25 @@ def _not_yet_shown(session: Session, version_id: int, generation_ids: Sequence[i
 # ------------------------------------------------------------------ correction
 
 
-def freeze(store: Store, run_id: int, *, clock: Clock = now) -> PreferenceSet:
+def freeze(
+    store: Store, run_id: int, *, key: bytes | None = None, artifacts: Artifacts | None = None, clock: Clock = now
+) -> PreferenceSet:
     """Builds the pairs of a run from the reviews as they stand and freezes them; a run with a set keeps it.
 
     On-policy: only answers of the run's parent version count (Tajwar 2024, "Preference fine-tuning should leverage suboptimal,
-    on-policy data"); what older versions wrote taught their own corrections.
+    on-policy data"); what older versions wrote taught their own corrections. `key` ties reviewers to backgrounds they let be used;
+    with `artifacts` no pair may overlap a published test in use. Raises NoPairs, NoGroups, Contaminated.
     """
     with _stage(store, run_id, "freeze", clock), store.writing() as session:
         run = _row(session, CorrectionRun, run_id)
         if run.set_id is None:
-            found = build_set(session, run.parent_id, simulated=run.simulated)
+            choice = pair_sets.Choice(**run.pairs)
+            found = pair_sets.freeze(session, run.parent_id, simulated=run.simulated, choice=choice, key=key, artifacts=artifacts)
             run.set_id = found.id
             session.add(run)
+        elif artifacts is not None:
+            pair_sets.check_frozen(session, run.set_id, artifacts)
         return _row(session, PreferenceSet, run.set_id)
-
-
-def build_set(session: Session, version_id: int, *, simulated: bool) -> PreferenceSet:
-    """Freezes the pairs that the reviews of a version's answers give now. Raises NoPairs where there is none."""
-    answers, rewrites = judged_answers(session, version_id, simulated=simulated)
-    built = pairs.build_pairs(answers, rewrites)
-    return preferences.freeze(
-        session,
-        built,
-        origin="reviews",
-        policy=policy.POLICY,
-        policy_version=policy.POLICY_VERSION,
-        arguments={"version": version_id, "per_prompt": pairs.PAIRS_PER_PROMPT},
-        salt=f"flagback:{TAXONOMY_VERSION}:{GUIDELINE_VERSION}",
-        simulated=simulated,
-    )
-
-
-def judged_answers(session: Session, version_id: int, *, simulated: bool) -> tuple[list[pairs.Answer], list[pairs.Rewrite]]:
-    """Every reviewed answer of a version with the panel's judgement, and reviewers' rewrites stored as generations."""
-    answers: list[pairs.Answer] = []
-    rewrites: list[pairs.Rewrite] = []
-    for generation, prompt, votes in reviews.judged(session, version_id, simulated=simulated):
-        answers.append(pairs.Answer(generation.id, prompt.id, prompt.content_hash, generation.text, policy.judge(votes)))
-        for vote in votes:
-            if vote.rewrite and policy.ballot(vote) == "harm":
-                text = pairs.with_same_start(vote.rewrite, generation.text)
-                [stored] = add_generations(
-                    session,
-                    [NewGeneration(prompt_id=prompt.id, text=text, finish_reason="given", source="rewrite", origin="rewrite")],
-                )
-                rewrites.append(pairs.Rewrite(stored, text, generation.id, vote.id))
-    return answers, rewrites
 
 
 def train(

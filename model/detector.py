@@ -284,7 +284,12 @@ def _counts(prompts: Sequence[str], answers: Sequence[str]) -> Any:
 
     def hashed(kind: Any, ngrams: tuple[int, int], texts: Sequence[Any]) -> Any:
         return HashingVectorizer(
-            analyzer=kind, ngram_range=ngrams, token_pattern=r"\w+", n_features=WIDTH, alternate_sign=False, norm=None
+            analyzer=kind,
+            ngram_range=ngrams,
+            token_pattern=r"\w+",  # nosec B106 # words of a text, no password
+            n_features=WIDTH,
+            alternate_sign=False,
+            norm=None,
         ).transform(texts)
 
     pairs = hashed(_pairs, (1, 1), list(zip(prompts, answers, strict=True)))

@@ -540,12 +540,12 @@ def _group_words(name: Name) -> str:
 
 
 def _worst_note(pooled: float, p: float | None, null_mean: float | None, cells: int) -> str:
-    pulled = f"Fared worst; pulled towards the other groups the change is {pooled * 100:+.1f} points."
+    least = f"Improved least of the {cells} groups with enough prompts; its change by the pooled estimate: {pooled * 100:+.1f}"
     if p is None or null_mean is None:
-        return pulled
+        return f"{least} points."
     return (
-        f"{pulled} If groups meant nothing, the worst of {cells} would show {null_mean * 100:+.1f} points on average; that one "
-        f"stands so far above the rest has p = {p:.3f}."
+        f"{least} points. Were groups dealt out by lot, the one that improves least would show {null_mean * 100:+.1f} points on "
+        f"average, and one this far from the rest would come up with p = {p:.3f}."
     )
 
 

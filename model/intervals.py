@@ -214,6 +214,26 @@ def jackknife(whole: float, without: Sequence[float]) -> Interval | None:
     return Interval(whole, whole - half, whole + half, error, n)
 
 
+def jackknife_of_strata(whole: float, *without: Sequence[float]) -> Interval | None:
+    """Interval of a figure of independent samples (the raters of one group, and of another), each left out one by one.
+
+    `without` holds, a stratum each, the figure recomputed without each of its units in turn: variance is the sum over strata of
+    (k - 1) / k times their squared deviations (Shao and Tu 1995, 6.2), degrees of freedom are Welch's. Unlike `jackknife` it asks
+    for no least number of units but two a stratum: how few may be spoken of, and whether it then holds, is the caller's business.
+    """
+    left_out = [np.asarray(values, dtype=np.float64) for values in without]
+    if not isfinite(whole) or any(len(values) < 2 or not np.isfinite(values).all() for values in left_out):
+        return None
+    parts = [float((len(v) - 1) / len(v) * np.sum((v - v.mean()) ** 2)) for v in left_out]
+    variance = sum(parts)
+    if variance <= (1e-12 * max(abs(whole), 1.0)) ** 2:
+        return None
+    freedom = int(variance**2 / sum(part**2 / (len(v) - 1) for part, v in zip(parts, left_out, strict=True)))
+    error = sqrt(variance)
+    half = t_quantile((1 + LEVEL) / 2, max(1, freedom)) * error
+    return Interval(whole, whole - half, whole + half, error, sum(map(len, left_out)))
+
+
 def as_ratio(interval: Interval) -> tuple[float, float, float, float]:
     """A log ratio's estimate, low, high and detectable change as factors: 1.05 is five per cent more. At most e^700."""
     estimate, low, high, detectable = (

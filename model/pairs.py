@@ -7,14 +7,21 @@ the answer it mends. Nothing empty and no refusal stands on either side, so that
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from flagback.model.policy import Judgement
 from flagback.storage.preferences import NewPair
 
 #: At most so many pairs a prompt: a talkative prompt must not drown the others.
 PAIRS_PER_PROMPT = 4
+#: How far apart two answers' harm must be where pairs are graded: one flag of two is not enough, both are.
+LEAST_MARGIN = 0.2
+#: No pair is weighed over so many times, or under one part in so many of, what its votes alone would give it.
+MOST_BALANCE = 4.0
+
+#: hard: the chosen one counts as the better for certain; soft: as likely as the votes make it.
+Labels = Literal["hard", "soft"]
 
 _REFUSAL = re.compile(
     r"^\W*(i('m| am) sorry|sorry,|i (can't|cannot|can not|won't|will not|am unable|'m unable)|as an ai\b|i('m| am) not able|"
@@ -54,12 +61,24 @@ def with_same_start(rewrite: str, original: str) -> str:
     return lead + rewrite.strip()
 
 
-def build_pairs(answers: Sequence[Answer], rewrites: Sequence[Rewrite], *, per_prompt: int = PAIRS_PER_PROMPT) -> list[NewPair]:
+def build_pairs(
+    answers: Sequence[Answer],
+    rewrites: Sequence[Rewrite],
+    *,
+    per_prompt: int = PAIRS_PER_PROMPT,
+    graded: bool = False,
+    labels: Labels = "hard",
+) -> list[NewPair]:
     """All informative pairs, at most `per_prompt` a prompt, in content-hash order.
 
-    A contrast pair weighs harm(rejected) - harm(chosen), in (0, 1); a rewrite pair weighs harm(rejected) if the panel judged the
-    original harmful, and is left out otherwise. Where a prompt has more pairs than the cap, rewrites come first, then pairs
-    whose answers were used least so far; ties go by hash. The result does not depend on the order of the input or on row ids.
+    A contrast joins a harmful answer and a fine one, or, where pairs are graded, any two whose harm differs by LEAST_MARGIN. With
+    hard labels it weighs h - g, the difference of the harm of rejected and chosen, in (0, 1). With soft ones it weighs the chance
+    that just one of both is harmful, h (1 - g) + g (1 - h), and its label is the chance that this is the rejected one: the loss is
+    then the expected loss over what the votes leave open. A rewrite pair weighs h if the panel judged the original harmful, and is
+    left out otherwise.
+
+    Where a prompt has more pairs than the cap, rewrites come first, then pairs whose answers were used least so far; ties go by
+    hash. The result does not depend on the order of the input or on row ids.
     """
     if per_prompt < 1:
         raise ValueError(f"per_prompt is {per_prompt}; at least 1 pair a prompt is needed.")
@@ -73,7 +92,7 @@ def build_pairs(answers: Sequence[Answer], rewrites: Sequence[Rewrite], *, per_p
             mended[rewrite.mends].append(rewrite)
     pairs: list[NewPair] = []
     for prompt_hash in sorted(by_prompt):
-        pairs += _capped(_candidates(by_prompt[prompt_hash], mended), per_prompt)
+        pairs += _capped(_candidates(by_prompt[prompt_hash], mended, graded, labels), per_prompt)
     return pairs
 
 
@@ -93,35 +112,88 @@ def _same(a: str, b: str) -> bool:
     return a.split() == b.split()
 
 
-def _candidates(answers: Sequence[Answer], mended: dict[int, list[Rewrite]]) -> list[_Candidate]:
+def _candidates(answers: Sequence[Answer], mended: dict[int, list[Rewrite]], graded: bool, labels: Labels) -> list[_Candidate]:
     found: list[_Candidate] = []
-    for bad in (answer for answer in answers if answer.judgement.outcome == "harmful"):
-        for better in mended.get(bad.generation_id, ()):
-            if not _same(better.text, bad.text):
-                pair = NewPair(
-                    "rewrite",
-                    bad.prompt_id,
-                    better.generation_id,
-                    bad.generation_id,
-                    1.0,
-                    round(bad.judgement.harm, 6),
-                    sorted({*bad.judgement.review_ids, better.review_id}),
-                )
-                found.append(_Candidate((0, _key(bad.prompt_hash, better.text, bad.text)), better.text, bad.text, pair))
-        for good in (answer for answer in answers if answer.judgement.outcome == "fine" and not answer.judgement.nonsense):
-            weight = bad.judgement.harm - good.judgement.harm
-            if weight > 0 and not _same(good.text, bad.text):
+    for bad in answers:
+        if bad.judgement.outcome == "harmful":
+            found += [_rewritten(bad, better) for better in mended.get(bad.generation_id, ()) if not _same(better.text, bad.text)]
+        for good in answers:
+            if _contrast(bad, good, graded=graded) and not good.judgement.nonsense and not _same(good.text, bad.text):
+                label, weight = _worth(bad.judgement.harm, good.judgement.harm, labels)
                 pair = NewPair(
                     "contrast",
                     bad.prompt_id,
                     good.generation_id,
                     bad.generation_id,
-                    1.0,
-                    round(weight, 6),
+                    label,
+                    weight,
                     sorted({*bad.judgement.review_ids, *good.judgement.review_ids}),
                 )
                 found.append(_Candidate((1, _key(bad.prompt_hash, good.text, bad.text)), good.text, bad.text, pair))
     return found
+
+
+def _rewritten(bad: Answer, better: Rewrite) -> _Candidate:
+    pair = NewPair(
+        "rewrite",
+        bad.prompt_id,
+        better.generation_id,
+        bad.generation_id,
+        1.0,
+        round(bad.judgement.harm, 6),
+        sorted({*bad.judgement.review_ids, better.review_id}),
+    )
+    return _Candidate((0, _key(bad.prompt_hash, better.text, bad.text)), better.text, bad.text, pair)
+
+
+def _contrast(bad: Answer, good: Answer, *, graded: bool) -> bool:
+    """Whether the one is so much worse than the other that it teaches something."""
+    apart = bad.judgement.harm - good.judgement.harm
+    if graded:
+        return bool(bad.judgement.votes and good.judgement.votes) and apart >= LEAST_MARGIN
+    return bad.judgement.outcome == "harmful" and good.judgement.outcome == "fine" and apart > 0
+
+
+def _worth(bad: float, good: float, labels: Labels) -> tuple[float, float]:
+    """(soft label, weight) of a contrast from the harm of its two answers."""
+    if labels == "hard":
+        return 1.0, round(bad - good, 6)
+    right, wrong = bad * (1 - good), good * (1 - bad)
+    return round(right / (right + wrong), 6), round(right + wrong, 6)
+
+
+# -------------------------------------------------------------------- weights
+
+
+def balanced(pairs: Sequence[NewPair], flags: Mapping[int, Mapping[str, float]], *, most: float = MOST_BALANCE) -> list[NewPair]:
+    """The pairs with weights by which each group's flags count alike in all: post-stratification, in one pass.
+
+    `flags` gives a rejected generation's flags by group. A pair belongs to the groups that flagged what it rejects, in those
+    shares; a group whose pairs weigh less than the mean of groups has them raised, but none by more than `most` times or under
+    1 / `most`. The weights' mean stays what it was. Pairs that nobody of a group flagged keep theirs.
+    """
+    shares = []
+    for pair in pairs:
+        by_group = {group: count for group, count in flags.get(pair.rejected_id, {}).items() if count > 0}
+        whole = sum(by_group.values())
+        shares.append({group: count / whole for group, count in by_group.items()})
+    totals: dict[str, float] = defaultdict(float)
+    for pair, share in zip(pairs, shares, strict=True):
+        for group, part in share.items():
+            totals[group] += part * pair.weight
+    if len(totals) < 2:
+        return list(pairs)
+    even = sum(totals.values()) / len(totals)
+    factors = [sum(part * even / totals[group] for group, part in share.items()) if share else 1.0 for share in shares]
+    raised = [pair.weight * min(max(factor, 1 / most), most) for pair, factor in zip(pairs, factors, strict=True)]
+    scale = sum(pair.weight for pair in pairs) / sum(raised)
+    return [pair._replace(weight=max(round(weight * scale, 6), 1e-6)) for pair, weight in zip(pairs, raised, strict=True)]
+
+
+def effective_size(weights: Sequence[float]) -> float:
+    """How many equally weighed pairs would say as much: (sum w)^2 / sum w^2 (Kish 1965, Survey Sampling, sec. 11.7); 0 of none."""
+    squares = sum(weight * weight for weight in weights)
+    return sum(weights) ** 2 / squares if squares else 0.0
 
 
 def _capped(candidates: list[_Candidate], per_prompt: int) -> list[NewPair]:

@@ -43,6 +43,8 @@ class Plan:
     reviews_per_item: int = 3
     #: Chance that a simulated reviewer's verdict is turned round to a flag on an answer without harm.
     false_flags: float = 0.05
+    #: Share of reviewers who alone see some harm (`flagback.model.minority_rehearsal`); 0: all see alike.
+    minority: float = 0.0
     rounds: int = 1
     seed: int = 0
     control: Control = "none"
@@ -61,6 +63,10 @@ class Plan:
             )
         if not 0.0 <= self.false_flags <= 1.0:
             raise ValueError(f"false_flags is {self.false_flags}; expected a share between 0 and 1.")
+        if not 0.0 <= self.minority < 0.5:
+            raise ValueError(f"minority is {self.minority}; expected a share from 0 to under a half.")
+        if self.minority and (self.rounds != 1 or self.control != "none"):
+            raise ValueError(f"A minority is rehearsed in one round without a control; got {self.rounds}, {self.control!r}.")
         if self.rounds < 1:
             raise ValueError(f"rounds is {self.rounds}; expected 1 or more.")
 
@@ -69,12 +75,12 @@ def rehearse(plan: Plan, *, home: Path, say: Callable[[str], None] = lambda _: N
     """Runs the loop and returns {"rounds": [{"base", "candidate", "pairs", "seconds", "gate"}, ...], "simulated": True, "plan"}."""
     store = Store(f"sqlite:///{home / 'rehearsal.db'}")
     try:
-        return _Rehearsal(plan, store, Shelf(Artifacts(home / "artifacts")), home, say).run()
+        return Rehearsal(plan, store, Shelf(Artifacts(home / "artifacts")), home, say).run()
     finally:
         store.close()
 
 
-class _Rehearsal:
+class Rehearsal:
     """One rehearsal's state: its store, its reviewers and what they know."""
 
     def __init__(self, plan: Plan, store: Store, shelf: Shelf, home: Path, say: Callable[[str], None]) -> None:

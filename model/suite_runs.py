@@ -50,9 +50,13 @@ def suite_of(name: str, columns: Mapping[str, str]) -> ScoringSuite | WritingSui
         return custom.Pairs(columns)
     if name == harness.NAME:
         raise UnknownSuite("lm-evaluation-harness asks its own questions: 'flagback evaluate VERSION --tasks TASK,TASK'.")
+    if name in OWN:
+        raise UnknownSuite(
+            f"{name} takes no data: every evaluation measures it; 'flagback evaluate VERSION --suite {name}' shows it."
+        )
     if name not in SUITES:
         raise UnknownSuite(
-            f"No suite is called {name!r}; expected one of: {', '.join([*SUITES, custom.NAME, *OWN])}. See 'flagback suites list'."
+            f"No suite is called {name!r}; expected one of: {', '.join([*SUITES, custom.NAME])}. See 'flagback suites list'."
         )
     return SUITES[name]
 
@@ -90,6 +94,8 @@ def take_in(
                 shutil.copyfile(file, Path(folder) / file.name)
             artifact = artifacts.put(Path(folder))
     asked = content_hash(suite, items, next(iter(suite.METRICS)))
+    if columns:  # other roles of the same columns are other groups and clusters
+        asked = hashlib.sha256(f"{asked} {sorted(columns.items())}".encode()).hexdigest()
     with store.writing() as session:
         new = NewData(name, location, columns, artifact, asked, len(items))
         return suites.take_in(session, new, by=by, now=clock())

@@ -15,6 +15,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 REVIEWING_ROLES: frozenset[Role] = frozenset({"reviewer", "lead"})
 #: Roles that see and steer the loop.
 STEERING_ROLES: frozenset[Role] = frozenset({"maintainer", "administrator"})
+#: Roles that answer for the panel: who pauses, sets aside and adjudicates.
+LEADING_ROLES: frozenset[Role] = STEERING_ROLES | {"lead"}
 #: Everyone who is signed in.
 SIGNED_IN: frozenset[Role] = frozenset(ROLES)
 ADMINISTRATORS: frozenset[Role] = frozenset({"administrator"})
@@ -58,6 +60,7 @@ PAGES: tuple[Listed, ...] = (
             ("figures", "One version", "what one version does, for whom"),
             ("compare", "Two versions", "two versions on the same prompts and tests"),
             ("groups", "Groups", "what each group was dealt, version by version"),
+            ("agreement", "Agreement", "how far people agree, within and across groups of them"),
             ("patterns", "Patterns", "words that go with flags, whom the data speak of, the detector"),
         )
     ),

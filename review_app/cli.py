@@ -13,7 +13,19 @@ from typing import Annotated
 
 import typer
 
-from flagback.review_app.commands import detect, files, lists, loop, outputs, people, processes, suites
+from flagback.review_app.commands import (
+    agreement,
+    detect,
+    files,
+    lists,
+    loop,
+    outputs,
+    pairs,
+    people,
+    processes,
+    quality,
+    suites,
+)
 from flagback.review_app.commands.shared import Given, note
 from flagback.storage.invisible import visible
 
@@ -45,6 +57,9 @@ files.add_to(app)
 lists.add_to(app)
 suites.add_to(app)
 outputs.add_to(app)
+agreement.add_to(app)
+pairs.add_to(app)
+quality.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

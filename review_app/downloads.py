@@ -77,7 +77,13 @@ def routes(installation: Installation) -> list[BaseRoute]:
             words = "This download is gone, or was prepared by someone else; reload the page it came from and prepare it again."
             return JSONResponse({"error": {"code": "not_found", "message": words}}, 404)
         kind = place.suffix[1:]
-        return FileResponse(place, media_type=_TYPES[kind], filename=f"flagback.{kind}", headers={"Cache-Control": "no-store"})
+        # A table's own name is on its link, which a name from here would overrule.
+        return FileResponse(
+            place,
+            media_type=_TYPES[kind],
+            filename="flagback.zip" if kind == "zip" else None,
+            headers={"Cache-Control": "no-store"} | ({} if kind == "zip" else {"Content-Disposition": "attachment"}),
+        )
 
     return [Route("/downloads/{ticket}", download, methods=["GET"])]
 

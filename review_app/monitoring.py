@@ -4,6 +4,7 @@ Reads the store; draws nothing. Only people's answers count, never a rehearsal's
 same held-out prompts; loop shares are of whatever a version wrote to be learnt from, so they compare versions only roughly.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from math import sqrt
@@ -16,8 +17,9 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.model.agreement import nominal
-from flagback.storage import suites
+from flagback.storage import queue, set_aside, suites
 from flagback.storage.records import (
+    Detector,
     Evaluation,
     EvaluationItem,
     Generation,
@@ -25,6 +27,7 @@ from flagback.storage.records import (
     ModelVersion,
     Prompt,
     Review,
+    SetAside,
     Slot,
     SuiteComparison,
     SuiteData,
@@ -35,7 +38,8 @@ from flagback.storage.records import (
 Seen = Literal["blind", "loop", "live"]
 #: 97.5 % point of the normal distribution.
 _Z = 1.959964
-HARM = ["version", "seen", "share", "low", "high", "n", "gap", "gap_low", "gap_high"]
+HARM = ["version", "seen", "evaluation", "share", "low", "high", "n", "unit"]
+GAPS = ["version", "gap", "low", "high", "steps", "n"]
 GROUPS = ["version", "axis", "group", "share", "low", "high", "n", "clusters", "evaluation", "metric"]
 _OF_A_FIGURE = ["unit", "scale", "better", "base", "candidate", "change", "low", "high", "n", "detectable"]
 CHANGES = ["version", "parent", "metric", *_OF_A_FIGURE]
@@ -50,11 +54,14 @@ class Share(NamedTuple):
 
     version: int
     seen: Seen
+    #: The evaluation whose prompts these are, None for answers of the loop and in use. Only within one are versions alike.
+    evaluation: int | None
     share: float
     low: float
     high: float
-    #: Reviews behind a loop or live share, prompts behind a blind one.
     n: int
+    #: What n counts: "prompts" behind a blind share, else "reviews".
+    unit: str
 
 
 def share_of(flags: Iterable[tuple[float, float]]) -> tuple[float, float, float]:
@@ -80,7 +87,8 @@ def share_of(flags: Iterable[tuple[float, float]]) -> tuple[float, float, float]
 
 
 def votes(session: Session) -> pd.DataFrame:
-    """People's answers in force: one row a review with what it judged. Columns item, version, seen, family, flag, reviewer, at."""
+    """People's answers in force: one row a review with what it judged. Columns item, version, seen, family,
+    flag, reviewer, at, and by_lot: whether it was drawn without a look at what is expected of it."""
     newer = aliased(Review)
     rows = session.execute(
         rows_of(
@@ -92,6 +100,7 @@ def votes(session: Session) -> pd.DataFrame:
             col(Review.verdict),
             col(Review.reviewer),
             col(Review.created_at),
+            queue.at_random(),
         )
         .select_from(Review)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
@@ -99,18 +108,24 @@ def votes(session: Session) -> pd.DataFrame:
         .join(Generation, col(Generation.id) == Item.generation_id)
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
         .where(col(newer.id).is_(None), col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
+        .where(set_aside.counts())
         .order_by(col(Review.id))
     ).all()
-    frame = pd.DataFrame(rows, columns=["item", "version", "purpose", "source", "family", "verdict", "reviewer", "at"])
+    frame = pd.DataFrame(rows, columns=["item", "version", "purpose", "source", "family", "verdict", "reviewer", "at", "by_lot"])
     frame["seen"] = frame["purpose"].where(frame["source"] != "logged", "live")
     frame["flag"] = (frame["verdict"] == "flag").astype(int)
     frame["at"] = pd.to_datetime(frame["at"], utc=True)
+    if session.exec(select(Detector.id).where(col(Detector.simulated).is_(False)).limit(1)).first() is None:
+        frame["by_lot"] = True  # nothing was ever ordered
+    frame["by_lot"] = frame["by_lot"].astype(bool)
     return frame.drop(columns=["purpose", "source", "verdict"])
 
 
-def newest_review(session: Session) -> int:
-    """The number of the newest review, 0 before the first: while it stays, so do `votes`."""
-    return session.exec(select(func.max(Review.id))).one() or 0
+def newest_review(session: Session) -> tuple[int, int, int]:
+    """The newest review, the newest record of setting aside and how many of those have ended: while they stay, so do `votes`."""
+    newest = session.exec(select(func.max(Review.id))).one() or 0
+    aside, ended = session.exec(select(func.max(SetAside.id), func.count(col(SetAside.ended_at)))).one()
+    return newest, aside or 0, ended
 
 
 def _share(frame: pd.DataFrame) -> tuple[float, float, float]:
@@ -123,34 +138,49 @@ def _share(frame: pd.DataFrame) -> tuple[float, float, float]:
 
 
 def harm_by_version(session: Session, judged: pd.DataFrame) -> pd.DataFrame:
-    """By version: the share of flags blind, in the loop and in use, and how far the blind share stands from the first base's.
+    """The share of flags blind, in the loop and in use, by version. `judged` is `votes`.
 
-    `judged` is `votes`. The gap of a version that was evaluated against the first base is paired by prompt; of a later one it is
-    the difference of two shares, whose ends are put together from theirs (Zou and Donner 2008, MOVER).
+    Each evaluation has prompts of its own, so a version that was in two of them has two blind rows; only rows of one evaluation are
+    of the same prompts. Of the loop, once a detector orders the queue, only the half that is drawn at random counts.
     """
-    rows = [
-        one._asdict() | {"gap": None, "gap_low": None, "gap_high": None} for one in sorted([*_blind(session), *_others(judged)])
-    ]
-    blind = {row["version"]: row for row in rows if row["seen"] == "blind"}
-    bases = dict(session.exec(select(ModelVersion.id, ModelVersion.first_base_id)).all())
-    for evaluation in newest_evaluations(session).values():
-        figure = evaluation.figures.get("flag_rate") or {}
-        row = blind.get(evaluation.candidate_id)
-        base = blind.get(bases.get(evaluation.candidate_id) or 0)
-        if row is None or base is None:
-            continue
-        if evaluation.base_id == base["version"] and figure.get("low") is not None:
-            row["gap"], row["gap_low"], row["gap_high"] = figure["change"], figure["low"], figure["high"]
+    found = sorted([*_blind(session), *_others(judged)], key=lambda one: (one.seen, one.evaluation or 0, one.version))
+    return pd.DataFrame(found, columns=HARM)
+
+
+def gaps_to_base(session: Session) -> pd.DataFrame:
+    """How far each version's blind share stands from the first base's, through the paired changes of its evaluations.
+
+    A version that was evaluated against the first base has one step; a later one the sum of the steps that lead to it, each paired
+    on prompts of its own, with ends put together from theirs (Zou and Donner 2008, MOVER). A step that nobody judged: no row.
+    """
+    parents = dict(session.exec(select(ModelVersion.id, ModelVersion.parent_id)).all())
+    newest = newest_evaluations(session)
+    rows = []
+    for version in sorted(newest):
+        steps: list[dict[str, Any]] = []
+        at: int | None = version
+        while at is not None and parents.get(at) is not None:
+            evaluation = newest.get(at)
+            figure = (evaluation.figures.get("flag_rate") or {}) if evaluation and evaluation.base_id == parents[at] else {}
+            if figure.get("low") is None:
+                break
+            steps.append(figure)
+            at = parents[at]
         else:
-            row["gap"], row["gap_low"], row["gap_high"] = _difference(base, row)
-    return pd.DataFrame(rows, columns=HARM)
+            change = sum(step["change"] for step in steps)
+            low = change - sqrt(sum((step["change"] - step["low"]) ** 2 for step in steps))
+            high = change + sqrt(sum((step["high"] - step["change"]) ** 2 for step in steps))
+            rows.append((version, change, low, high, len(steps), sum(int(step["n"]) for step in steps)))
+    return pd.DataFrame(rows, columns=GAPS)
 
 
-def _difference(base: dict[str, Any], row: dict[str, Any]) -> tuple[float, float, float]:
-    change = row["share"] - base["share"]
-    low = change - sqrt((row["share"] - row["low"]) ** 2 + (base["high"] - base["share"]) ** 2)
-    high = change + sqrt((row["high"] - row["share"]) ** 2 + (base["share"] - base["low"]) ** 2)
-    return change, low, high
+def too_few(evaluation: Evaluation) -> list[str]:
+    """The groups that an evaluation names as too few to say anything of: "old (4)"."""
+    for metric, figure in evaluation.figures.items():
+        listed = re.search(r"Too few prompts to say anything: (.*?)\.(?: |$)", str(figure.get("note") or ""))
+        if metric.partition(":")[0] == "flag_rate" and listed:
+            return listed[1].split(", ")
+    return []
 
 
 def newest_evaluations(session: Session) -> dict[int, Evaluation]:
@@ -160,14 +190,14 @@ def newest_evaluations(session: Session) -> dict[int, Evaluation]:
 
 
 def _blind(session: Session) -> list[Share]:
-    """From the newest evaluation that has a version, as a base or as a candidate."""
-    found: dict[int, Share] = {}
+    """Both sides of every candidate's newest evaluation."""
+    found = []
     for evaluation in sorted(newest_evaluations(session).values(), key=lambda row: row.id):
         items = _items(session, evaluation.id, "flag_rate")
         for version, side in ((evaluation.base_id, "base"), (evaluation.candidate_id, "candidate")):
             if items:
-                found[version] = Share(version, "blind", *_side(items, side), len(items))
-    return list(found.values())
+                found.append(Share(version, "blind", evaluation.id, *_side(items, side), len(items), "prompts"))
+    return found
 
 
 def _items(session: Session, evaluation_id: int, metric: str) -> Sequence[EvaluationItem]:
@@ -189,8 +219,10 @@ def _others(judged: pd.DataFrame) -> list[Share]:
     for version in sorted(others["version"].unique()):
         for seen in ("loop", "live"):
             part = others[(others["version"] == version) & (others["seen"] == seen)]
+            part = part[part["by_lot"]] if seen == "loop" else part
             if len(part):
-                found.append(Share(int(version), "live" if seen == "live" else "loop", *_share(part), len(part)))
+                kind: Seen = "live" if seen == "live" else "loop"
+                found.append(Share(int(version), kind, None, *_share(part), len(part), "reviews"))
     return found
 
 
@@ -200,10 +232,10 @@ def _others(judged: pd.DataFrame) -> list[Share]:
 def harm_by_group(session: Session) -> pd.DataFrame:
     """Blind share of flags on the prompts about each group, and about two at once, by version; all prompts first.
 
-    Both sides of an evaluation are there; of a version that was in several, the newest counts. Groups with too few prompts have no
-    row: the evaluation names them.
+    Both sides of an evaluation are there, so a version that was in two has two rows; only rows of one evaluation are of the same
+    prompts. Groups with too few prompts have no row: the evaluation names them.
     """
-    found: dict[tuple[int, str], dict[str, Any]] = {}
+    found: list[dict[str, Any]] = []
     for evaluation in sorted(newest_evaluations(session).values(), key=lambda row: row.id):
         for metric in evaluation.figures:
             if metric != "flag_rate" and not metric.startswith("flag_rate:"):
@@ -214,7 +246,7 @@ def harm_by_group(session: Session) -> pd.DataFrame:
             axis, group = group_of(metric)
             for version, side in ((evaluation.base_id, "base"), (evaluation.candidate_id, "candidate")):
                 share, low, high = _side(items, side)
-                found[(version, metric)] = {
+                row = {
                     "version": version,
                     "axis": axis,
                     "group": group,
@@ -226,7 +258,9 @@ def harm_by_group(session: Session) -> pd.DataFrame:
                     "evaluation": evaluation.id,
                     "metric": metric,
                 }
-    rows = sorted(found.values(), key=lambda row: (row["metric"] != "flag_rate", row["axis"], row["group"], row["version"]))
+                found.append(row)
+    order = ("axis", "group", "evaluation", "version")
+    rows = sorted(found, key=lambda row: (row["metric"] != "flag_rate", *(row[name] for name in order)))
     return pd.DataFrame(rows, columns=GROUPS)
 
 

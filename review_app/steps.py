@@ -48,8 +48,9 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
 
     def freeze(row_id: int) -> object:
         from flagback.model import cycle
+        from flagback.storage.artifacts import Artifacts
 
-        return cycle.freeze(store, row_id)
+        return cycle.freeze(store, row_id, key=settings.pseudonym_key(), artifacts=Artifacts(settings.artifacts))
 
     def train(row_id: int) -> object:
         from flagback.model import cycle

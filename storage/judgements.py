@@ -12,6 +12,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from flagback.storage import set_aside
 from flagback.storage.prompts import AT_A_TIME
 from flagback.storage.records import Generation, Item, Prompt, Review
 
@@ -39,6 +40,49 @@ class Reviewed(NamedTuple):
     answer: str
     text_hash: str
     votes: list[Vote]
+
+
+class Given(NamedTuple):
+    """One answer in force, as its reviewer gave it."""
+
+    reviewer: str
+    item_id: int
+    #: What was judged, the same for the same answer to the same prompt: two content hashes.
+    content: str
+    verdict: str
+    categories: Sequence[str]
+    severity: str | None
+    #: How long it was open; None where the browser did not tell.
+    seconds: float | None
+
+
+def given(session: Session, *, simulated: bool = False) -> list[Given]:
+    """Every answer in force, of the loop and of blind samples, skips and late ones included, in id order."""
+    newer = aliased(Review)
+    rows = session.exec(
+        select(*_GIVEN)
+        .select_from(Review)
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .join(Item, col(Item.id) == Review.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .where(col(newer.id).is_(None), Review.simulated == simulated)
+        .order_by(col(Review.id))
+    ).all()
+    return [Given(who, item, f"{prompt} {text}", *said) for who, item, prompt, text, *said in rows]
+
+
+#: More columns than typed select takes.
+_GIVEN: Any = (
+    Review.reviewer,
+    Review.item_id,
+    Prompt.content_hash,
+    Generation.text_hash,
+    Review.verdict,
+    Review.categories,
+    Review.severity,
+    Review.seconds_open,
+)
 
 
 def reviewed(session: Session, *, simulated: bool = False, most: int | None = None) -> list[Reviewed]:
@@ -86,7 +130,7 @@ def _votes(session: Session, items: Sequence[int] | None, *, simulated: bool) ->
         select(Review.item_id, Review.verdict, Review.categories)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
-        .where(col(newer.id).is_(None), Review.simulated == simulated, Item.purpose == "loop")
+        .where(col(newer.id).is_(None), Review.simulated == simulated, Item.purpose == "loop", set_aside.counts())
         .order_by(col(Review.id))
     )
     found: dict[int, list[Vote]] = defaultdict(list)
@@ -107,5 +151,5 @@ def count(session: Session, *, simulated: bool = False) -> int:
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
         .where(col(newer.id).is_(None), Review.simulated == simulated, Item.purpose == "loop")
-        .where(col(Review.verdict).in_(["flag", "fine"]))
+        .where(col(Review.verdict).in_(["flag", "fine"]), set_aside.counts())
     ).one()

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlmodel import Session, col, select
 
@@ -277,10 +277,11 @@ def _agreeing(session: Session, terms: Terms, *, where: str) -> OutputBatch | No
             f"{where}: the batch {terms.name!r} was taken back from review on {batch.withdrawn_at:%Y-%m-%d}; nothing joins it.",
             todo="choose another name.",
         )
-    if batch.review_share is None:
-        return batch
-    said = {"brought by": terms.by, "review share": terms.share, "consent": terms.consent.strip()}
-    was = {"brought by": batch.brought_by, "review share": batch.review_share, "consent": batch.consent}
+    said: dict[str, Any] = {"consent": terms.consent.strip()}
+    was: dict[str, Any] = {"consent": batch.consent}
+    if batch.review_share is not None:
+        said |= {"brought by": terms.by, "review share": terms.share}
+        was |= {"brought by": batch.brought_by, "review share": batch.review_share}
     for name, value in said.items():
         if value != was[name]:
             raise OtherBatch(

@@ -21,7 +21,7 @@ from sqlalchemy import and_, func, literal_column, or_, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import live_batches, work
+from flagback.storage import live_batches, set_aside, work
 from flagback.storage.items import slot_row
 from flagback.storage.prompts import AT_A_TIME, unstorable
 from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Review, Severity, Slot
@@ -354,10 +354,16 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
 def effective(
     session: Session, *, item_ids: Sequence[int] | None = None, purpose: ItemPurpose | None = None, simulated: bool | None = None
 ) -> list[Review]:
-    """The answers in force, in id order: the newest of each chain of corrections, skips and late ones included."""
+    """The answers in force, in id order: the newest of each chain of corrections, skips and late ones included.
+
+    Those that were set aside (`flagback.storage.set_aside`) are not among them.
+    """
     newer = aliased(Review)
     query = (
-        select(Review).outerjoin(newer, col(newer.supersedes) == Review.id).where(col(newer.id).is_(None)).order_by(col(Review.id))
+        select(Review)
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .where(col(newer.id).is_(None), set_aside.counts())
+        .order_by(col(Review.id))
     )
     if simulated is not None:
         query = query.where(Review.simulated == simulated)

@@ -128,9 +128,12 @@ def request_correction(
     seed: int = 0,
     recipe: dict[str, Any] | None = None,
     set_id: int | None = None,
+    pairs: dict[str, Any] | None = None,
     simulated: bool = False,
 ) -> CorrectionRun:
     """Asks for a correction of the current version, on a frozen set or on the reviews as they are when the run starts.
+
+    `pairs` says how votes then become pairs, as `CorrectionRun.pairs` has it; the majority where nothing is said.
 
     Raises NoPairs when nobody has flagged an answer of the current version, RunUnderWay while another correction runs.
     """
@@ -150,7 +153,14 @@ def request_correction(
             "let reviewers flag some answers first, or name an imported set with --set."
         )
     run = CorrectionRun(
-        set_id=set_id, parent_id=parent.id, recipe=recipe or {}, seed=seed, asked_by=by, simulated=simulated, created_at=now
+        set_id=set_id,
+        parent_id=parent.id,
+        pairs=pairs or {},
+        recipe=recipe or {},
+        seed=seed,
+        asked_by=by,
+        simulated=simulated,
+        created_at=now,
     )
     session.add(run)
     session.flush()
@@ -159,7 +169,7 @@ def request_correction(
         actor=by,
         action="correction.asked",
         now=now,
-        details={"run": run.id, "parent": parent.id, "set": set_id, "seed": seed, "recipe": run.recipe},
+        details={"run": run.id, "parent": parent.id, "set": set_id, "seed": seed, "recipe": run.recipe, "pairs": run.pairs},
     )
     return run
 

@@ -263,6 +263,7 @@ MARKS = {
     "figures": 'body: "One version"',
     "compare": 'body: "Two versions"',
     "groups": 'body: "Groups"',
+    "agreement": 'body: "Agreement"',
     "patterns": 'body: "Patterns"',
     "panel": 'body: "Panel"',
     "data": 'body: "Data"',

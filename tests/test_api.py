@@ -18,7 +18,7 @@ from flagback.review_app.api import build_api
 from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts
+from flagback.storage import accounts, set_aside
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
@@ -246,3 +246,21 @@ def test_unknown_paths_and_methods_answer_in_json_too(installation: Installation
     client = signed_in(installation)
     assert client.get("/api/v1/nothing").json()["error"]["code"] == "not_found"
     assert client.get("/api/v1/claim").json()["error"]["code"] == "wrong_method"
+
+
+def test_a_paused_reviewer_is_handed_nothing_is_told_so_and_loses_no_answer(installation: Installation) -> None:
+    client = signed_in(installation)
+    items = client.post("/api/v1/claim", json={"count": 2}).json()["items"]
+    assert client.post("/api/v1/answers", json=answer(items[0]["lease_id"])).status_code == 200
+    with installation.store.writing() as session:
+        who = session.exec(select(Review.reviewer)).one()
+        row = set_aside.add(session, "pause", reviewer=who, reason="a break that was agreed on", by="lea", now=now())
+    refused = client.post("/api/v1/claim", json={"count": 2})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "paused")
+    assert "Reviewing is paused for you" in refused.json()["error"]["message"]
+    assert "agreed on" not in refused.text  # the reason is for those who answer for it
+    # what was in hand when the pause came is stored all the same
+    assert client.post("/api/v1/answers", json=answer(items[1]["lease_id"])).json()["stored"] == "new"
+    with installation.store.writing() as session:
+        set_aside.end(session, row.id, by="lea", now=now())
+    assert len(client.post("/api/v1/claim", json={"count": 2}).json()["items"]) == 2

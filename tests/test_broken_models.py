@@ -1,6 +1,7 @@
 """Claims: each broken model is seen by a guard, even where no reviewer flags anything, and a good correction by none."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_a_harmed_minority_hides_in_the_mean_of_all() -> None:
     assert "Flags on prompts about minority" in reasons["flag_rate:about=minority"].words
     assert reasons["flag_rate_by_group"].words == "Flags on prompts about majority: at most +10.0 points."
     [worst] = [figure for figure in figures if figure.metric == "flag_rate:about=minority"]
-    assert worst.note.startswith("Fared worst; pulled towards the other groups the change is +")
+    assert re.match(r"Improved least of the \d+ groups with enough prompts; its change by the pooled estimate: \+", worst.note)
 
 
 def test_a_good_correction_fails_on_nothing() -> None:

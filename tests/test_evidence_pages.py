@@ -97,6 +97,7 @@ def _table(page: Page, name: str) -> list[dict[str, str]]:
     link = page.locator(f'a[download="{name}.csv"]')
     with page.expect_download() as waiting:
         link.click()
+    assert waiting.value.suggested_filename == f"{name}.csv"
     return list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
 
 
@@ -109,8 +110,8 @@ def test_an_auditor_reads_what_changed_for_whom_and_takes_the_data(place: Place,
         harm = _table(page, "harm-by-version")
         assert [(row["version"], row["seen"], row["share"]) for row in harm] == [
             ("1", "blind", "1.0"),
-            ("1", "loop", "0.5"),
             ("2", "blind", "0.0"),
+            ("1", "loop", "0.5"),
         ]
         assert [row["group"] for row in _table(page, "worst-group")] == ["all prompts", "all prompts", "old", "old"]
         assert [(row["version"], row["value"]) for row in _table(page, "published-tests")] == [("1", "0.6"), ("2", "0.6")]
@@ -124,6 +125,10 @@ def test_a_point_that_is_clicked_opens_the_flagged_answers_behind_it(place: Plac
         expect(points).to_have_count(3, timeout=WAIT)
         points.first.click()
         expect(page.get_by_role("heading", name="Flagged answers of")).to_be_visible(timeout=WAIT)
+        week = page.locator(".st-key-picture-weeks g.mark-symbol.role-mark path")
+        expect(week).to_have_count(1, timeout=WAIT)
+        week.click()
+        expect(page.get_by_role("heading", name="Flagged answers, week of 16 Nov")).to_be_visible(timeout=WAIT)
 
 
 def test_an_address_opens_the_flagged_answers_of_a_version(place: Place, browser: Browser) -> None:

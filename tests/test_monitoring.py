@@ -15,7 +15,7 @@ from flagback.storage import reviews, slots, suites
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Evaluation, EvaluationItem, ItemPurpose, ModelVersion, VersionState, now
+from flagback.storage.records import Detector, Evaluation, EvaluationItem, ItemPurpose, ModelVersion, VersionState, now
 from flagback.storage.store import Store
 from flagback.storage.suites import Answered, NewData
 from flagback.storage.taxonomy import CATEGORY_CODES, GUIDELINE_VERSION, SKIP_CODES, TAXONOMY_VERSION
@@ -144,14 +144,14 @@ def test_votes_are_peoples_answers_in_force_and_no_skips(sqlite_store: Store) ->
     judge(sqlite_store, [" d"], version_id=1, verdicts=["F"], source="logged")
     with sqlite_store.reading() as session:
         votes = monitoring.votes(session)
-        assert monitoring.newest_review(session) == 6
+        assert monitoring.newest_review(session) == (6, 0, 0)
     assert sorted(zip(votes["seen"], votes["flag"], strict=True)) == [("live", 1), ("loop", 0), ("loop", 0), ("loop", 1)]
 
 
 def test_without_any_review_every_table_is_there_and_empty(sqlite_store: Store) -> None:
     with sqlite_store.reading() as session:
         votes = monitoring.votes(session)
-        assert monitoring.newest_review(session) == 0
+        assert monitoring.newest_review(session) == (0, 0, 0)
         tables = [
             monitoring.harm_by_version(session, votes),
             monitoring.harm_by_group(session),
@@ -174,23 +174,60 @@ def test_without_any_review_every_table_is_there_and_empty(sqlite_store: Store) 
 # ------------------------------------------------------------ harm by version
 
 
-def test_the_gap_to_the_first_base_is_paired_where_it_was_and_put_together_where_not(sqlite_store: Store) -> None:
+def test_a_version_of_two_evaluations_has_two_blind_shares_and_gaps_are_sums_of_paired_steps(sqlite_store: Store) -> None:
+    """Version 3 was never compared with version 1: -50 points to version 2, and -25 from there. Ends: sqrt(.2^2 + .1^2)."""
     with sqlite_store.writing() as session:
         version(session, 1, state="retired")
         version(session, 2, parent=1, state="current")
         version(session, 3, parent=2)
-        paired = {"flag_rate": {"change": -0.5, "low": -0.7, "high": -0.3, "n": 4}}
-        evaluation(session, 1, 2, paired, [("flag_rate", c, 1.0, 0.5) for c in "abcd"])
-        evaluation(session, 2, 3, {"flag_rate": {"n": 4}}, [("flag_rate", c, 0.5, 0.25) for c in "abcd"])
+        first = {"flag_rate": {"change": -0.5, "low": -0.7, "high": -0.3, "n": 4}}
+        second = {"flag_rate": {"change": -0.25, "low": -0.35, "high": -0.15, "n": 4}}
+        evaluation(session, 1, 2, first, [("flag_rate", c, 1.0, 0.5) for c in "abcd"])
+        evaluation(session, 2, 3, second, [("flag_rate", c, 0.75, 0.5) for c in "efgh"])
     with sqlite_store.reading() as session:
-        rows = {row["version"]: row for row in monitoring.harm_by_version(session, monitoring.votes(session)).to_dict("records")}
-    assert [rows[one]["share"] for one in (1, 2, 3)] == [1.0, 0.5, 0.25]
-    assert (rows[2]["gap"], rows[2]["gap_low"], rows[2]["gap_high"]) == (-0.5, -0.7, -0.3)
-    base, third = rows[1], rows[3]
-    assert third["gap"] == -0.75
-    down = sqrt((third["share"] - third["low"]) ** 2 + (base["high"] - base["share"]) ** 2)
-    assert third["gap_low"] == pytest.approx(-0.75 - down)
-    assert third["gap_high"] > third["gap"] > third["gap_low"]
+        shares = monitoring.harm_by_version(session, monitoring.votes(session)).to_dict("records")
+        gaps = monitoring.gaps_to_base(session).to_dict("records")
+    assert [(row["evaluation"], row["version"], row["share"]) for row in shares] == [
+        (1, 1, 1.0),
+        (1, 2, 0.5),
+        (2, 2, 0.75),
+        (2, 3, 0.5),
+    ]
+    assert [(row["version"], row["gap"], row["steps"], row["n"]) for row in gaps] == [(2, -0.5, 1, 4), (3, -0.75, 2, 8)]
+    assert (gaps[0]["low"], gaps[0]["high"]) == pytest.approx((-0.7, -0.3))
+    assert (gaps[1]["low"], gaps[1]["high"]) == pytest.approx((-0.75 - sqrt(0.05), -0.75 + sqrt(0.05)))
+
+
+def test_a_step_that_nobody_judged_leaves_no_gap(sqlite_store: Store) -> None:
+    with sqlite_store.writing() as session:
+        version(session, 1, state="retired")
+        version(session, 2, parent=1, state="current")
+        version(session, 3, parent=2)
+        evaluation(session, 2, 3, {"flag_rate": {"change": -0.2, "low": -0.3, "high": -0.1, "n": 4}}, [])
+    with sqlite_store.reading() as session:
+        assert len(monitoring.gaps_to_base(session)) == 0
+
+
+def test_once_a_detector_orders_the_queue_only_what_was_drawn_by_lot_counts_in_the_loop(sqlite_store: Store) -> None:
+    with sqlite_store.writing() as session:
+        version(session, 1, state="current")
+    judge(sqlite_store, [f" answer {n}" for n in range(30)], version_id=1, verdicts=["F"] * 30)
+    with sqlite_store.writing() as session:
+        assert monitoring.harm_by_version(session, monitoring.votes(session))["n"].tolist() == [30]
+        session.add(Detector(fingerprint="d", artifact="a", n_answers=1, n_harmful=1))
+    with sqlite_store.reading() as session:
+        votes = monitoring.votes(session)
+        [counted] = monitoring.harm_by_version(session, votes)["n"].tolist()
+    assert counted == votes["by_lot"].sum()
+    assert 0 < counted < 30
+
+
+def test_the_groups_that_are_too_few_are_read_from_the_evaluation() -> None:
+    note = "Improved least of the 2 groups. Too few prompts to say anything: old (4), old and a (2)."
+    row = Evaluation(base_id=1, candidate_id=2, seed=0, asked_by="t", figures={"length": {}, "flag_rate:age=young": {"note": note}})
+    assert monitoring.too_few(row) == ["old (4)", "old and a (2)"]
+    row.figures = {"flag_rate": {"note": ""}}
+    assert monitoring.too_few(row) == []
 
 
 def test_loop_and_live_answers_stand_apart_from_blind_ones(sqlite_store: Store) -> None:

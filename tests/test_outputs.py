@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from sqlmodel import col, func, select
 
-from flagback.model import cycle
+from flagback.model import pair_sets
 from flagback.storage import audit, live_batches, logged, outputs, reviews, slots, versions
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
@@ -536,7 +536,7 @@ def test_only_logged_answers_of_the_current_version_enter_a_set(sqlite_store: St
     outputs.import_outputs(sqlite_store, written(tmp_path, rows), terms(number=6, reviews_per_item=1), now=NOON)
     judged_by_text(sqlite_store)
     with sqlite_store.writing() as session:
-        frozen = cycle.build_set(session, new, simulated=False)
+        frozen = pair_sets.freeze(session, new, simulated=False)
         pairs = pairs_of(session, frozen.id)
         assert [(pair.messages[0]["content"], pair.chosen_text, pair.rejected_text) for pair in pairs] == [
             ("Asked of new", " a good thing", " a bad thing")
@@ -556,7 +556,7 @@ def test_only_logged_answers_of_the_current_version_enter_a_set(sqlite_store: St
         session.add(later)
         session.flush()
         with pytest.raises(NoPairs):
-            cycle.build_set(session, later.id, simulated=False)
+            pair_sets.freeze(session, later.id, simulated=False)
 
 
 def test_a_text_that_was_sampled_and_logged_and_judged_both_ways_makes_no_pair_with_itself(
@@ -574,7 +574,7 @@ def test_a_text_that_was_sampled_and_logged_and_judged_both_ways_makes_no_pair_w
     outputs.import_outputs(sqlite_store, written(tmp_path, rows), terms(number=1, reviews_per_item=1), now=NOON)
     answered(sqlite_store, "r_two", verdict="fine")
     with sqlite_store.writing() as session:
-        frozen = cycle.build_set(session, new, simulated=False)
+        frozen = pair_sets.freeze(session, new, simulated=False)
         assert [(pair.chosen_text, pair.rejected_text) for pair in pairs_of(session, frozen.id)] == [
             (" a good thing", " a bad thing")
         ]

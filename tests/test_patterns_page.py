@@ -198,7 +198,7 @@ def test_the_detector_shows_its_figures_and_what_it_got_wrong(judged: Place, bro
         expect(found.get_by_text("It decides nothing.")).to_be_visible(timeout=WAIT)
         expect(found.get_by_text("Whom does it err about?")).to_be_visible(timeout=WAIT)
         expect(found.locator("[data-testid=stVegaLiteChart]").last).to_have_attribute(
-            "aria-label", re.compile(r"all prompts, harmful, but under the line: \d+%"), timeout=WAIT
+            "aria-label", re.compile(r"all prompts, harmful, under it: \d+%"), timeout=WAIT
         )
 
 

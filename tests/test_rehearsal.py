@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from flagback.model import embedded
+from flagback.model import embedded, minority_rehearsal, policies
+from flagback.model.embedded.corpus import corpus
 from flagback.model.rehearsal import Plan, grammar_rates, rehearse
 from flagback.storage.records import CorrectionRun, Evaluation, PreferenceSet, Review, SamplingRun
 from flagback.storage.store import Store
@@ -82,3 +83,61 @@ def test_without_occupations_there_is_no_she_gap() -> None:
 def test_an_impossible_plan_is_refused(arguments: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Plan(**arguments)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------- harm that only one group sees
+
+
+def test_only_the_few_see_harm_about_origin_and_faith() -> None:
+    seen: dict[str, set[tuple[bool, bool]]] = {}
+    family_of = {phrase.code: phrase.family for phrase in embedded.PHRASES}
+    for text in corpus(0, 3_000):
+        families = {family_of[code] for code in embedded.harm(text)}
+        if len(families) == 1:
+            seen.setdefault(families.pop(), set()).add(minority_rehearsal.harms("", text))
+    assert seen["origin"] == seen["faith"] == {(True, False)}
+    assert seen["age"] == seen["disability"] == {(False, True)}
+    assert minority_rehearsal.harms("", " read the paper.") == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"reviewers": 10, "minority": 0.2}, "make 2 and 8"),
+        ({"reviewers": 30, "minority": 0.2, "reviews_per_item": 3}, "leave no majority"),
+    ],
+)
+def test_a_panel_whose_few_could_never_be_weighed_or_outvoted_is_refused(
+    tmp_path: Path, arguments: dict[str, float], words: str
+) -> None:
+    with pytest.raises(minority_rehearsal.BadPlan, match=words):
+        minority_rehearsal.rehearse(Plan(**{"reviews_per_item": 7, **arguments}), home=tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arguments", [{"minority": 0.5}, {"minority": -0.1}, {"minority": 0.2, "rounds": 2}])
+def test_a_minority_of_half_or_over_several_rounds_is_no_plan(arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="minority"):
+        Plan(**{"reviewers": 30, **arguments})  # type: ignore[arg-type]
+
+
+def test_a_small_rehearsal_of_a_minority_gives_a_line_a_policy_and_the_control(tmp_path: Path) -> None:
+    recipe = {"steps": 2, "pairs_per_step": 4, "replay_per_step": 2, "rank": 2, "alpha": 4.0}
+    plan = Plan(reviewers=10, minority=0.4999, reviews_per_item=7, false_flags=0.0, prompts=16, completions=100, recipe=recipe)
+    found = minority_rehearsal.rehearse(plan, home=tmp_path)
+    names = [line["policy"] for line in found["policies"]]
+    assert names == [*(policy.name for policy in policies.TABLE), minority_rehearsal.CONTROL]
+    lines = dict(zip(names, found["policies"], strict=True))
+    assert lines["majority"]["times_majority"] is None
+    assert lines["max_of_groups"]["minority_pairs"] >= lines["majority"]["minority_pairs"]
+    assert all(0 <= line["minority_harm"]["low"] <= line["minority_harm"]["high"] <= 1 for line in lines.values())
+    assert json.loads(json.dumps(found)) == found
+    store = Store(f"sqlite:///{tmp_path / 'rehearsal.db'}")
+    with store.reading() as session:
+        reviews = session.exec(select(Review)).all()
+        assert reviews
+        assert all(review.simulated for review in reviews)
+        by_few = [review for review in reviews if int(review.reviewer[-3:]) < 5]
+        items = {review.item_id for review in reviews}
+    assert len(by_few) == 2 * len(items)
+    assert len(reviews) == 7 * len(items)
+    store.close()

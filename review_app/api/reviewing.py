@@ -20,7 +20,7 @@ from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.api.errors import Refused
 from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
-from flagback.storage import consent, reviews, slots, studies
+from flagback.storage import consent, reviews, set_aside, slots, studies
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review, now
 from flagback.storage.reviews import Answer
@@ -166,6 +166,13 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         nonlocal code
         if not consent.in_force(session, who.account.id)["review"]:
             raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
+        if set_aside.paused(session, who.pseudonym):
+            raise Refused(
+                403,
+                "paused",
+                "Reviewing is paused for you by those who run this panel, so no answers are handed out. Nothing that you "
+                "have answered is lost. Ask them if you want to know why.",
+            )
         part = studies.part_of(session, who.account, who.pseudonym)
         if part is None:
             return MOST_HELD

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from flagback.review_app.commands.agreement import import_ratings
 from flagback.review_app.commands.outputs import import_outputs
 from flagback.review_app.commands.shared import As, Json, actor, records, settings_of, show
 
@@ -21,11 +22,12 @@ Folder = Annotated[Path, typer.Argument(help="The folder to write; made where th
 
 def add_to(app: typer.Typer) -> None:
     """Adds this family."""
-    bring = typer.Typer(no_args_is_help=True, help="Bring in prompts, pairs, reference texts and logged answers.")
+    bring = typer.Typer(no_args_is_help=True, help="Bring in prompts, pairs, reference texts, logged answers and finished ratings.")
     bring.command()(prompts)
     bring.command()(preferences)
     bring.command()(texts)
     bring.command("outputs")(import_outputs)
+    bring.command("ratings")(import_ratings)
     app.add_typer(bring, name="import")
     take = typer.Typer(no_args_is_help=True, help="Write reviews and pairs for other tools.")
     take.command()(reviews)

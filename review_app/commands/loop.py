@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flagback.review_app.commands.shared import As, Json, actor, note, records, settings_of, show
+from flagback.review_app.commands.pairs import By, Drop, Policy, Seats, chosen
+from flagback.review_app.commands.shared import As, Json, actor, columns, note, records, settings_of, show
 
 if TYPE_CHECKING:
     from flagback.review_app.jobs import Request
@@ -150,12 +151,18 @@ def correct(
     beta: Annotated[float | None, typer.Option(help="Strength of the tie to the parent.", show_default="0.4")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapter.", show_default="8")] = None,
     replay_weight: Annotated[float | None, typer.Option(help="Weight of the neutral lines.", show_default="1.0")] = None,
+    policy: Policy = "majority",
+    by: By = None,
+    seats: Seats = None,
+    drop_contaminated: Drop = False,
     seed: Seed = 0,
     no_wait: NoWait = False,
     as_: As = None,
     as_json: Json = False,
 ) -> None:
     """Learn from the reviews: a new candidate version.
+
+    What a policy would change is shown by 'flagback pairs preview'.
 
     Freezes the pairs, fine-tunes the current version on them, registers the candidate and evaluates it.
     """
@@ -173,9 +180,18 @@ def correct(
     }
     recipe = {name: value for name, value in said.items() if value is not None}
     Recipe(**recipe)  # refuses what cannot work before it is stored
+    choice = chosen(policy, by, seats, drop_contaminated=drop_contaminated)
     with records(context) as store:
         with store.writing() as session:
-            run = runs.request_correction(session, by=actor(store, as_), now=now(), seed=seed, recipe=recipe, set_id=set_id)
+            run = runs.request_correction(
+                session,
+                by=actor(store, as_),
+                now=now(),
+                seed=seed,
+                recipe=recipe,
+                set_id=set_id,
+                pairs=choice.to_dict(),
+            )
         request = Request("correction", run.id)
         if no_wait:
             _asked(request, {"run": request.name, "parent": run.parent_id}, as_json=as_json)
@@ -369,9 +385,15 @@ def rollback(
 
 def rehearse(
     reviewers: Annotated[int, typer.Option(min=1, help="Simulated reviewers.")] = 10,
-    reviews_per_item: Annotated[int, typer.Option(min=1, help="How many of them judge each answer.")] = 3,
+    reviews_per_item: Annotated[
+        int | None, typer.Option(min=1, help="How many of them judge each answer.", show_default="3; 7 with --minority")
+    ] = None,
     false_flags: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of fine answers flagged all the same.")] = 0.05,
+    minority: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Share who alone see some harm: compares all policies.", show_default="none")
+    ] = 0.0,
     rounds: Annotated[int, typer.Option(min=1, help="Corrections in a row.")] = 1,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts sampled in a round.")] = 600,
     seed: Seed = 0,
     control: Annotated[
         Literal["none", "shuffled", "replay-only"],
@@ -382,22 +404,54 @@ def rehearse(
     """Run the whole loop with simulated reviewers.
 
     On the embedded model, in a temporary home of which nothing is kept. Answers "does my installation work, and how many reviews
-    will I need?".
+    will I need?". With --minority: what each policy leaves of harm that only one group of reviewers sees.
     """
+    from flagback.model import minority_rehearsal
     from flagback.model.rehearsal import Plan
     from flagback.model.rehearsal import rehearse as run_rehearsal
 
     plan = Plan(
-        reviewers=reviewers, reviews_per_item=reviews_per_item, false_flags=false_flags, rounds=rounds, seed=seed, control=control
+        reviewers=reviewers,
+        reviews_per_item=reviews_per_item or (minority_rehearsal.REVIEWS if minority else 3),
+        false_flags=false_flags,
+        minority=minority,
+        rounds=rounds,
+        prompts=prompts,
+        seed=seed,
+        control=control,
     )
     with tempfile.TemporaryDirectory(prefix="flagback-rehearsal-") as home:
-        found = run_rehearsal(plan, home=Path(home), say=lambda stage: note(f"rehearsal: {stage}"))
+        run_one = minority_rehearsal.rehearse if minority else run_rehearsal
+        found = run_one(plan, home=Path(home), say=lambda stage: note(f"rehearsal: {stage}"))
     lines = ["SIMULATED reviewers; no person judged anything here."]
+    lines += _minority_table(found) if minority else _rounds(found)
+    show(found, as_json=as_json, lines=lines)
+
+
+def _rounds(found: dict[str, Any]) -> list[str]:
+    lines = []
     for number, done in enumerate(found["rounds"], start=1):
         seconds = sum(done["seconds"].values())
         lines.append(f"Round {number}: {done['pairs']} pairs, gate: {done['gate']['verdict']}, {seconds:.0f} s")
         lines += [f"  {name}: {_number(done['base'][name])} -> {_number(done['candidate'][name])}" for name in done["base"]]
-    show(found, as_json=as_json, lines=lines)
+    return lines
+
+
+def _minority_table(found: dict[str, Any]) -> list[str]:
+    base = found["base"]
+    nothing = dict.fromkeys(("pairs", "minority_pairs", "effective", "times_majority", "other_change"))
+    rows: list[dict[str, Any]] = [{"policy": "(before)", **nothing, **base}]
+    rows += found["policies"]
+    shown = [{name: _ranged(value) if isinstance(value, dict) else value for name, value in row.items()} for row in rows]
+    names = ["policy", "pairs", "minority_pairs", "effective", "minority_harm", "times_majority", "other_harm", "other_change"]
+    return [
+        "Harm that only the few see (minority) and all other harm, held out, after one correction of equal steps:",
+        *columns(shown, names),
+    ]
+
+
+def _ranged(found: dict[str, float]) -> str:
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
 # ---------------------------------------------------------------------- common

@@ -81,7 +81,9 @@ class NotTheirs(Exception):
     """The account may not do this."""
 
 
-def actor(store: "Store", as_: str | None, *, needed_for: str | None = None, administering: bool = False) -> str:
+def actor(
+    store: "Store", as_: str | None, *, needed_for: str | None = None, administering: bool = False, leading: bool = False
+) -> str:
     """Who is recorded: the account named with --as, which must be one that may do this in the browser too.
 
     Without --as it is the demo's maintainer in a demo, else the user of this machine, marked as such; an act that changes what is
@@ -89,12 +91,12 @@ def actor(store: "Store", as_: str | None, *, needed_for: str | None = None, adm
     """
     from sqlmodel import col, select
 
-    from flagback.review_app.access import ADMINISTRATORS, STEERING_ROLES
+    from flagback.review_app.access import ADMINISTRATORS, LEADING_ROLES, STEERING_ROLES
     from flagback.review_app.settings import login_name
     from flagback.storage import accounts
     from flagback.storage.records import Account
 
-    may = ADMINISTRATORS if administering else STEERING_ROLES
+    may = ADMINISTRATORS if administering else LEADING_ROLES if leading else STEERING_ROLES
     with store.reading() as session:
         if as_ is not None:
             account = accounts.by_login(session, as_)

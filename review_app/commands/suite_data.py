@@ -46,11 +46,14 @@ def add(
     A copy of the data is kept in the home. No gate reads a test; its figures are under Evidence in the browser.
     """
     from flagback.model import suite_runs
+    from flagback.storage import suites
     from flagback.storage.artifacts import Artifacts
 
     settings = settings_of(context)
     suite = suite_runs.suite_of(name, roles_of(mapping or []))
     with records(context) as store, tempfile.TemporaryDirectory() as folder:
+        with store.reading() as session:
+            known = {one.id for one in suites.in_use(session)}
         place, location = _located(store, name, data, suite.FILES, Path(folder), suite.SOURCE)
         taken = suite_runs.take_in(
             store,
@@ -65,7 +68,8 @@ def add(
         {"data": taken.id, "suite": name, "items": taken.n_items, "location": location, "content_hash": taken.content_hash},
         as_json=as_json,
         lines=[
-            f"{name}: {taken.n_items:,} items, data {taken.id}. Every evaluation puts them to both versions from now on.",
+            f"{name}: {taken.n_items:,} items, data {taken.id}"
+            + (", in use already." if taken.id in known else ". Every evaluation puts them to both versions from now on."),
             f"Next: 'flagback evaluate VERSION --suite {name}' puts them to a version now.",
         ],
     )

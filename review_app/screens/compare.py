@@ -138,6 +138,7 @@ def _tests(installation: Installation, account: Account, base: int, candidate: i
     whole = {figure["metric"]: figure for figure in figures if "[" not in figure["metric"]}
     metric = str(st.selectbox("Which number", list(whole), format_func=lambda one: one.replace("_", " ")))
     _change_picture(installation, account, data, figures, metric, (base, candidate))
+    texts.about_suite(data.suite, metric)
     _changed_items(installation, artifacts, data, metric, base, candidate, names)
 
 
@@ -172,7 +173,7 @@ def _change_picture(
     said = f"Change of {metric}: {picture.spoken(known, ['items'], unit)}"
     name = f"{data.suite}-{metric}-v{versions[1]}-beside-v{versions[0]}"
     height = picture.rows_high(known, along)
-    picture.show(chart, table, name=name, spoken=said, installation=installation, account=account, height=height)
+    picture.show(chart, table, name=name, spoken=said, installation=installation, account=account, height=height, opens=False)
     few = [f"{_part(figure['metric'])} ({figure['n']})" for figure in mine if figure["change"] is None]
     if few:
         look.html(f'<div class="small soft">Too few items to say anything: {look.quiet(", ".join(few))}.</div>')

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
 
 import altair as alt
 import pandas as pd
 import streamlit as st
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
-from flagback.model import pairs, policy
+from flagback.model import pair_sets
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import look
-from flagback.storage import preferences, reviews, runs
-from flagback.storage.preferences import NewPair, NoPairs
+from flagback.review_app.screens import look, policy_choice
+from flagback.storage import preferences, runs
+from flagback.storage.preferences import NoPairs
 from flagback.storage.prompts import TRAINING_SHARDS
 from flagback.storage.records import (
     Account,
@@ -41,38 +40,6 @@ def show(installation: Installation, account: Account) -> None:
     _list(installation)
 
 
-class Preview(NamedTuple):
-    """What a correction would learn from if it started now."""
-
-    flags: int
-    pairs: list[NewPair]
-    #: Pairs on training prompts, and those kept back to test on.
-    training: int
-    held_out: int
-    #: (messages, chosen, rejected) of some pairs.
-    examples: list[tuple[list[dict[str, str]], str, str]]
-
-
-def preview(session: Session, version_id: int) -> Preview:
-    """The pairs that the reviews of a version's answers give now, by the code that builds them; stores nothing."""
-    answers, rewrites, texts, prompts = [], [], {}, {}
-    flags = 0
-    for generation, prompt, votes in reviews.judged(session, version_id, simulated=False):
-        flags += sum(review.verdict == "flag" for review in votes)
-        judgement = policy.judge(votes)
-        answers.append(pairs.Answer(generation.id, prompt.id, prompt.content_hash, generation.text, judgement))
-        texts[generation.id], prompts[prompt.id] = generation.text, prompt
-        for vote in votes:
-            if vote.rewrite and policy.ballot(vote) == "harm":
-                # A rewrite becomes a generation when a set is frozen; until then a negative number stands for it.
-                texts[-vote.id] = pairs.with_same_start(vote.rewrite, generation.text)
-                rewrites.append(pairs.Rewrite(-vote.id, texts[-vote.id], generation.id, vote.id))
-    built = pairs.build_pairs(answers, rewrites)
-    training = sum(prompts[pair.prompt_id].shard in TRAINING_SHARDS for pair in built)
-    examples = [(prompts[pair.prompt_id].messages, texts[pair.chosen_id], texts[pair.rejected_id]) for pair in built[:3]]
-    return Preview(flags, built, training, len(built) - training, examples)
-
-
 def _preview(installation: Installation, account: Account) -> None:
     with installation.store.reading() as session:
         try:
@@ -80,7 +47,6 @@ def _preview(installation: Installation, account: Account) -> None:
         except NoModel as error:
             look.empty("No model is here yet.", str(error))
             return
-        would = preview(session, parent.id)
         imported = session.exec(
             select(PreferenceSet).where(PreferenceSet.origin != "reviews").order_by(col(PreferenceSet.id))
         ).all()
@@ -99,27 +65,42 @@ def _preview(installation: Installation, account: Account) -> None:
         st.subheader("Next correction", anchor=False)
         chosen = st.selectbox("Learn from", list(sources)) if imported else next(iter(sources))
         from_reviews = sources[chosen] is None
-        look.html(_said_of(would, parent.id) if from_reviews else "The imported set is used as it was frozen.")
+        choice, would = pair_sets.Choice(), None
+        if from_reviews:
+            choice, would = policy_choice.ask(installation, parent.id)
+            if would is not None:
+                look.html(_said_of(would, parent.id))
+        else:
+            look.html("The imported set is used as it was frozen.")
         look.html(
             f'<div class="soft">It corrects version {parent.id} ({look.quiet(parent.name)}), which stays as it is. {took} '
             "Then both versions answer the same held-out prompts, and people judge them blindly.</div>"
         )
         recipe, seed = _recipe()
-        if st.button("Start the correction", type="primary", disabled=from_reviews and not would.training):
+        ready = not from_reviews or (would is not None and would.training > 0)
+        if st.button("Start the correction", type="primary", disabled=not ready):
             try:
                 with installation.store.writing() as session:
-                    runs.request_correction(session, by=account.login, now=now(), seed=seed, recipe=recipe, set_id=sources[chosen])
+                    runs.request_correction(
+                        session,
+                        by=account.login,
+                        now=now(),
+                        seed=seed,
+                        recipe=recipe,
+                        set_id=sources[chosen],
+                        pairs=choice.to_dict(),
+                    )
             except (NoPairs, runs.RunUnderWay) as error:
                 look.said(str(error), "flag")
             else:
                 st.rerun()
-        if from_reviews and would.examples:
+        if would is not None and would.examples:
             with st.expander("Some of the pairs it would learn from"):
                 for messages, good, bad in would.examples:
                     _pair(messages, good, bad)
 
 
-def _said_of(would: Preview, version_id: int) -> str:
+def _said_of(would: policy_choice.Preview, version_id: int) -> str:
     """The preview in words: what there is, or what is missing."""
     if not would.flags:
         return f"<b>Nobody has flagged an answer of version {version_id} yet.</b> Flags come first: have people review some."
@@ -136,7 +117,7 @@ def _said_of(would: Preview, version_id: int) -> str:
         )
     return (
         f"<b>{flags} make {len(would.pairs):,} pairs:</b> {would.training:,} to learn from, {would.held_out:,} on held-out "
-        "prompts to test on."
+        f"prompts to test on. Weighed as they are, they say as much as {would.effective:,.1f} equal ones."
     )
 
 

@@ -1,4 +1,4 @@
-"""The way between the pages of evidence: history, one version, two versions, groups, patterns."""
+"""The way between the pages of evidence: history, one version, two versions, groups, agreement, patterns."""
 
 import streamlit as st
 

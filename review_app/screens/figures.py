@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import evidence, harm, look, picture, texts
-from flagback.storage.records import Account, Evaluation, ModelVersion
+from flagback.storage.records import Account, Decision, Evaluation, ModelVersion
 
 #: Rows of the picture of published tests; those with the most items come first.
 MOST_GROUPS = 24
@@ -29,6 +29,7 @@ def show(installation: Installation, account: Account) -> None:
         evaluation = monitoring.newest_evaluations(session).get(chosen.id)
         with st.container(key="fb-card-version"):
             _said(chosen, evaluation, names)
+            _decisions(session, chosen)
         with st.container(key="fb-card-groups"):
             _groups(installation, account, session, chosen, evaluation, names)
         with st.container(key="fb-card-tests"):
@@ -79,6 +80,35 @@ def _said(version: ModelVersion, evaluation: Evaluation | None, names: dict[int,
     look.html(look.link(f"/compare?version={version.id}", "Read what both versions wrote, side by side"))
 
 
+def _decisions(session: Session, version: ModelVersion) -> None:
+    """On whose word it became what it is, and why."""
+    made = select(Decision).where((col(Decision.version_id) == version.id) | (col(Decision.previous_id) == version.id))
+    rows = session.exec(made.order_by(col(Decision.id).desc())).all()
+    if not rows:
+        look.html('<div class="small soft">Nobody has decided on this version yet.</div>')
+        return
+    look.table(
+        ["when", "decision", "by", "why"],
+        [
+            [
+                look.clock(row.created_at),
+                _WORDS[row.kind].format(f"version {row.version_id}"),
+                look.quiet(row.decided_by),
+                look.quiet(row.reason),
+            ]
+            for row in rows
+        ],
+    )
+
+
+#: What was decided, about the version that became current.
+_WORDS = {
+    "promote": "{} made current, passed by the gate",
+    "override": "{} made current against the gate",
+    "roll_back": "rolled back to {}",
+}
+
+
 def _groups(
     installation: Installation,
     account: Account,
@@ -89,7 +119,7 @@ def _groups(
 ) -> None:
     st.subheader("Harm by group, in blind review", anchor=False)
     found = monitoring.harm_by_group(session)
-    shown = found[found["version"].isin([version.id, version.parent_id])]
+    shown = found[found["evaluation"] == evaluation.id] if evaluation else found[found["version"] == version.id]
     if not (shown["version"] == version.id).any():
         look.empty(
             "Nobody judged blind answers of this version yet.",
@@ -177,7 +207,8 @@ def _tests(installation: Installation, account: Account, session: Session, versi
     said = f"{chosen[0]}, {chosen[2]}, by group: {picture.spoken(frame, ['group', 'version'], 'plain')}"
     height = picture.rows_high(frame, along, shades=shades)
     name = f"{chosen[0]}-by-group-v{version.id}"
-    picture.show(chart, part, name=name, spoken=said, installation=installation, account=account, height=height)
+    picture.show(chart, part, name=name, spoken=said, installation=installation, account=account, height=height, opens=False)
+    texts.about_suite(str(chosen[0]), str(chosen[2]))
     left_out = len(parts) - len(order)
     look.html(
         '<div class="small soft">'

@@ -38,6 +38,8 @@ def _blind(installation: Installation, account: Account, session: Session, names
     chosen = st.selectbox("Prompts about", choices, index=at, format_func=_words)
     part = found[found["metric"].isin(["flag_rate", chosen])]
     group = _words(str(chosen))
+    # A version that was in two evaluations stands here as its own evaluation's candidate: the other has other prompts.
+    part = part.sort_values("evaluation").groupby(["version", "metric"], as_index=False).first()
     frame = part.assign(
         of=part["metric"].map({"flag_rate": "all prompts", chosen: group}), value=part["share"], version=part["version"].map(names)
     )[["version", "of", "value", "low", "high", "n"]]
@@ -55,6 +57,8 @@ def _blind(installation: Installation, account: Account, session: Session, names
             f'{look.judged_pill(figure)} <span class="soft">{look.quiet(look.would_show(figure))} '
             f"{look.quiet(str(figure.get('note') or ''))}</span></div>"
         )
+    if len(evaluations) > 1:
+        look.html('<div class="small soft">Every evaluation has prompts of its own: read the change of one, not the line.</div>')
     if clicked is None:
         look.html('<div class="small soft">Click a point to read the answers behind it.</div>')
         return
@@ -91,4 +95,6 @@ def _tests(installation: Installation, account: Account, session: Session, names
     )
     chart = picture.across(frame, picture.Along("version", list(frame["version"])), unit="plain")
     said = f"{number[0]}, {number[2]}, {group[1]}: {picture.spoken(frame, ['version'], 'plain')}"
-    picture.show(chart, part, name="group-in-tests", spoken=said, installation=installation, account=account, height=220)
+    picture.show(
+        chart, part, name="group-in-tests", spoken=said, installation=installation, account=account, height=220, opens=False
+    )

@@ -12,7 +12,7 @@ from flagback.review_app.screens import look, picture
 from flagback.storage.records import Account, ModelVersion
 
 SEEN = {
-    "blind": "blind, same held-out prompts",
+    "blind": "blind: a line is one evaluation",
     "loop": "answers reviewed to learn from",
     "live": "answers in use",
 }
@@ -36,6 +36,7 @@ def draw(installation: Installation, account: Account, session: Session, *, name
     frame = pd.DataFrame(
         {"version": found["version"].map(names), "answers": found["seen"].map(SEEN), "value": found["share"]}
         | {column: found[column] for column in ("low", "high", "n")}
+        | {"line": found["seen"] + found["evaluation"].map(lambda one: "" if pd.isna(one) else f" {int(one)}")}
     )
     along = picture.Along("version", list(dict.fromkeys(frame["version"])))
     chart = picture.across(frame, along, unit="share", shades=_SHADES, joined=True)
@@ -45,11 +46,11 @@ def draw(installation: Installation, account: Account, session: Session, *, name
     look.html(
         '<div class="small soft">'
         + (
-            "Blind shares compare versions; the others are of different prompts each time."
+            "The two ends of a blind line answered the same held-out prompts; every evaluation has others."
             if blind
-            else "Blind answers on held-out prompts will compare versions; these are of different prompts each time."
+            else "Blind answers on held-out prompts will compare versions."
         )
-        + "</div>"
+        + " Answers of the loop are of different prompts each time.</div>"
     )
     if clicked is None:
         return None
@@ -61,11 +62,10 @@ def draw(installation: Installation, account: Account, session: Session, *, name
 
 def judged(installation: Installation, session: Session) -> pd.DataFrame:
     """`monitoring.votes`, read again only when there are new ones."""
-    newest = monitoring.newest_review(session)
-    return _votes(str(installation.settings.home), newest, session)
+    return _votes(str(installation.settings.home), monitoring.newest_review(session), session)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _votes(home: str, newest: int, _session: Session) -> pd.DataFrame:
-    del home, newest  # what the cache goes by
+def _votes(home: str, stand: tuple[int, int, int], _session: Session) -> pd.DataFrame:
+    del home, stand  # what the cache goes by
     return monitoring.votes(_session)

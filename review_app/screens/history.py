@@ -1,5 +1,6 @@
 """History: figures by version and by week as pictures; a click on a point opens the texts behind it."""
 
+from datetime import UTC
 from typing import Any
 
 import pandas as pd
@@ -25,16 +26,16 @@ def show(installation: Installation, account: Account) -> None:
             _harm(installation, account, session)
         left, right = st.columns(2, gap="medium")
         with left, st.container(key="fb-card-gap"):
-            _gap(installation, account, session, judged)
+            _gap(installation, account, session)
         with right, st.container(key="fb-card-worst"):
             _worst(installation, account, session)
         with st.container(key="fb-card-useful"):
             _useful(installation, account, session)
         left, right = st.columns(2, gap="medium")
         with left, st.container(key="fb-card-weeks"):
-            _weeks(installation, account, judged)
+            _weeks(installation, account, session, judged)
         with right, st.container(key="fb-card-agreement"):
-            _agreement(installation, account, judged)
+            _agreement(installation, account, session, judged)
         with st.container(key="fb-card-tests"):
             _tests(installation, account, session)
         with st.container(key="fb-card-coverage"):
@@ -54,23 +55,29 @@ def _harm(installation: Installation, account: Account, session: Session) -> Non
             texts.flagged(session, clicked["version"], clicked["seen"], key="harm")
 
 
-def _gap(installation: Installation, account: Account, session: Session, judged: pd.DataFrame) -> None:
+def _gap(installation: Installation, account: Account, session: Session) -> None:
     st.subheader("Gap to the first base", anchor=False)
-    found = monitoring.harm_by_version(session, judged)
-    found = found[found["gap"].notna()]
+    found = monitoring.gaps_to_base(session)
     if not len(found):
         look.empty("No gap yet.", "It shows as soon as blind answers of a correction and of the base are judged.")
         return
     names = harm.names_of(session)
     frame = pd.DataFrame(
         {"version": found["version"].map(names), "n": found["n"]}
-        | {new: found[old].astype(float) * 100 for new, old in (("value", "gap"), ("low", "gap_low"), ("high", "gap_high"))}
+        | {new: found[old].astype(float) * 100 for new, old in (("value", "gap"), ("low", "low"), ("high", "high"))}
     )
     along = picture.Along("version", list(frame["version"]))
     chart = picture.across(frame, along, unit="points", none=0.0)
     said = f"Points of flagged answers from the first base: {picture.spoken(frame, ['version'], 'points')}"
-    picture.show(chart, frame, name="gap-to-base", spoken=said, installation=installation, account=account)
-    look.html('<div class="small soft">Points of flagged blind answers; below the line is less harm than the base.</div>')
+    clicked = picture.show(chart, found, name="gap-to-base", spoken=said, installation=installation, account=account)
+    several = [names[row["version"]] for row in found.to_dict("records") if row["steps"] > 1]
+    summed = f" {', '.join(several)}: the sum of the steps that led there, each on prompts of its own." if several else ""
+    look.html(
+        '<div class="small soft">Points of flagged blind answers, paired by prompt; below the line is less harm than the base.'
+        f"{look.marked(summed)}</div>"
+    )
+    if clicked:
+        _open(names, clicked, "compare", "Read what {} and its parent wrote, side by side")
 
 
 def _worst(installation: Installation, account: Account, session: Session) -> None:
@@ -80,7 +87,12 @@ def _worst(installation: Installation, account: Account, session: Session) -> No
     if not len(groups):
         look.empty("No group has enough prompts yet.", "Ten judged held-out prompts about a group are needed.")
         return
+    # A version that was in two evaluations counts where it was the candidate, or, the base, where it first stood.
+    whole, groups = (
+        part.sort_values("evaluation").groupby(["version", "metric"], as_index=False).first() for part in (whole, groups)
+    )
     worst = groups.loc[groups.groupby("version")["share"].idxmax()]
+    many = groups.groupby("version")["metric"].nunique()
     names = harm.names_of(session)
     frame = pd.concat([whole.assign(of="all prompts"), worst.assign(of="worst group")])
     frame = frame.assign(value=frame["share"], version=frame["version"].map(names))
@@ -89,12 +101,26 @@ def _worst(installation: Installation, account: Account, session: Session) -> No
     shown = frame[["version", "of", "axis", "group", "value", "low", "high", "n"]]
     chart = picture.across(shown, picture.Along("version", order), unit="share", shades=shades)
     said = f"Share flagged: {picture.spoken(shown, ['version', 'group'], 'share')}"
-    picture.show(chart, shown, name="worst-group", spoken=said, installation=installation, account=account)
-    told = "; ".join(f"{row['version']}: {row['group']}" for row in shown[shown["of"] == "worst group"].to_dict("records"))
-    look.html(
-        f'<div class="small soft">Worst: {look.quiet(told)}. The worst of many looks worse than it is: Groups shows what '
-        "chance alone would show.</div>"
+    clicked = picture.show(chart, shown, name="worst-group", spoken=said, installation=installation, account=account)
+    if clicked:
+        _open(names, clicked, "figures", "Read the answers behind each group of {}")
+    few = {one.candidate_id: len(monitoring.too_few(one)) for one in monitoring.newest_evaluations(session).values()}
+    told = "; ".join(
+        f"{names[row['version']]}: {row['group']}, of {many[row['version']]} groups with enough prompts"
+        + (f" ({few[row['version']]} have too few)" if few.get(row["version"]) else "")
+        for row in worst.to_dict("records")
     )
+    look.html(
+        f'<div class="small soft">The highest share: {look.marked(told)}. The highest of many is high by chance too; One version '
+        "says what chance alone would show.</div>"
+    )
+
+
+def _open(names: dict[int, str], clicked: dict[str, Any], page: str, words: str) -> None:
+    """A way to where the texts behind a version's point are."""
+    for number, name in names.items():
+        if name == clicked.get("version"):
+            look.html(look.link(f"/{page}?version={number}", words.format(name)))
 
 
 def _useful(installation: Installation, account: Account, session: Session) -> None:
@@ -153,7 +179,7 @@ def _open_compare(found: pd.DataFrame, names: dict[int, str], clicked: dict[str,
             look.html(look.link(address, f"Read the texts behind {clicked['figure']}, {clicked['version']}"))
 
 
-def _weeks(installation: Installation, account: Account, judged: pd.DataFrame) -> None:
+def _weeks(installation: Installation, account: Account, session: Session, judged: pd.DataFrame) -> None:
     st.subheader("Week by week", anchor=False)
     found = monitoring.weeks(judged)
     if not len(found):
@@ -162,12 +188,22 @@ def _weeks(installation: Installation, account: Account, judged: pd.DataFrame) -
     frame = found.rename(columns={"share": "value", "reviews": "n"}).assign(week=_mondays(found))
     chart = picture.across(frame, picture.Along("week", list(frame["week"])), unit="share", joined=True)
     said = f"Share of answers flagged by week: {picture.spoken(frame, ['week'], 'share')}"
-    picture.show(chart, found, name="weeks", spoken=said, installation=installation, account=account)
+    clicked = picture.show(chart, found, name="weeks", spoken=said, installation=installation, account=account)
     last = found.iloc[-1]
     look.html(
         f'<div class="small soft">Share of reviews that flag. In the last week {int(last["reviews"]):,} reviews by '
         f"{int(last['reviewers']):,} people. What is sampled changes from week to week: compare versions by blind shares.</div>"
     )
+    _week(session, found, clicked, contested=False)
+
+
+def _week(session: Session, found: pd.DataFrame, clicked: dict[str, Any] | None, *, contested: bool) -> None:
+    """The texts of the week that was clicked."""
+    for monday, name in zip(found["monday"], _mondays(found), strict=True):
+        if clicked and name == clicked.get("week"):
+            st.subheader(f"{'Answers people differed on' if contested else 'Flagged answers'}, week of {name}", anchor=False)
+            moment = monday.to_pydatetime().replace(tzinfo=UTC)
+            texts.of_a_week(session, moment, contested=contested, key=f"week-{contested}")
 
 
 def _mondays(found: pd.DataFrame) -> list[str]:
@@ -175,7 +211,7 @@ def _mondays(found: pd.DataFrame) -> list[str]:
     return [f"{monday:%-d %b}" for monday in found["monday"]]
 
 
-def _agreement(installation: Installation, account: Account, judged: pd.DataFrame) -> None:
+def _agreement(installation: Installation, account: Account, session: Session, judged: pd.DataFrame) -> None:
     st.subheader("Agreement", anchor=False)
     found = monitoring.weeks(judged)
     found = found[found["alpha"].notna()] if len(found) else found
@@ -188,11 +224,12 @@ def _agreement(installation: Installation, account: Account, judged: pd.DataFram
     ).astype({"value": float, "low": float, "high": float})
     chart = picture.across(frame, picture.Along("week", list(frame["week"])), unit="plain", none=0.0)
     said = f"Krippendorff's alpha by week: {picture.spoken(frame, ['week'], 'plain')}"
-    picture.show(chart, frame, name="agreement", spoken=said, installation=installation, account=account)
+    clicked = picture.show(chart, frame, name="agreement", spoken=said, installation=installation, account=account)
     look.html(
         '<div class="small soft">Krippendorff’s alpha of “flag it” and “looks fine”: 1 is full agreement, 0 is chance. '
         "People who differ are no error: their disagreement is data.</div>"
     )
+    _week(session, found, clicked, contested=True)
 
 
 def _tests(installation: Installation, account: Account, session: Session) -> None:
@@ -215,7 +252,10 @@ def _tests(installation: Installation, account: Account, session: Session) -> No
     frame = frame.astype({"value": float, "low": float, "high": float})
     chart = picture.across(frame, picture.Along("version", list(frame["version"])), unit="plain")
     said = f"{chosen[0]}, {chosen[2]}: {picture.spoken(frame, ['version'], 'plain')}"
-    picture.show(chart, part, name="published-tests", spoken=said, installation=installation, account=account, height=220)
+    clicked = picture.show(chart, part, name="published-tests", spoken=said, installation=installation, account=account, height=220)
+    if clicked:
+        _open(names, clicked, "compare", "See the items on which {} and its parent differ")
+    texts.about_suite(str(chosen[0]), str(chosen[2]))
     look.html(
         '<div class="small soft">A level says little: read the change between two versions. A model that knows nothing lands '
         "near “no bias”; no gate reads these tests.</div>"
@@ -243,5 +283,5 @@ def _coverage(installation: Installation, account: Account, session: Session) ->
     chart = picture.down(frame, along, unit="share")
     said = f"Share of answers with every wanted review: {picture.spoken(frame, ['answers'], 'share')}"
     height = picture.rows_high(frame, along)
-    picture.show(chart, found, name="coverage", spoken=said, installation=installation, account=account, height=height)
+    picture.show(chart, found, name="coverage", spoken=said, installation=installation, account=account, height=height, opens=False)
     look.html('<div class="small soft">Share of the answers put before people that have every review they wait for.</div>')

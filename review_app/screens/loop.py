@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import harm, look
-from flagback.review_app.screens.corrections import preview
+from flagback.review_app.screens.policy_choice import preview
 from flagback.storage import preferences, runs
 from flagback.storage.overview import LoopState, loop_state
 from flagback.storage.records import (

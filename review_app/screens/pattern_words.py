@@ -106,7 +106,7 @@ def _counts(found: word_odds.WordOdds, names: tuple[str, str]) -> str:
     return (
         f"{first} answers beside {second} ones. {len(found.words):,} words were compared, {len(found.found):,} differ by more than "
         f"chance (Holm, 5 % for all of them together); {found.rare:,} are too rare to compare. "
-        "Words that name a group are left out."
+        f"Phrases that name a group (“young people”) are left out. Drawn are the {DRAWN} most telling on each side."
     )
 
 

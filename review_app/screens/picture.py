@@ -40,7 +40,8 @@ class Shades(NamedTuple):
 def across(
     frame: pd.DataFrame, along: Along, *, unit: Unit, shades: Shades | None = None, joined: bool = False, none: float | None = None
 ) -> alt.LayerChart:
-    """Points from left to right: versions, or weeks. `joined` draws a line through each colour; `none` a rule at no change."""
+    """Points from left to right: versions, or weeks. `joined` draws a line through each colour, or through each value of a column
+    "line" where there is one; `none` a rule at no change."""
     return _drawn(frame, along, unit, shades, joined, none, upright=True)
 
 
@@ -96,7 +97,8 @@ def _drawn(
         rule = alt.Chart(pd.DataFrame({"none": [none]})).mark_rule(color=palette["soft"], strokeDash=[4, 4])
         layers.append(rule.encode(**{value: number("none:Q", scale=scale, axis=numbers)}))
     if joined:
-        layers.append(chart.mark_line(strokeWidth=2.5).encode(**encoded, **there))
+        apart = {"detail": "line:N"} if "line" in frame else {}
+        layers.append(chart.mark_line(strokeWidth=2.5).encode(**encoded, **there, **apart))
     ends = {low: number("low:Q", scale=scale, axis=numbers), high: "high:Q"}
     layers.append(chart.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(**encoded, **ends))
     size = alt.condition(picked, alt.value(160), alt.value(70))
@@ -126,12 +128,19 @@ def show(
     installation: Installation,
     account: Account,
     height: int = 280,
+    opens: bool = True,
 ) -> dict[str, Any] | None:
     """Draws it with its data to download beneath; returns the columns of the point that was clicked, None before.
+
+    A picture that `opens` nothing takes no clicks.
 
     `name` is unique on its page and names the file; `spoken` is the picture in words, for who cannot see it.
     """
     quiet = chart.properties(height=height).configure(background="transparent").configure_view(strokeWidth=0)
+    if not opens:
+        st.altair_chart(quiet, key=f"picture-{name}", alt=spoken)
+        figure_data.offer(frame, name, installation, account)
+        return None
     event = st.altair_chart(quiet, key=f"picture-{name}", alt=spoken, on_select="rerun", selection_mode=POINT)
     figure_data.offer(frame, name, installation, account)
     found = event["selection"].get(POINT) if event else None

@@ -1,14 +1,16 @@
 """The texts behind a figure: what was compared, what people flagged, what a published test asked. Draws; decides nothing."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import streamlit as st
-from sqlalchemy import case, func
+from sqlalchemy import ColumnElement, and_, case, func
 from sqlalchemy import select as rows_of
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from flagback.model import suites
 from flagback.review_app.screens import look
 from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, Review
 
@@ -30,9 +32,32 @@ def paged(rows: Sequence[Row], key: str) -> Sequence[Row]:
 
 def flagged(session: Session, version: int, seen: str, *, key: str) -> None:
     """Answers of a version that people flagged, most flagged first. `seen` is a kind of `monitoring.Seen`."""
+    of_version = (
+        col(Generation.version_id) == version,
+        col(Item.purpose) == ("blind" if seen == "blind" else "loop"),
+        (col(Generation.source) == "logged") if seen == "live" else (col(Generation.source) != "logged"),
+    )
+    rows = _judged(session, of_version, contested=False)
+    if not rows:
+        look.empty("Nobody flagged any of these answers.", "The share is 0 % of what was reviewed.")
+    _list(rows, key)
+
+
+def of_a_week(session: Session, monday: datetime, *, contested: bool, key: str) -> None:
+    """Answers judged in the week that begins then: the flagged ones, or those on which people differ."""
+    week = (col(Review.created_at) >= monday, col(Review.created_at) < monday + timedelta(days=7))
+    rows = _judged(session, week, contested=contested)
+    if not rows:
+        look.empty("Nobody differed that week." if contested else "Nothing was flagged that week.", "Choose another point.")
+    _list(rows, key)
+
+
+def _judged(session: Session, which: Sequence[ColumnElement[bool]], *, contested: bool) -> Sequence[Any]:
+    """(text, messages, flags, reviews) of answers that people flagged, most flagged first, or differed on, most evenly first."""
     newer = aliased(Review)
     flags = func.sum(case((col(Review.verdict) == "flag", 1), else_=0))
-    rows = session.execute(
+    share = flags * 1.0 / func.count()
+    return session.execute(
         rows_of(col(Generation.text), col(Prompt.messages), flags, func.count())
         .select_from(Review)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
@@ -40,17 +65,16 @@ def flagged(session: Session, version: int, seen: str, *, key: str) -> None:
         .join(Generation, col(Generation.id) == Item.generation_id)
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
         .where(col(newer.id).is_(None), col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
-        .where(col(Generation.version_id) == version, col(Item.purpose) == ("blind" if seen == "blind" else "loop"))
-        .where((col(Generation.source) == "logged") if seen == "live" else (col(Generation.source) != "logged"))
+        .where(*which)
         .group_by(col(Generation.id), col(Generation.text), col(Prompt.id))
-        .having(flags > 0)
-        .order_by((flags * 1.0 / func.count()).desc(), func.count().desc(), col(Generation.id))
+        .having(and_(flags > 0, flags < func.count()) if contested else flags > 0)
+        .order_by(func.abs(share - 0.5) if contested else share.desc(), func.count().desc(), col(Generation.id))
         .limit(LISTED)
     ).all()
-    if not rows:
-        look.empty("Nobody flagged any of these answers.", "The share is 0 % of what was reviewed.")
-        return
-    for text, messages, flags_here, reviews in paged(rows, key):
+
+
+def _list(rows: Sequence[Any], key: str) -> None:
+    for text, messages, flags_here, reviews in paged(rows, key) if rows else ():
         look.html(
             look.asked(messages)
             + f'<div class="fb-card" style="margin:0 0 16px">{look.quote(text)}'
@@ -140,6 +164,18 @@ def answers(session: Session, evaluation: Evaluation, *, key: str) -> None:
         if asked is not None:
             look.html(look.asked(asked.messages))
         both(evaluation.base_id, evaluation.candidate_id, str(row.texts.get("base", "")), str(row.texts.get("candidate", "")))
+
+
+def about_suite(name: str, metric: str) -> None:
+    """What a published test's number is, and what is known to be wrong with the test."""
+    suite = suites.LISTED.get(name)
+    if suite is None:
+        return
+    found = [metrics[metric].words for metrics in getattr(suite, "METRICS", {}).values() if metric in metrics]
+    if found:
+        look.html(f'<div class="small soft">{look.marked(metric.replace("_", " "))}: {look.marked(found[0])}.</div>')
+    with st.expander(f"What is known to be wrong with {name}"):
+        look.html("<ul>" + "".join(f"<li>{look.marked(one)}</li>" for one in suite.WEAKNESSES) + "</ul>")
 
 
 def both(base_id: int, candidate_id: int, base: str, candidate: str) -> None:

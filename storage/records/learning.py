@@ -27,7 +27,7 @@ class PreferenceSet(Record, table=True):
     policy_version: str
     taxonomy_version: str
     guideline_version: str
-    #: {"pairs_per_prompt": int, ...}: the arguments of pair building.
+    #: {"version", "per_prompt", "effective_pairs", ...}: what the set was made with, and what was left out.
     arguments: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     n_pairs: int
     simulated: bool = False
@@ -64,6 +64,8 @@ class CorrectionRun(Record, table=True):
     #: Null until the set is frozen (a run may be asked for on "the reviews as they are when it starts").
     set_id: int | None = Field(default=None, foreign_key="preference_set.id")
     parent_id: int = Field(foreign_key="model_version.id")
+    #: How votes become pairs when the set is frozen: {"policy": name, "by", "seats", "drop_contaminated"}; empty: the majority.
+    pairs: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     recipe: dict[str, Any] = Field(sa_type=JSON)
     seed: int
     state: RunState = Field(default="waiting", sa_type=String)

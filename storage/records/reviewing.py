@@ -84,6 +84,8 @@ class Slot(Record, table=True):
     rank: int
     reviewer: str | None = None
     expires_at: AwareDatetime | None = None
+    #: When a seat kept for a group is open to anybody; null for seats that are.
+    relax_at: AwareDatetime | None = None
 
 
 class Lease(Record, table=True):
@@ -99,6 +101,8 @@ class Lease(Record, table=True):
     claimed_at: AwareDatetime
     expires_at: AwareDatetime
     outcome: LeaseOutcome = Field(default="held", sa_type=String)
+    #: With what probability the item was among those handed out then, 0-1; null where that is not known.
+    probability: float | None = None
 
 
 class Review(Record, table=True):

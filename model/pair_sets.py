@@ -1,0 +1,285 @@
+"""Preference sets from the store: reads the reviews, asks a policy, builds the pairs, weighs them, and freezes them.
+
+Fetches and keeps; votes become scores in `policies.py`, scores become pairs in `pairs.py`. Needs no torch, so that a page and a
+command can show what a set would hold by the very code that makes it.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlmodel import Session
+
+from flagback.model import contamination, pairs, policies, policy
+from flagback.storage import adjudications, preferences, rater_groups, reviews
+from flagback.storage.artifacts import Artifacts
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.preferences import NewPair
+from flagback.storage.rater_groups import Grouping
+from flagback.storage.records import Conclusion, Generation, PreferenceSet, Prompt, Review
+from flagback.storage.store import insert_missing
+from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+
+#: What a lead's conclusion makes of an answer's harm at least (harm) or at most (fine): a person's word, not a certainty.
+CONCLUDED: Mapping[Conclusion, float] = {"harm": 0.95, "fine": 0.05}
+
+
+class Choice(NamedTuple):
+    """How votes are to become pairs; what a run is asked with and what a set keeps."""
+
+    policy: str = policy.POLICY
+    #: The question about background whose answers are the groups; None: the only one that gives two groups.
+    by: str | None = None
+    #: A jury's seats by group; None: twelve dealt out evenly.
+    seats: Mapping[str, int] | None = None
+    #: Leave out pairs that overlap a published test in place of refusing them all.
+    drop_contaminated: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """What differs from the defaults, for JSON."""
+        return {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in self._asdict().items()
+            if value != Choice._field_defaults[name]
+        }
+
+
+class Read(NamedTuple):
+    """A reviewed answer with what people said of it."""
+
+    generation: Generation
+    prompt: Prompt
+    reviews: list[Review]
+
+
+class Contaminated(Exception):
+    """Pairs overlap a published test that evaluations put: learning from them would make that test worthless."""
+
+
+def read(session: Session, version_id: int, *, simulated: bool) -> list[Read]:
+    """Every answer of a version that was reviewed for the loop, answers set aside left out."""
+    return [Read(*row) for row in reviews.judged(session, version_id, simulated=simulated)]
+
+
+def grouping_for(session: Session, choice: Choice, rows: Sequence[Read], key: bytes | None) -> Grouping:
+    """The groups that a choice weighs; nobody's where its policy weighs none, or where no key ties people to their background."""
+    wanted = policies.named(choice.policy).needs_groups or choice.by is not None
+    if key is None or not wanted:
+        return rater_groups.NOBODY
+    voters = {review.reviewer for row in rows for review in row.reviews if policy.ballot(review) != "none"}
+    return rater_groups.grouping(session, key, voters, choice.by)
+
+
+def votes_of(row: Read, grouping: Grouping) -> list[policies.RaterVote]:
+    """An answer's votes on harm, with their raters' groups; skips and mere nonsense are none."""
+    return [
+        policies.RaterVote(
+            review.reviewer, grouping.of.get(review.reviewer, ()), said == "harm", 1.0 if review.sure else policies.UNSURE
+        )
+        for review in row.reviews
+        if (said := policy.ballot(review)) != "none"
+    ]
+
+
+def judgements(
+    rows: Sequence[Read], choice: Choice, grouping: Grouping, concluded: Mapping[int, Conclusion]
+) -> dict[int, policy.Judgement]:
+    """Generation -> what the panel said under a policy.
+
+    A lead's conclusion of harm or fine decides; "legitimate disagreement" keeps what the votes say. Raises NoGroups, UnknownPolicy
+    or BadArguments.
+    """
+    votes = {row.generation.id: votes_of(row, grouping) for row in rows}
+    scores = policies.score(choice.policy, votes, groups=grouping.groups, seats=choice.seats)
+    found = {}
+    for row in rows:
+        score, plain = scores[row.generation.id], policy.judge(row.reviews)
+        judged = plain._replace(outcome=score.outcome, harm=score.harm)
+        conclusion = concluded.get(row.generation.id)
+        if conclusion == "harm":
+            judged = judged._replace(outcome="harmful", harm=max(judged.harm, CONCLUDED["harm"]))
+        elif conclusion == "fine":
+            judged = judged._replace(outcome="fine", harm=min(judged.harm, CONCLUDED["fine"]))
+        found[row.generation.id] = judged
+    return found
+
+
+class Rewritten(NamedTuple):
+    """A reviewer's better wording of an answer."""
+
+    review_id: int
+    prompt_id: int
+    mends: int
+    text: str
+
+
+class Built(NamedTuple):
+    """What a set would hold."""
+
+    #: A rewrite has no generation before the set is frozen: minus its review's number stands for it.
+    pairs: list[NewPair]
+    rewrites: list[Rewritten]
+    judgements: dict[int, policy.Judgement]
+
+    @property
+    def effective(self) -> float:
+        """How many equally weighed pairs would say as much."""
+        return pairs.effective_size([pair.weight for pair in self.pairs])
+
+
+def build(rows: Sequence[Read], choice: Choice, grouping: Grouping, concluded: Mapping[int, Conclusion]) -> Built:
+    """The pairs that reviews give under a choice; stores nothing.
+
+    The majority keeps hard labels and plain weights, as it always had. Graded policies have hard labels too: their harm is a share
+    of people, and of two shares far apart it is not in doubt which is larger. The others have soft labels. Those that weigh groups
+    have their weights balanced, so that the flags of each group count alike.
+    """
+    known = policies.named(choice.policy)
+    judged = judgements(rows, choice, grouping, concluded)
+    answers = [
+        pairs.Answer(row.generation.id, row.prompt.id, row.prompt.content_hash, row.generation.text, judged[row.generation.id])
+        for row in rows
+    ]
+    rewrites = [
+        Rewritten(review.id, row.prompt.id, row.generation.id, pairs.with_same_start(review.rewrite, row.generation.text))
+        for row in rows
+        for review in row.reviews
+        if review.rewrite and policy.ballot(review) == "harm"
+    ]
+    labels: pairs.Labels = "hard" if known.name == "majority" or known.pairing == "graded" else "soft"
+    given = [pairs.Rewrite(-one.review_id, one.text, one.mends, one.review_id) for one in rewrites]
+    built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels)
+    if known.needs_groups:
+        built = pairs.balanced(built, flags_by_group(rows, grouping))
+    return Built(built, rewrites, judged)
+
+
+def flags_by_group(rows: Sequence[Read], grouping: Grouping) -> dict[int, dict[str, float]]:
+    """Generation -> flags by group, each as a share of that group's votes on it: a group with more raters there flags no louder."""
+    found: dict[int, dict[str, float]] = {}
+    for row in rows:
+        said: dict[str, list[bool]] = defaultdict(list)
+        for vote in votes_of(row, grouping):
+            for group in vote.groups:
+                said[group].append(vote.harm)
+        found[row.generation.id] = {group: sum(harms) / len(harms) for group, harms in said.items()}
+    return found
+
+
+# -------------------------------------------------------------------- freezing
+
+
+def freeze(
+    session: Session,
+    version_id: int,
+    *,
+    simulated: bool,
+    choice: Choice | None = None,
+    key: bytes | None = None,
+    grouping: Grouping | None = None,
+    artifacts: Artifacts | None = None,
+) -> PreferenceSet:
+    """Freezes the pairs that the reviews of a version's answers give now, with what the policy made of each answer.
+
+    `key` ties reviewers to the background they let be used; `grouping` is given in its place by rehearsals. With `artifacts` the
+    pairs are held against the published tests in use. Raises NoPairs, NoGroups, Contaminated.
+    """
+    choice = choice or Choice()
+    rows = read(session, version_id, simulated=simulated)
+    known = grouping_for(session, choice, rows, key) if grouping is None else grouping
+    built = build(rows, choice, known, adjudications.of_generations(session))
+    clean, dropped = _clean(session, built, rows, choice, artifacts)
+    stored = {-one.review_id: _stored(session, one) for one in built.rewrites}
+    kept = [pair._replace(chosen_id=stored.get(pair.chosen_id, pair.chosen_id)) for pair in clean]
+    arguments: dict[str, Any] = {
+        "version": version_id,
+        "per_prompt": pairs.PAIRS_PER_PROMPT,
+        "effective_pairs": round(pairs.effective_size([pair.weight for pair in kept]), 1),
+    }
+    if known.groups and policies.named(choice.policy).needs_groups:
+        arguments |= {"by": known.question, "groups": list(known.groups)}
+    if choice.policy == "jury":
+        arguments["seats"] = policies.seats_for(known.groups, choice.seats)
+    if dropped:
+        arguments["left_out"] = [hit.to_dict() for hit in dropped]
+    frozen = preferences.freeze(
+        session,
+        kept,
+        origin="reviews",
+        policy=choice.policy,
+        policy_version=policies.named(choice.policy).version,
+        arguments=arguments,
+        salt=f"flagback:{TAXONOMY_VERSION}:{GUIDELINE_VERSION}",
+        simulated=simulated,
+    )
+    scores = [
+        {"set_id": frozen.id, "generation_id": number, "harm": judged.harm, "votes": judged.votes}
+        for number, judged in built.judgements.items()
+    ]
+    insert_missing(session, "policy_score", scores, returning=["id"])
+    return frozen
+
+
+def _stored(session: Session, rewrite: Rewritten) -> int:
+    [stored] = add_generations(
+        session,
+        [NewGeneration(prompt_id=rewrite.prompt_id, text=rewrite.text, finish_reason="given", source="rewrite", origin="rewrite")],
+    )
+    return stored
+
+
+def _clean(
+    session: Session, built: Built, rows: Sequence[Read], choice: Choice, artifacts: Artifacts | None
+) -> tuple[list[NewPair], list[contamination.Hit]]:
+    """The pairs that overlap no published test in use, and what was left out for it. Raises Contaminated."""
+    hits = overlaps(session, built, rows, artifacts)
+    if hits and not choice.drop_contaminated:
+        raise Contaminated(refusal([hit for _, hit in hits]))
+    places = {place for place, _ in hits}
+    return [pair for place, pair in enumerate(built.pairs) if place not in places], [hit for _, hit in hits]
+
+
+def overlaps(
+    session: Session, built: Built, rows: Sequence[Read], artifacts: Artifacts | None
+) -> list[tuple[int, contamination.Hit]]:
+    """(place among the pairs, hit) of pairs whose texts stand in a published test in use."""
+    if artifacts is None:
+        return []
+    prompts = {row.prompt.id: row.prompt for row in rows}
+    texts = {row.generation.id: row.generation.text for row in rows} | {-one.review_id: one.text for one in built.rewrites}
+    asked = [
+        contamination.PairTexts(prompts[pair.prompt_id].messages, texts[pair.chosen_id], texts[pair.rejected_id])
+        for pair in built.pairs
+    ]
+    return contamination.hits(asked, contamination.tests_in_use(session, artifacts))
+
+
+def check_frozen(session: Session, set_id: int, artifacts: Artifacts) -> None:
+    """Raises Contaminated where a frozen set, an imported one too, overlaps a test that was taken in since."""
+    rows = preferences.pairs_of(session, set_id)
+    asked = [contamination.PairTexts(row.messages, row.chosen_text, row.rejected_text) for row in rows]
+    hits = contamination.hits(asked, contamination.tests_in_use(session, artifacts))
+    if hits:
+        raise Contaminated(refusal([hit for _, hit in hits], frozen=set_id))
+
+
+def refusal(hits: Sequence[contamination.Hit], *, frozen: int | None = None) -> str:
+    """What is wrong, which rows, and what to do."""
+    named = "; ".join(f"{hit.prompt!r} with {hit.suite}, item {hit.item} ({hit.how})" for hit in hits[:SHOWN])
+    more = f"; and {len(hits) - SHOWN} more" if len(hits) > SHOWN else ""
+    by_suite = Counter(hit.suite for hit in hits)
+    tests = ", ".join(f"{suite} ({count})" for suite, count in sorted(by_suite.items()))
+    remedy = (
+        "Leave them out with --drop-contaminated (a box on the page Corrections), or withdraw the test: 'flagback suites withdraw'."
+        if frozen is None
+        else "Import the set again without those rows, or withdraw the test: 'flagback suites withdraw'."
+    )
+    what = "pair overlaps" if len(hits) == 1 else "pairs overlap"
+    return (
+        f"{len(hits)} {what} a published test in use, which would then measure what was learnt by heart: {tests}. {named}{more}. "
+        f"{remedy}"
+    )
+
+
+#: Rows named in a message; all of them stand in the set's arguments once they are left out.
+SHOWN = 10

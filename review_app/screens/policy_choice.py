@@ -1,0 +1,131 @@
+"""How votes become pairs, asked where a correction is started: the policies, what each gives now, and what would change.
+
+Part of the page Corrections. Speaks of groups, never of persons, and of groups of five people or more only.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import streamlit as st
+from sqlmodel import Session
+
+from flagback.model import pair_sets, policies, policy_comparison
+from flagback.review_app.installation import Installation
+from flagback.review_app.screens import look
+from flagback.storage import adjudications, background, rater_groups
+from flagback.storage.preferences import NewPair
+from flagback.storage.prompts import TRAINING_SHARDS
+from flagback.storage.rater_groups import Grouping, NoSuchQuestion
+
+#: Fewer draws than the command line's: the page is drawn anew at each click.
+DRAWS = 40
+TITLES: dict[str, str] = {
+    "majority": "Majority",
+    "any_group": "Any group's majority",
+    "mean_of_groups": "Mean of groups",
+    "max_of_groups": "The group that minds most",
+    "jury": "A jury, seats dealt out evenly",
+    "dawid_skene": "Dawid and Skene",
+}
+
+
+class Preview(NamedTuple):
+    """What a correction would learn from if it started now."""
+
+    flags: int
+    pairs: list[NewPair]
+    #: Pairs on training prompts, and those kept back to test on.
+    training: int
+    held_out: int
+    #: How many equally weighed pairs would say as much as all of them.
+    effective: float
+    #: (messages, chosen, rejected) of some pairs.
+    examples: list[tuple[list[dict[str, str]], str, str]]
+
+
+def preview(
+    session: Session, version_id: int, choice: pair_sets.Choice | None = None, grouping: Grouping = rater_groups.NOBODY
+) -> Preview:
+    """The pairs that the reviews of a version's answers give now, by the code that builds them; stores nothing. Raises NoGroups."""
+    rows = pair_sets.read(session, version_id, simulated=False)
+    built = pair_sets.build(rows, choice or pair_sets.Choice(), grouping, adjudications.of_generations(session))
+    prompts = {row.prompt.id: row.prompt for row in rows}
+    texts = {row.generation.id: row.generation.text for row in rows} | {-one.review_id: one.text for one in built.rewrites}
+    training = sum(prompts[pair.prompt_id].shard in TRAINING_SHARDS for pair in built.pairs)
+    return Preview(
+        flags=sum(review.verdict == "flag" for row in rows for review in row.reviews),
+        pairs=built.pairs,
+        training=training,
+        held_out=len(built.pairs) - training,
+        effective=built.effective,
+        examples=[(prompts[p.prompt_id].messages, texts[p.chosen_id], texts[p.rejected_id]) for p in built.pairs[:3]],
+    )
+
+
+def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, Preview | None]:
+    """The policy chosen, and what it would give now; None where it cannot be used, which is then said."""
+    with st.expander("How votes become pairs"):
+        name = st.selectbox("Policy", list(TITLES), format_func=lambda code: TITLES[code], key="policy")
+        policy = policies.named(name)
+        look.html(f"<p>{look.quiet(policy.what)}</p><div class='soft'>{look.quiet(policy.source)}</div>")
+        if policy.warning:
+            look.said(policy.warning, "flag")
+        by = _question(installation) if policy.needs_groups else None
+        drop = st.checkbox("Leave out pairs that overlap a published test in use", key="drop-contaminated")
+        choice = pair_sets.Choice(name, by, None, drop)
+        with installation.store.reading() as session:
+            rows = pair_sets.read(session, version_id, simulated=False)
+            try:
+                grouping = pair_sets.grouping_for(session, choice, rows, installation.pseudonym_key)
+                would = preview(session, version_id, choice, grouping)
+                change = (
+                    None
+                    if name == "majority"
+                    else policy_comparison.compare(
+                        rows, pair_sets.Choice(), choice, grouping, adjudications.of_generations(session), draws=DRAWS
+                    )
+                )
+            except (policies.NoGroups, NoSuchQuestion) as error:
+                look.said(str(error), "flag")
+                return choice, None
+            words = {option.code: option.words for asked in background.questions(session)[0] for option in asked.options}
+        if change is not None:
+            _changes(change, words | {rater_groups.REST: "Others"})
+    return choice, would
+
+
+def _question(installation: Installation) -> str | None:
+    with installation.store.reading() as session:
+        asked = {question.code: question.question for question in background.questions(session)[0]}
+    return st.selectbox("Groups by the answers to", list(asked), format_func=lambda code: asked[code], key="policy-by")
+
+
+def _changes(found: policy_comparison.Comparison, words: Mapping[str, str]) -> None:
+    look.html(
+        f"<p>In place of the majority: <b>{found.both:,}</b> pairs stay, <b>{found.appear:,}</b> appear, <b>{found.vanish:,}</b> "
+        f"vanish, <b>{found.flip:,}</b> turn round.</p>"
+    )
+    if not found.groups:
+        return
+    rows = [
+        [
+            look.quiet(words.get(view.group, view.group)),
+            *(
+                ["not shown", "", "", ""]
+                if view.suppressed
+                else [_share(view.overruled_a), _share(view.overruled_b), f"{view.appear:,}", f"{view.vanish:,}"]
+            ),
+        ]
+        for view in found.groups
+    ]
+    look.html(
+        '<div class="soft">Of the answers that most of a group flag, the share that is overruled, by the majority and by this '
+        "policy; in brackets what chance gives, with reviewers dealt to groups at random.</div>"
+    )
+    look.table(["", "majority", "this policy", "pairs in", "out"], rows, numeric=(1, 2, 3, 4))
+
+
+def _share(found: policy_comparison.Overruled) -> str:
+    if found.share is None:
+        return "too few answers"
+    return f"{found.share:.0%} of {found.items:,} ({found.null_low:.0%}–{found.null_high:.0%})"

@@ -1,0 +1,134 @@
+"""Adjudication: what leads conclude of answers that people differ on. Append-only: the newest conclusion of an item is in force.
+
+What is contested is put together as arguments: what people ticked, marked and wrote, in an order that follows nobody. Names,
+pseudonyms, times and backgrounds are not among it. Reviews stay as they are; "legitimate disagreement" keeps the split.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from flagback.storage import audit, reviews
+from flagback.storage.prompts import check_storable
+from flagback.storage.records import Adjudication, Conclusion, Generation, Item, Prompt, Review
+
+#: Shortest reason, characters without blanks at the ends.
+SHORTEST_REASON = 10
+
+
+class NotContested(ValueError):
+    """An item that nobody differs on, or that does not exist."""
+
+
+class NoReason(ValueError):
+    """A conclusion without a reason."""
+
+
+class Argument(NamedTuple):
+    """One side's word on an item, without whose it is."""
+
+    verdict: str
+    categories: list[str]
+    targets: list[str]
+    severity: str | None
+    sure: bool
+    #: The words that were marked.
+    marked: list[str]
+    note: str | None
+    rewrite: str | None
+
+
+class Contested(NamedTuple):
+    """An item that at least one flags and at least one finds fine."""
+
+    item_id: int
+    messages: list[dict[str, str]]
+    lang: str
+    text: str
+    arguments: list[Argument]
+    #: What was concluded last; None where nothing was.
+    conclusion: Conclusion | None
+
+
+def contested(session: Session, *, limit: int | None = None, open_only: bool = True, simulated: bool = False) -> list[Contested]:
+    """Items of the loop whose votes differ, the most evenly split first; those concluded already left out unless asked for."""
+    concluded = in_force(session)
+    split: dict[int, list[Review]] = {}
+    for review in reviews.effective(session, purpose="loop", simulated=simulated):
+        if review.verdict in ("flag", "fine"):
+            split.setdefault(review.item_id, []).append(review)
+    found = sorted(
+        (abs(2 * sum(review.verdict == "flag" for review in votes) / len(votes) - 1), item_id)
+        for item_id, votes in split.items()
+        if len({review.verdict for review in votes}) == 2 and not (open_only and item_id in concluded)
+    )
+    return [_contested(session, item_id, split[item_id], concluded.get(item_id)) for _, item_id in found[:limit]]
+
+
+def _contested(session: Session, item_id: int, votes: list[Review], conclusion: Conclusion | None) -> Contested:
+    generation, prompt = session.exec(
+        select(Generation, Prompt)
+        .join(Item, col(Item.generation_id) == Generation.id)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .where(Item.id == item_id)
+    ).one()
+    # By a hash of each answer's own random token: in the order they came, the first would be whoever works earliest.
+    mixed = sorted(votes, key=lambda review: (review.verdict != "flag", hashlib.sha256(review.token.encode()).digest()))
+    return Contested(
+        item_id,
+        prompt.messages,
+        prompt.lang,
+        generation.text,
+        [_argument(review, generation.text) for review in mixed],
+        conclusion,
+    )
+
+
+def _argument(review: Review, text: str) -> Argument:
+    marked = [text[span["start"] : span["end"]] for span in review.spans]
+    return Argument(
+        review.verdict, review.categories, review.targets, review.severity, review.sure, marked, review.note, review.rewrite
+    )
+
+
+def conclude(
+    session: Session, item_id: int, conclusion: Conclusion, *, reason: str, by: str, now: datetime, simulated: bool = False
+) -> Adjudication:
+    """Adds a conclusion; an earlier one of the item stays and is no longer in force. Raises NotContested or NoReason."""
+    check_storable(by=by, reason=reason)
+    reason = reason.strip()
+    if len(reason) < SHORTEST_REASON:
+        raise NoReason(
+            f"The reason is {reason!r}; expected at least {SHORTEST_REASON} characters that say why, for who reads it later."
+        )
+    said = {review.verdict for review in reviews.effective(session, item_ids=[item_id], purpose="loop", simulated=simulated)}
+    if not {"flag", "fine"} <= said:
+        raise NotContested(
+            f"Nobody differs on item {item_id}; expected one that some flag and others find fine: 'flagback contested'."
+        )
+    row = Adjudication(item_id=item_id, conclusion=conclusion, reason=reason, decided_by=by, created_at=now)
+    session.add(row)
+    session.flush()
+    details: dict[str, Any] = {"record": row.id, "item": item_id, "conclusion": conclusion, "reason": reason}
+    audit.record(session, actor=by, action="adjudicated", details=details, now=now)
+    return row
+
+
+def in_force(session: Session) -> dict[int, Conclusion]:
+    """Item -> its newest conclusion."""
+    newest = select(func.max(col(Adjudication.id))).group_by(col(Adjudication.item_id))
+    rows = session.exec(select(Adjudication).where(col(Adjudication.id).in_(newest))).all()
+    return {row.item_id: row.conclusion for row in rows}
+
+
+def of_generations(session: Session) -> Mapping[int, Conclusion]:
+    """Generation -> the newest conclusion of its item."""
+    concluded = in_force(session)
+    if not concluded:
+        return {}
+    rows = session.exec(select(Item.id, Item.generation_id).where(col(Item.id).in_(select(Adjudication.item_id)))).all()
+    return {generation: concluded[item] for item, generation in rows if generation is not None}

@@ -1,0 +1,149 @@
+"""Claims about the commands of those who answer for the panel, and those that say how votes become pairs."""
+
+import json
+import sys
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sqlmodel import select
+
+from flagback.model import policies
+from flagback.review_app import cli
+from flagback.review_app.screens.policy_choice import TITLES
+from flagback.review_app.settings import Settings
+from flagback.storage import accounts
+from flagback.storage.records import CorrectionRun, Review, SetAside
+from flagback.storage.store import Store
+from tests.panel_of_two_groups import KEY, Panel, judged_panel
+
+
+class Home(NamedTuple):
+    """An installation with a judged panel."""
+
+    folder: Path
+    store: Store
+    panel: Panel
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "pseudonym.key").write_bytes(KEY)
+    (folder / "pseudonym.key").chmod(0o600)
+    store = Store(Settings(home=folder).records_url)
+    store.migrate()
+    panel = judged_panel(store)
+    with store.writing() as session:
+        accounts.create(session, "lea", "a long password", "lead")
+        accounts.create(session, "rea", "a long password", "reviewer")
+    yield Home(folder, store, panel)
+    store.close()
+
+
+def said(home: Home, capsys: pytest.CaptureFixture[str], *words: str, stdin: str = "") -> tuple[int, str, str]:
+    """Runs a command; (exit code, stdout, stderr)."""
+    before, sys.stdin, code = sys.stdin, StringIO(stdin), 0
+    capsys.readouterr()
+    try:
+        cli.main(["--home", str(home.folder), *words])
+    except SystemExit as left:
+        code = int(left.code or 0)
+    finally:
+        sys.stdin = before
+    return code, *capsys.readouterr()
+
+
+def reported(home: Home, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    code, out, err = said(home, capsys, *words, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_the_preview_says_in_json_and_in_words_whose_flags_the_majority_overrules(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = reported(home, capsys, "pairs", "preview", "--policy", "majority", "--against", "max_of_groups")
+    assert found["pairs"] == {"both": 0, "appear": 12, "vanish": 0, "flip": 0}
+    women = next(group for group in found["groups"] if group["group"] == "woman")
+    assert (women["overruled"]["a"]["share"], women["overruled"]["b"]["share"]) == (1.0, 0.0)
+    assert found["contaminated"] == []
+    code, out, _ = said(home, capsys, "pairs", "preview", "--against", "max_of_groups")
+    assert code == 0
+    assert "From majority to max_of_groups: 0 pairs stay, 12 appear, 0 vanish, 0 turn round." in out
+    assert "1.00 of 12 (by chance" in out
+    assert not any(name in out for name in (*home.panel.men, *home.panel.women))
+
+
+REFUSED: list[tuple[list[str], str]] = [
+    (["pairs", "preview", "--policy", "mode"], "No policy is called 'mode'"),
+    (["pairs", "preview", "--against", "jury", "--seats", "woman"], "GROUP=NUMBER"),
+    (["pairs", "preview", "--against", "jury", "--seats", "elf=3"], "for 'elf'"),
+    (["pairs", "preview", "--seats", "woman=3"], "Only the policy 'jury'"),
+    (["pairs", "preview", "--policy", "any_group", "--by", "shoe"], "No question about background is called 'shoe'"),
+    (["set-aside", "add", "--reason", "a good reason", "--as", "lea"], "Say one of"),
+    (["set-aside", "add", "--pause", "r_x", "--reason", "a good reason", "--as", "rea", "--yes"], "rea is reviewer"),
+    (["set-aside", "add", "--pause", "r_x", "--reason", "a good reason", "--yes"], "say whose act it is"),
+    (["set-aside", "end", "9", "--as", "lea"], "Nothing with the number 9"),
+    (["adjudicate", "2", "harm", "--reason", "a good reason", "--as", "lea"], "Nobody differs on item 2"),
+    (["correct", "--policy", "mode"], "No policy is called 'mode'"),
+]
+
+
+def test_what_cannot_be_done_is_said_in_one_message_and_stores_nothing(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in REFUSED:
+        code, _, err = said(home, capsys, *words)
+        assert (code, told in err) == (1, True), (words, err)
+    with home.store.reading() as session:
+        assert not session.exec(select(SetAside)).all()
+        assert not session.exec(select(CorrectionRun)).all()
+
+
+def test_a_lead_sets_aside_after_a_preview_and_takes_it_back(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    who = home.panel.men[0]
+    asked = ["set-aside", "add", "--exclude", who, "--reason", "all in under a second", "--as", "lea"]
+    code, _, err = said(home, capsys, *asked, stdin="n\n")
+    assert code == 1
+    assert "reviews would be left out" in err
+    with home.store.reading() as session:
+        assert not session.exec(select(SetAside)).all()
+        mine = len(session.exec(select(Review).where(Review.reviewer == who)).all())
+    made = reported(home, capsys, *asked, "--yes")
+    assert made["change"]["reviews"] == mine
+    assert {"group": "woman", "before": 1.0, "after": 1.0} in made["change"]["groups"]
+    listed = reported(home, capsys, "reviewers")
+    assert next(one for one in listed if one["reviewer"] == who)["state"] == ["left out"]
+    assert len(listed) == 15
+    reported(home, capsys, "set-aside", "end", str(made["id"]), "--as", "lea")
+    [row] = reported(home, capsys, "set-aside", "list")
+    assert (row["by"], row["reason"], row["ended_by"]) == ("lea", "all in under a second", "lea")
+
+
+def test_a_contested_answer_is_listed_with_arguments_and_concluded(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    found = reported(home, capsys, "contested", "--limit", "3")
+    assert len(found) == 3
+    assert {argument["verdict"] for argument in found[0]["arguments"]} == {"flag", "fine"}
+    assert "reviewer" not in json.dumps(found)
+    item = str(found[0]["item_id"])
+    reported(home, capsys, "adjudicate", item, "legitimate_disagreement", "--reason", "both readings are fair", "--as", "lea")
+    assert len(reported(home, capsys, "contested", "--limit", "50")) == 11
+    [shown] = [one for one in reported(home, capsys, "contested", "--limit", "50", "--concluded") if str(one["item_id"]) == item]
+    assert shown["conclusion"] == "legitimate_disagreement"
+
+
+def test_a_correction_keeps_how_its_votes_are_to_become_pairs(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["correct", "--no-wait", "--policy", "jury", "--by", "gender", "--seats", "woman=5,man=7", "--drop-contaminated"]
+    reported(home, capsys, *words)
+    with home.store.reading() as session:
+        run = session.exec(select(CorrectionRun)).one()
+    assert run.pairs == {"policy": "jury", "by": "gender", "seats": {"woman": 5, "man": 7}, "drop_contaminated": True}
+
+
+def test_every_policy_is_listed_with_its_source_and_has_a_name_on_the_page(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = reported(home, capsys, "pairs", "policies")
+    assert [row["name"] for row in listed] == list(policies.POLICIES) == list(TITLES)
+    _, out, _ = said(home, capsys, "pairs", "policies")
+    assert "Warning: For comparison only" in out

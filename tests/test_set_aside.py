@@ -1,0 +1,182 @@
+"""Claims about setting aside and adjudicating: reasoned, reversible, recorded; and about what is told of how reviewers work."""
+
+import pytest
+from sqlalchemy.exc import DatabaseError
+from sqlmodel import select
+
+from flagback.model import pair_sets, reviewer_quality
+from flagback.model.reviewer_quality import qualities
+from flagback.storage import adjudications, audit, judgements, reviews, set_aside
+from flagback.storage.judgements import Given
+from flagback.storage.records import Adjudication, AuditEntry, Item, Review, now
+from flagback.storage.set_aside import AlreadySetAside, NoReason, NotSetAside, UnknownReviewer
+from flagback.storage.store import Store
+from tests.panel_of_two_groups import judged_panel
+
+REASON = "answers in under a second, all fine"
+
+
+def test_answers_left_out_count_nowhere_until_it_is_ended(store: Store) -> None:
+    panel = judged_panel(store, prompts=2, men=5, women=2)
+    who = panel.men[0]
+    with store.writing() as session:
+        before = len(reviews.effective(session))
+        row = set_aside.add(session, "exclude", reviewer=who, reason=REASON, by="lea", now=now())
+    with store.reading() as session:
+        left = reviews.effective(session)
+        assert len(left) == before - 4
+        assert who not in {review.reviewer for review in left}
+        assert all(len(row.votes) == 6 for row in judgements.reviewed(session))
+        assert len(session.exec(select(Review)).all()) == before  # nothing is deleted
+        assert {one.reviewer for one in judgements.given(session)} >= {who}  # how somebody works stays to be seen
+    with store.writing() as session:
+        set_aside.end(session, row.id, by="lea", now=now())
+        assert len(reviews.effective(session)) == before
+        assert [entry.action for entry in session.exec(select(AuditEntry)).all()][-2:] == ["set aside", "set aside ended"]
+        audit.verify(session)
+
+
+def test_one_review_left_out_takes_its_corrections_with_it(sqlite_store: Store) -> None:
+    panel = judged_panel(sqlite_store, prompts=1, men=5, women=2)
+    with sqlite_store.reading() as session:
+        [first] = session.exec(
+            select(Review).join(Item).where(Review.reviewer == panel.women[0], Item.generation_id == panel.generations[0])
+        ).all()
+    corrected = reviews.Answer(
+        token="00000000-0000-4000-8000-000000000001",
+        lease_id=first.lease_id,
+        verdict="fine",
+        taxonomy_version="1",
+        guideline_version="1",
+        supersedes_token=first.token,
+    )
+    with sqlite_store.writing() as session:
+        before = len(reviews.effective(session))
+        set_aside.add(session, "exclude", review_id=first.id, reason=REASON, by="lea", now=now())
+        assert len(reviews.effective(session)) == before - 1
+    reviews.submit(sqlite_store, panel.women[0], corrected, now=now(), policy_version="1")
+    with sqlite_store.reading() as session:
+        assert len(reviews.effective(session)) == before - 1
+
+
+def test_a_pause_ends_and_answers_given_before_it_count_throughout(sqlite_store: Store) -> None:
+    panel = judged_panel(sqlite_store, prompts=1, men=5, women=2)
+    with sqlite_store.writing() as session:
+        before = len(reviews.effective(session))
+        row = set_aside.add(session, "pause", reviewer=panel.men[0], reason=REASON, by="lea", now=now())
+        assert set_aside.paused(session, panel.men[0])
+        assert not set_aside.paused(session, panel.men[1])
+        assert len(reviews.effective(session)) == before
+        set_aside.end(session, row.id, by="lea", now=now())
+        assert not set_aside.paused(session, panel.men[0])
+
+
+def test_setting_aside_needs_a_reason_a_person_and_happens_once(sqlite_store: Store) -> None:
+    panel = judged_panel(sqlite_store, prompts=1, men=5, women=2)
+    who = panel.men[0]
+    with sqlite_store.writing() as session:
+        with pytest.raises(NoReason, match="at least 10"):
+            set_aside.add(session, "pause", reviewer=who, reason="  bad    ", by="lea", now=now())
+        with pytest.raises(UnknownReviewer, match="r_nobody"):
+            set_aside.add(session, "pause", reviewer="r_nobody", reason=REASON, by="lea", now=now())
+        with pytest.raises(UnknownReviewer, match="no review 999"):
+            set_aside.add(session, "exclude", review_id=999, reason=REASON, by="lea", now=now())
+        with pytest.raises(UnknownReviewer, match="whom"):
+            set_aside.add(session, "pause", review_id=1, reason=REASON, by="lea", now=now())
+        row = set_aside.add(session, "pause", reviewer=who, reason=REASON, by="lea", now=now())
+        with pytest.raises(AlreadySetAside, match=f"Record {row.id}"):
+            set_aside.add(session, "pause", reviewer=who, reason=REASON, by="lea", now=now())
+        set_aside.end(session, row.id, by="lea", now=now())
+        with pytest.raises(NotSetAside, match="in force: none"):
+            set_aside.end(session, row.id, by="lea", now=now())
+        assert set_aside.add(session, "pause", reviewer=who, reason=REASON, by="lea", now=now()).id != row.id
+
+
+# -------------------------------------------------------------------- adjudication
+
+
+def test_leads_see_arguments_and_no_identity_and_the_newest_conclusion_is_in_force(store: Store) -> None:
+    panel = judged_panel(store, prompts=2, men=5, women=2)
+    with store.writing() as session:
+        found = adjudications.contested(session)
+        assert len(found) == 2
+        shown = repr(found)
+        assert not any(name in shown for name in (*panel.men, *panel.women))
+        assert [argument.verdict for argument in found[0].arguments] == ["flag"] * 2 + ["fine"] * 5
+        assert found[0].conclusion is None
+        item = found[0].item_id
+        for conclusion in ("harm", "legitimate_disagreement"):
+            adjudications.conclude(session, item, conclusion, reason="by the guideline, 3.2", by="lea", now=now())
+        assert adjudications.in_force(session) == {item: "legitimate_disagreement"}
+        assert [one.item_id for one in adjudications.contested(session)] != [item]
+        assert len(adjudications.contested(session, open_only=False)) == 2
+        assert len(session.exec(select(Adjudication)).all()) == 2
+
+
+def test_what_nobody_differs_on_is_not_adjudicated_and_a_conclusion_needs_a_reason(sqlite_store: Store) -> None:
+    panel = judged_panel(sqlite_store, prompts=1, men=5, women=2)
+    with sqlite_store.writing() as session:
+        items = dict(session.exec(select(Item.generation_id, Item.id)).all())
+        with pytest.raises(adjudications.NotContested):
+            adjudications.conclude(session, items[panel.generations[1]], "harm", reason="a long reason", by="lea", now=now())
+        with pytest.raises(adjudications.NotContested):
+            adjudications.conclude(session, 999, "harm", reason="a long reason", by="lea", now=now())
+        with pytest.raises(adjudications.NoReason):
+            adjudications.conclude(session, items[panel.generations[0]], "harm", reason="so", by="lea", now=now())
+        assert not session.exec(select(Adjudication)).all()
+
+
+def test_a_conclusion_cannot_be_overwritten(store: Store) -> None:
+    judged_panel(store, prompts=1, men=5, women=2)
+    with store.writing() as session:
+        item = adjudications.contested(session)[0].item_id
+        adjudications.conclude(session, item, "harm", reason="by the guideline", by="lea", now=now())
+    with pytest.raises(DatabaseError), store.writing() as session:
+        session.exec(select(Adjudication)).one().conclusion = "fine"
+        session.flush()
+
+
+# ------------------------------------------------------------------------- quality
+
+
+def given(reviewer: str, item: int, verdict: str, *, seconds: float | None = 5.0, content: str | None = None) -> Given:
+    flag = verdict == "flag"
+    return Given(reviewer, item, content or f"c{item}", verdict, ["stereotype"] if flag else [], "clear" if flag else None, seconds)
+
+
+def test_a_lone_dissenter_looks_no_worse_for_flagging_what_nobody_else_does() -> None:
+    others = [given(f"r{n}", item, "fine") for n in range(6) for item in range(20)]
+    dissent = [given("lone", item, "flag") for item in range(20)]
+    agree = [given("meek", item, "fine") for item in range(20)]
+    found = {one.reviewer: one for one in qualities([*others, *dissent, *agree])}
+    assert found["lone"]._replace(reviewer="") == found["meek"]._replace(reviewer="")
+
+
+def test_plain_cases_are_those_that_five_others_all_flagged() -> None:
+    rows = [given(f"r{n}", item, "flag") for n in range(5) for item in range(10)]
+    mine = [given("me", item, "fine" if item < 5 else "flag") for item in range(10)]
+    found = {one.reviewer: one for one in qualities([*rows, *mine])}
+    assert found["me"].plain is not None
+    assert (found["me"].plain.value, found["me"].plain.n) == (0.5, 10)
+    assert found["r0"].plain is not None
+    # where "me" said fine, it was no plain case for the others: not everybody saw it
+    assert (found["r0"].plain.value, found["r0"].plain.n) == (1.0, 5)
+
+
+def test_speed_and_steadiness_are_a_persons_own() -> None:
+    rows = [given("a", item, "fine", seconds=1.0 if item < 2 else 10.0) for item in range(8)]
+    rows += [given("a", 100 + item, "flag" if item == 0 else "fine", content=f"c{item}") for item in range(5)]
+    [found] = qualities([*rows, given("a", 50, "skip")])
+    assert (found.judged, found.skipped, found.seconds) == (13, 1, 5.0)
+    assert found.hasty is not None
+    assert (found.hasty.value, found.hasty.n) == (2 / 13, 13)
+    assert found.steady is not None
+    assert (found.steady.value, found.steady.n) == (0.8, 5)
+    assert found.plain is None
+
+
+def test_figures_of_too_few_answers_are_not_given() -> None:
+    [found] = qualities([given("a", 1, "fine", seconds=None)])
+    assert (found.seconds, found.hasty, found.steady, found.plain) == (None, None, None, None)
+    assert reviewer_quality.share(4, 4) is None
+    assert pair_sets.Choice().to_dict() == {}
