@@ -76,7 +76,8 @@ def _said(version: ModelVersion, evaluation: Evaluation | None, names: dict[int,
     look.html(f'<div class="small soft">{passed} of {len(evaluation.reasons)} checks of the gate passed.</div>')
     noise = evaluation.figures.get("shared_noise")
     if noise:
-        look.html(f'<div class="small soft">{look.quiet(str(noise.get("note") or noise.get("words", "")))}</div>')
+        said = f"{noise.get('words', '')}. {noise.get('note') or ''}"
+        look.html(f'<div class="small soft">{look.marked(said)}</div>')
     look.html(look.link(f"/compare?version={version.id}", "Read what both versions wrote, side by side"))
 
 
