@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from flagback.model import policies
 from flagback.model.policies import Pool, RaterVote, Score, Votes
+from flagback.model.policy import judge
+from tests.test_policy import vote
 
 POOL = Pool(0.25, 1.0)
 
@@ -228,9 +230,6 @@ def test_with_the_same_votes_in_each_group_every_group_policy_is_of_one_mind(sai
 
 @given(st.lists(st.booleans(), max_size=9))
 def test_the_majority_is_the_judgement_it_always_was(flags: list[bool]) -> None:
-    from flagback.model.policy import judge
-    from tests.test_policy import vote
-
     before = judge([vote(n, "flag", "stereotype") if flag else vote(n, "fine") for n, flag in enumerate(flags)])
     now = policies.majority([RaterVote(str(n), (), flag) for n, flag in enumerate(flags)])
     assert (now.harm, now.outcome) == (before.harm, before.outcome)
