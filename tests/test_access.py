@@ -259,7 +259,7 @@ MARKS = {
     "loop": 'body: "The loop"',
     "corrections": 'body: "Corrections"',
     "versions": 'body: "Versions"',
-    "history": 'body: "Evidence"',
+    "history": 'body: "History"',
     "figures": 'body: "One version"',
     "compare": 'body: "Two versions"',
     "groups": 'body: "Groups"',

@@ -126,10 +126,10 @@ def test_an_address_deep_in_the_app_leads_through_sign_in_and_on_to_it(web: WebP
         expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible(timeout=20_000)
 
 
-def test_an_auditor_reads_the_comparison_alone_and_can_sign_out(web: WebProcess, browser: Browser) -> None:
+def test_an_auditor_reads_the_evidence_and_can_sign_out(web: WebProcess, browser: Browser) -> None:
     with page_of(browser) as page:
         sign_in(page, web.url, "audrey", PASSWORD)
-        expect(page.get_by_text("Nothing to compare yet.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("No published test is in use.")).to_be_visible(timeout=20_000)
         page.get_by_role("link", name="Sign out").click()
         page.get_by_role("button", name="Sign out").click()
         page.wait_for_url("**/signin?signed_out")
@@ -140,7 +140,7 @@ def test_an_auditor_reads_the_comparison_alone_and_can_sign_out(web: WebProcess,
 def test_a_session_that_ends_elsewhere_ends_on_the_open_page_too(web: WebProcess, browser: Browser, home: Path) -> None:
     with page_of(browser) as page:
         sign_in(page, web.url, "audrey", PASSWORD)
-        expect(page.get_by_text("Nothing to compare yet.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("No published test is in use.")).to_be_visible(timeout=20_000)
         store = Store(Settings(home=home).records_url)
         with store.writing() as session:
             session.connection().exec_driver_sql("UPDATE session SET ended_at = created_at")

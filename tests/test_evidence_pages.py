@@ -103,7 +103,7 @@ def _table(page: Page, name: str) -> list[dict[str, str]]:
 
 def test_an_auditor_reads_what_changed_for_whom_and_takes_the_data(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
-        place.open(page, "aud", "", "Evidence")
+        place.open(page, "aud", "", "History")
         expect(page.get_by_text("below the line is less harm than the base")).to_be_visible(timeout=WAIT)
         spoken = page.locator('[data-testid="stVegaLiteChart"]').first
         expect(spoken).to_be_visible()
@@ -120,7 +120,7 @@ def test_an_auditor_reads_what_changed_for_whom_and_takes_the_data(place: Place,
 
 def test_a_point_that_is_clicked_opens_the_flagged_answers_behind_it(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
-        place.open(page, "aud", "history", "Evidence")
+        place.open(page, "aud", "history", "History")
         points = page.locator(".st-key-picture-harm-by-version g.mark-symbol.role-mark path")
         expect(points).to_have_count(3, timeout=WAIT)
         points.first.click()
@@ -133,7 +133,7 @@ def test_a_point_that_is_clicked_opens_the_flagged_answers_behind_it(place: Plac
 
 def test_an_address_opens_the_flagged_answers_of_a_version(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
-        place.open(page, "max", "history?version=1&seen=loop", "Evidence")
+        place.open(page, "max", "history?version=1&seen=loop", "History")
         expect(page.get_by_text("hid the silver")).to_be_visible(timeout=WAIT)
         expect(page.get_by_text("flagged by 2 of 2")).to_be_visible()
         assert page.get_by_text("was late").count() == 0
@@ -179,7 +179,7 @@ def test_an_empty_installation_says_on_every_page_what_comes_first(
 ) -> None:
     empty = Place(tmp_path_factory.mktemp("empty"), filled=False)
     with empty.web, page_of(browser) as page:
-        empty.open(page, "max", "history", "Evidence")
+        empty.open(page, "max", "history", "History")
         expect(page.get_by_text("No published test is in use.")).to_be_visible(timeout=WAIT)
         for where, title, words in (
             ("figures", "One version", "No model is here yet."),

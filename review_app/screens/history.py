@@ -18,7 +18,7 @@ USEFUL = ("refusal_rate", "empty_rate", "repeated_share", "preference_accuracy",
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
-    look.heading("Evidence", "What changed, for whom, and how sure that is. Every picture opens the texts behind it.")
+    look.heading("History", "What changed, for whom, and how sure that is. Every picture opens the texts behind it.")
     evidence.strip(account, "history")
     with installation.store.reading() as session:
         judged = harm.judged(installation, session)
