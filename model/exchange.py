@@ -45,11 +45,11 @@ def distinct_p(
     below, above = held[0][:, differs], held[1][:, differs]
     constant = int(held[0][:, ~differs].any(axis=0).sum())
     seen = _ratio(below.any(axis=0).sum() + constant, above.any(axis=0).sum() + constant)
-    random = np.random.default_rng(seed)
+    lots = np.random.default_rng(seed)
     rows = max(1, _AT_ONCE // max(1, below.shape[1]))
     as_far = 0
     for start in range(0, exchanges, rows):
-        turned = (random.random((min(rows, exchanges - start), len(clusters))) < 0.5).astype(np.float32)  # (R, G)
+        turned = (lots.random((min(rows, exchanges - start), len(clusters))) < 0.5).astype(np.float32)  # (R, G)
         mine = ((turned @ below + (1 - turned) @ above) > 0).sum(axis=1) + constant
         theirs = ((turned @ above + (1 - turned) @ below) > 0).sum(axis=1) + constant
         as_far += int((_ratio(theirs, mine) >= seen - 1e-12).sum())

@@ -96,7 +96,7 @@ def _texts(count: int) -> list[TextToScore]:
     return [TextToScore("neutral", f"t{i}", f"t{i // 2}", [5] * (3 + i % 4), "text") for i in range(count)]
 
 
-def test_a_figure_weighs_tokens_and_hangs_texts_of_one_cluster_together() -> None:
+def test_a_figure_counts_by_token_and_hangs_texts_of_one_cluster_together() -> None:
     """Texts of 2 and 3 scored tokens with .2 and .9 nats in all: 1.1 / 5 a token."""
     texts = [
         TextToScore("neutral", "a", "a", [1, 2, 3], ""),

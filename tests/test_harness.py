@@ -168,7 +168,7 @@ def _runs(number: int) -> bool:
 
 
 def test_no_variable_of_ours_reaches_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLAGBACK_DATABASE_URL", "postgresql://user:secret@host/db")
+    monkeypatch.setenv("FLAGBACK_DATABASE_URL", "postgresql://user:secret@host/db")  # pragma: allowlist secret - of no server
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     given = environment_of_others()
     assert not [name for name in given if name.startswith("FLAGBACK_")]

@@ -114,12 +114,12 @@ def range_changes(
 
 def _exchanged(sides: Sequence[_Floats], size: int, seed: int, exchanges: int) -> tuple[float, float, float]:
     """Mean ranges of both models, and the permutation test's p (Good 2005, 3.2): every entity's two values swapped by chance."""
-    random = np.random.default_rng([seed, 2])
+    lots = np.random.default_rng([seed, 2])
     lowest, highest = [np.full((2, TEST_DRAWS, 1 + exchanges), end) for end in (np.inf, -np.inf)]  # (2, D, 1 + E)
     for values in sides:
-        swapped = random.random((len(values), 1 + exchanges)) < 0.5
+        swapped = lots.random((len(values), 1 + exchanges)) < 0.5
         swapped[:, 0] = False
-        drawn = random.integers(0, len(values), (TEST_DRAWS, size))
+        drawn = lots.integers(0, len(values), (TEST_DRAWS, size))
         counts = np.stack([np.bincount(row, minlength=len(values)) for row in drawn]) / size  # (D, N)
         for side in (0, 1):
             means = counts @ np.where(swapped, values[:, 1 - side, None], values[:, side, None])  # (D, 1 + E)
@@ -157,20 +157,20 @@ def _ends(levels: Mapping[str, float]) -> tuple[str | None, str | None]:
 
 def _drawn(sides: Sequence[_Floats], size: int, seed: int) -> _Floats:
     """(D, G) means of `size` entities of each group, drawn with replacement; the same entities for the same sizes and seed."""
-    random = np.random.default_rng(seed)
-    return np.stack([values[random.integers(0, len(values), (DRAWS, size))].mean(axis=1) for values in sides], axis=1)
+    lots = np.random.default_rng(seed)
+    return np.stack([values[lots.integers(0, len(values), (DRAWS, size))].mean(axis=1) for values in sides], axis=1)
 
 
 def _shuffled(sides: Sequence[_Floats], size: int, seed: int) -> _Floats:
     """(D,) ranges of groups that are dealt out anew in each draw."""
-    random = np.random.default_rng([seed, 1])
+    lots = np.random.default_rng([seed, 1])
     pool = np.concatenate(sides)
     means = []
-    dealt = random.permuted(np.broadcast_to(pool, (DRAWS, len(pool))), axis=1)  # (D, N)
+    dealt = lots.permuted(np.broadcast_to(pool, (DRAWS, len(pool))), axis=1)  # (D, N)
     start = 0
     for values in sides:
         block = dealt[:, start : start + len(values)]
-        means.append(np.take_along_axis(block, random.integers(0, len(values), (DRAWS, size)), axis=1).mean(axis=1))
+        means.append(np.take_along_axis(block, lots.integers(0, len(values), (DRAWS, size)), axis=1).mean(axis=1))
         start += len(values)
     spread = np.stack(means, axis=1)
     ranges: _Floats = spread.max(axis=1) - spread.min(axis=1)
