@@ -130,12 +130,12 @@ def find(location: str, *, cache: Path | None, endpoint: str | None = None) -> t
     if folder.exists():
         raise NoSuchModel(
             f"{location} is a file; expected the folder that holds a model's config.json and *.safetensors. "
-            f"Run 'flagback model add {folder.parent}'."
+            f"Run the same command with {folder.parent}."
         )
     if not HUB_ID.fullmatch(location):
         raise NoSuchModel(
             f"{location} is neither a folder here nor a hub id (organisation/name); check the path and run "
-            "'flagback model add FOLDER' again."
+            "the same command with another."
         )
     return _fetched(location, cache=cache, endpoint=endpoint)
 
@@ -145,7 +145,7 @@ def _fetched(location: str, *, cache: Path | None, endpoint: str | None) -> tupl
     name, _, revision = location.partition("@")
     elsewhere = (
         f"On a machine with a connection run 'hf download {name} --local-dir FOLDER', bring the folder here, and run "
-        "'flagback model add FOLDER'."
+        "the same command with it."
     )
 
     def snapshot(*, local: bool) -> Path:
@@ -280,7 +280,7 @@ def _check_weight_files(folder: Path, name: str) -> None:
             raise PickleWeights(
                 f"{name} ({folder}) has its weights in {', '.join(others[:3])} only; expected "
                 "model.safetensors. Such files can run code when opened, so they are not read. Where you trust "
-                "them, convert them with model.save_pretrained(FOLDER) and run 'flagback model add FOLDER'."
+                "them, convert them with model.save_pretrained(FOLDER) and run the same command with it."
             )
         raise MissingFiles(
             f"{name} ({folder}) has no weights as safetensors; expected model.safetensors, or "

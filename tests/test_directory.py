@@ -88,7 +88,7 @@ def test_own_code_beside_a_family_that_transformers_knows_is_left_alone(tmp_path
 
 def test_a_file_is_not_a_model_and_its_folder_is_named(tmp_path: Path) -> None:
     folder = make(tmp_path / "model", "gpt2")
-    with pytest.raises(directory.NoSuchModel, match=re.escape(f"model add {folder}")):
+    with pytest.raises(directory.NoSuchModel, match=re.escape(f"the same command with {folder}.")):
         inspect(str(folder / "model.safetensors"))
 
 
