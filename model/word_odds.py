@@ -91,7 +91,7 @@ def compare(first: Iterable[Said], second: Iterable[Said], *, minimum: int = MIN
     """Every word that both sides together write in `minimum` clusters or more. The same whatever the order of the texts."""
     sides = (list(first), list(second))
     tokens = (sum(len(text.words) for text in sides[0]), sum(len(text.words) for text in sides[1]))
-    names = {cluster: number for number, cluster in enumerate({text.cluster for side in sides for text in side})}
+    names = {cluster: number for number, cluster in enumerate(sorted({text.cluster for side in sides for text in side}))}
     holding: dict[str, set[str]] = defaultdict(set)
     for side in sides:
         for text in side:
@@ -171,8 +171,10 @@ def _log_odds(totals: _Floats, lengths: _Floats) -> tuple[_Floats, _Floats]:
     """Eq. 16 and the root of eq. 20, (W,) each, from (2, W) counts in (2,) words; the prior follows both sides together."""
     prior = PRIOR_WORDS * totals.sum(axis=0) / lengths.sum()
     above = totals + prior
-    logits = np.log(above) - np.log(lengths[:, None] + PRIOR_WORDS - above)
-    return logits[0] - logits[1], np.sqrt((1 / above).sum(axis=0))
+    # Where nobody writes another word, that one stands as often on both sides.
+    only = totals.sum(axis=0) == lengths.sum()
+    logits = np.log(above) - np.log(np.where(only, 1.0, lengths[:, None] + PRIOR_WORDS - above))
+    return np.where(only, 0.0, logits[0] - logits[1]), np.sqrt((1 / above).sum(axis=0))
 
 
 def _chances(counted: _Counts) -> list[float]:
@@ -242,5 +244,7 @@ def _off(value: float, least: float) -> float:
 
 def _z(p: float, *, rising: float) -> float:
     """The point of the normal distribution with this two-sided p, with the sign of the difference."""
+    if rising == 0:
+        return 0.0
     size = -NormalDist().inv_cdf(max(p, 1e-300) / 2) if p < 1 else 0.0
     return size if rising > 0 else -size

@@ -63,6 +63,11 @@ def test_the_order_of_texts_changes_nothing(first: list[Said], second: list[Said
     assert compare(first, second, minimum=2) == before
 
 
+def test_the_only_word_there_is_stands_as_often_on_both_sides() -> None:
+    found = compare([Said(("a",), "p"), Said(("a", "a"), "q")], [Said(("a",), "p"), Said(("a",), "r")], minimum=2)
+    assert [(odds.word, odds.log_odds, odds.z) for odds in found.words] == [("a", 0.0, 0.0)]
+
+
 def test_a_word_of_few_clusters_is_counted_and_not_judged() -> None:
     texts = [Said(("often",) if n else ("often", "once"), f"p{n}") for n in range(12)]
     found = compare(texts[:6], texts[6:])
