@@ -194,9 +194,9 @@ def end_sessions(session: Session, account_id: int, *, now: datetime, token_hash
 
 
 def end_session(session: Session, cookie: str, *, now: datetime) -> None:
-    """Signs a browser out; an unknown cookie, or one signed out before, changes nothing."""
+    """Signs a browser out; an unknown cookie, one that ran out, or one signed out before, changes nothing."""
     found = session.get(records.Session, _cookie_hash(cookie))
-    if found is not None and found.ended_at is None:
+    if found is not None and found.ended_at is None and found.expires_at > now:
         found.ended_at = now
         session.add(found)
         session.flush()

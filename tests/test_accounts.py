@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlmodel import select
 
-from flagback.storage import records
+from flagback.storage import accounts, records
 from flagback.storage.accounts import (
     HASHER,
     NOBODY,
@@ -225,3 +225,15 @@ def test_languages_are_kept_as_primary_subtags_each_once(store: Store) -> None:
         set_languages(session, ada.id, ["pt-BR", "pt", "EN_us", "es"])
     with store.reading() as session:
         assert session.get_one(Account, ada.id).languages == ["en", "es", "pt"]
+
+
+def test_signing_out_a_session_that_ran_out_changes_nothing(sqlite_store: Store) -> None:
+    with sqlite_store.writing() as session:
+        account = accounts.create(session, "ada", "a long password", "reviewer")  # pragma: allowlist secret - of this test
+        moment = records.now()
+        cookie = accounts.open_session(session, account.id, now=moment, for_=timedelta(hours=1))
+        accounts.end_session(session, cookie, now=moment + timedelta(hours=2))
+        [row] = session.exec(select(records.Session)).all()
+        assert row.ended_at is None
+        accounts.end_session(session, cookie, now=moment + timedelta(minutes=1))
+        assert row.ended_at == moment + timedelta(minutes=1)
