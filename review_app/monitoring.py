@@ -29,7 +29,6 @@ from flagback.storage.records import (
     Review,
     SetAside,
     Slot,
-    SuiteComparison,
     SuiteData,
     SuiteRun,
 )
@@ -384,15 +383,3 @@ def suites_not_put(session: Session, version: int) -> list[tuple[str, str]]:
     """(suite, reason) of published tests that a version could not be put."""
     asked = select(SuiteRun, SuiteData).join(SuiteData, col(SuiteData.id) == SuiteRun.data_id).where(SuiteRun.version_id == version)
     return [(data.suite, str(run.figures["error"])) for run, data in session.exec(asked).all() if "error" in run.figures]
-
-
-def suite_changes(session: Session, base: int, candidate: int) -> dict[int, list[dict[str, Any]]]:
-    """Data number -> what changed between two versions on it, of those comparisons that are kept."""
-    found = {}
-    for data in suites.in_use(session):
-        runs = suites.runs_of(session, data.id)
-        if base in runs and candidate in runs:
-            kept = session.get(SuiteComparison, (runs[base].id, runs[candidate].id))
-            if kept is not None:
-                found[data.id] = kept.figures
-    return found

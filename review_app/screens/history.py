@@ -21,7 +21,7 @@ def show(installation: Installation, account: Account) -> None:
     look.heading("History", "What changed, for whom, and how sure that is. Every picture opens the texts behind it.")
     evidence.strip(account, "history")
     with installation.store.reading() as session:
-        judged = harm.judged(installation, session)
+        weeks = monitoring.weeks(harm.judged(installation, session))
         with st.container(key="fb-card-harm"):
             _harm(installation, account, session)
         left, right = st.columns(2, gap="medium")
@@ -33,9 +33,9 @@ def show(installation: Installation, account: Account) -> None:
             _useful(installation, account, session)
         left, right = st.columns(2, gap="medium")
         with left, st.container(key="fb-card-weeks"):
-            _weeks(installation, account, session, judged)
+            _weeks(installation, account, session, weeks)
         with right, st.container(key="fb-card-agreement"):
-            _agreement(installation, account, session, judged)
+            _agreement(installation, account, session, weeks)
         with st.container(key="fb-card-tests"):
             _tests(installation, account, session)
         with st.container(key="fb-card-coverage"):
@@ -179,9 +179,8 @@ def _open_compare(found: pd.DataFrame, names: dict[int, str], clicked: dict[str,
             look.html(look.link(address, f"Read the texts behind {clicked['figure']}, {clicked['version']}"))
 
 
-def _weeks(installation: Installation, account: Account, session: Session, judged: pd.DataFrame) -> None:
+def _weeks(installation: Installation, account: Account, session: Session, found: pd.DataFrame) -> None:
     st.subheader("Week by week", anchor=False)
-    found = monitoring.weeks(judged)
     if not len(found):
         look.empty("No week yet.", "Reviews appear here as they are stored.")
         return
@@ -211,9 +210,8 @@ def _mondays(found: pd.DataFrame) -> list[str]:
     return [f"{monday:%-d %b}" for monday in found["monday"]]
 
 
-def _agreement(installation: Installation, account: Account, session: Session, judged: pd.DataFrame) -> None:
+def _agreement(installation: Installation, account: Account, session: Session, found: pd.DataFrame) -> None:
     st.subheader("Agreement", anchor=False)
-    found = monitoring.weeks(judged)
     found = found[found["alpha"].notna()] if len(found) else found
     if not len(found):
         look.empty("No agreement to show yet.", "It needs answers that two people or more have judged.")
