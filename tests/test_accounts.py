@@ -229,7 +229,7 @@ def test_languages_are_kept_as_primary_subtags_each_once(store: Store) -> None:
 
 def test_signing_out_a_session_that_ran_out_changes_nothing(sqlite_store: Store) -> None:
     with sqlite_store.writing() as session:
-        account = accounts.create(session, "ada", "a long password", "reviewer")  # pragma: allowlist secret - of this test
+        account = accounts.create(session, "ada", "a long password", "reviewer")
         moment = records.now()
         cookie = accounts.open_session(session, account.id, now=moment, for_=timedelta(hours=1))
         accounts.end_session(session, cookie, now=moment + timedelta(hours=2))
