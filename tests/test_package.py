@@ -31,14 +31,14 @@ def test_every_module_can_be_imported(module: str) -> None:
     assert importlib.import_module(module).__doc__, f"{module} has no docstring that says what it knows"
 
 
-def test_the_web_process_imports_neither_torch_nor_the_job_engine() -> None:
+def test_the_web_process_imports_neither_torch_nor_a_detector_nor_the_job_engine() -> None:
     computing = ("worker", "steps")
     web = [
         name
         for name in modules()
         if name.startswith(("flagback.review_app", "flagback.storage")) and name.rpartition(".")[2] not in computing
     ]
-    heavy = ("torch", "transformers", "peft", "accelerate", "dbos")
+    heavy = ("torch", "transformers", "peft", "accelerate", "dbos", "sklearn", "scipy")
     code = (
         f"import importlib, sys\nfor name in {web!r}: importlib.import_module(name)\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"

@@ -17,7 +17,7 @@ from flagback.storage.records import Account, Detector
 if TYPE_CHECKING:
     from flagback.review_app.screens.patterns import Answer
 
-_KINDS = {"false_alarm": "fine, but over the line", "missed": "harmful, but under it"}
+_KINDS = {"false_alarm": "fine, but over the line", "missed": "harmful, but under the line"}
 _FILE = "unseen.json"
 
 

@@ -1,0 +1,233 @@
+"""The page Patterns in a real browser: pictures over real records, the texts behind a point, data to take along."""
+
+import io
+import random
+import re
+import uuid
+import zipfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from flagback.model import detecting
+from flagback.review_app.settings import Settings
+from flagback.storage import background, consent, reviews, slots
+from flagback.storage.artifacts import Artifacts
+from flagback.storage.background import Answered
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.items import make_items
+from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.records import now
+from flagback.storage.store import Store
+from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.people import PASSWORD, person
+
+WAIT = 30_000
+#: A tag that Streamlit or a picture would draw as more than text, with a character that turns writing round.
+HOSTILE = "**b** <img src=x> \u202eevil"
+
+
+class Place:
+    """A served home without reviews; `judge` makes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(home=folder / "home")
+        self.store = Store(self.settings.records_url)
+        self.store.migrate()
+        self.web = WebProcess(self.settings.home, folder=folder)
+        with self.store.writing() as session:
+            for login, role in (("audrey", "auditor"), ("max", "maintainer"), ("ada", "reviewer")):
+                person(session, login, role)  # type: ignore[arg-type]
+
+    def open(self, page: Page, login: str) -> None:
+        """Signs in and opens the page."""
+        sign_in(page, self.web.url, login, PASSWORD)
+        page.goto(f"{self.web.url}/patterns")
+
+    def judge(self) -> None:
+        """60 prompts about a woman, a man or nobody, four answers each; "lazy" is flagged, "kind" is not."""
+        draw = random.Random(1)
+        who = ("The woman", "The man", "The visitor")
+        with self.store.writing() as session:
+            prompts = add_prompts(
+                session,
+                [
+                    NewPrompt([{"role": "user", "content": f"{who[n % 3]} number {n} was"}], "en", {"groups": [HOSTILE]})
+                    for n in range(60)
+                ],
+            )
+            texts = [
+                (" so lazy and late.", True),
+                (" very kind and early.", False),
+                (" lazy again.", True),
+                (" a kind man.", False),
+            ]
+            made = [
+                (add_generations(session, [NewGeneration(one, text, "end", "sampled", "run:1")])[0], harm)
+                for one in prompts.ids
+                for text, harm in texts
+            ]
+            make_items(session, [number for number, _ in made], purpose="loop", reviews_per_item=2, seed=0)
+            harmful = {number for number, harm in made if harm}
+            asked = [question.model_dump() for question in background.DEFAULT_QUESTIONS]
+            background.set_questions(session, asked, by="root", now=now())
+            for number in range(13):
+                account = person(session, f"panel-{number}")
+                consent.set_consent(session, account.id, {"review": True, "assignment": True}, now=now())
+                said = "woman" if number < 6 else "man" if number < 11 else "nonbinary"
+                background.set_answers(
+                    session, self.settings.pseudonym_key(), account.id, {"gender": Answered([said], None)}, now=now()
+                )
+        for reviewer in ("r_one", "r_two"):
+            while held := slots.claim(
+                self.store, reviewer, count=50, now=now(), lease_for=timedelta(hours=1), seed=draw.getrandbits(31)
+            ):
+                for one in held[:-1] if len(held) > 1 else held:
+                    flag = (one.generation_id in harmful) != (draw.random() < 0.1)
+                    answer = reviews.Answer(
+                        token=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
+                        lease_id=one.lease_id,
+                        verdict="flag" if flag else "fine",
+                        categories=["stereotype"] if flag else [],
+                        severity="clear" if flag else None,
+                        taxonomy_version="1",
+                        guideline_version="1",
+                    )
+                    reviews.submit(self.store, reviewer, answer, now=now(), policy_version="1")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The served home."""
+    made = Place(tmp_path_factory.mktemp("patterns"))
+    with made.web:
+        yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def judged(place: Place) -> Place:
+    """The same home after reviews; tests of the empty page stand before those that ask for it."""
+    place.judge()
+    return place
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all."""
+    with chromium() as started:
+        yield started
+
+
+def test_an_empty_page_says_what_to_do(place: Place, browser: Browser) -> None:
+    with page_of(browser) as page:
+        place.open(page, "max")
+        expect(page.get_by_text("No answer was judged yet.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("No text names a group yet.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("No detector yet.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("flagback detect")).to_be_visible()
+        expect(page.locator(".stException")).to_have_count(0)
+
+
+def test_a_word_leads_to_the_answers_behind_it(judged: Place, browser: Browser) -> None:
+    with page_of(browser, width=1200) as page:
+        judged.open(page, "audrey")
+        words = page.locator(".st-key-fb-card-words")
+        expect(words.get_by_text("words were compared")).to_be_visible(timeout=WAIT)
+        picture = words.locator("[data-testid=stVegaLiteChart]")
+        expect(picture).to_have_attribute("aria-label", re.compile(r"lazy \+\d"), timeout=WAIT)
+        words.get_by_role("combobox", name="Read the answers with a word").click()
+        page.get_by_role("option", name="lazy", exact=True).click()
+        expect(words.get_by_text("so lazy and late.").first).to_be_visible(timeout=WAIT)
+        expect(words.get_by_text("very kind and early.")).to_have_count(0)
+        expect(words.get_by_text("2 of 2 flagged it").first).to_be_visible()
+
+
+def test_a_click_on_a_point_opens_the_same_texts(judged: Place, browser: Browser) -> None:
+    with page_of(browser, width=1200) as page:
+        judged.open(page, "audrey")
+        words = page.locator(".st-key-fb-card-words")
+        dots = words.locator("[data-testid=stVegaLiteChart] path[aria-roledescription=circle]")
+        expect(dots.first).to_be_visible(timeout=WAIT)
+        page.wait_for_timeout(1_000)
+        dots.first.click()
+        expect(words.get_by_text("the most flagged first")).to_be_visible(timeout=WAIT)
+
+
+def test_groups_stand_beside_the_prompts_and_small_groups_of_reviewers_do_not_stand_at_all(judged: Place, browser: Browser) -> None:
+    with page_of(browser, width=1200) as page:
+        judged.open(page, "audrey")
+        groups = page.locator(".st-key-fb-card-groups")
+        expect(groups.get_by_text("Who reviews")).to_be_visible(timeout=WAIT)
+        kinds = groups.get_by_role("combobox", name="Kind of group")
+        kinds.scroll_into_view_if_needed()
+        page.wait_for_timeout(500)  # an open list closes when the page scrolls
+        kinds.click()
+        page.get_by_role("option", name="gender").click()
+        expect(groups.locator("[data-testid=stVegaLiteChart]").first).to_have_attribute(
+            "aria-label", re.compile("female reviewed"), timeout=WAIT
+        )
+        people = groups.locator("[data-testid=stVegaLiteChart]").last
+        expect(people).to_have_attribute("aria-label", "Woman: 5 or more", timeout=WAIT)
+        assert "Non-binary" not in page.content()
+
+
+def test_a_tag_from_outside_is_text_wherever_it_stands(judged: Place, browser: Browser) -> None:
+    with page_of(browser, width=1200) as page:
+        judged.open(page, "max")
+        words = page.locator(".st-key-fb-card-words")
+        words.get_by_role("combobox", name="Prompts").click(timeout=WAIT)
+        option = page.get_by_role("option", name="evil")
+        expect(option).to_be_visible(timeout=WAIT)
+        assert "<U+202E>" in option.inner_text()
+        option.click()
+        expect(words.get_by_text("words were compared")).to_be_visible(timeout=WAIT)
+        assert page.locator("img[src='x']").count() == 0
+        assert [one for one in page.locator("strong:visible, b:visible").all_inner_texts() if one.strip() == "b"] == []
+
+
+def test_the_detector_shows_its_figures_and_what_it_got_wrong(judged: Place, browser: Browser) -> None:
+    artifacts = Artifacts(judged.settings.artifacts)
+    detecting.detect(judged.store, artifacts, by="root")
+    with page_of(browser, width=1200) as page:
+        judged.open(page, "audrey")
+        found = page.locator(".st-key-fb-card-detector")
+        expect(found.get_by_text("It decides nothing.")).to_be_visible(timeout=WAIT)
+        expect(found.get_by_text("Whom does it err about?")).to_be_visible(timeout=WAIT)
+        expect(found.locator("[data-testid=stVegaLiteChart]").last).to_have_attribute(
+            "aria-label", re.compile(r"all prompts, harmful, but under the line: \d+%"), timeout=WAIT
+        )
+
+
+@pytest.mark.parametrize("login", ["audrey", "max"])
+def test_the_data_of_a_picture_can_be_taken_along(judged: Place, browser: Browser, login: str) -> None:
+    with page_of(browser, width=1200) as page:
+        judged.open(page, login)
+        words = page.locator(".st-key-fb-card-words")
+        words.get_by_role("button", name="Download the data").click(timeout=WAIT)
+        with page.expect_download(timeout=WAIT) as kept:
+            words.get_by_role("link", name=re.compile("words-flags")).click(timeout=WAIT)
+        with zipfile.ZipFile(io.BytesIO(Path(kept.value.path()).read_bytes())) as archive:
+            [name] = archive.namelist()
+            lines = archive.read(name).decode().splitlines()
+    assert lines[0] == "word,log_odds,plain_z,z,p,p_holm,first,second,clusters"
+    assert any(line.startswith("lazy,") for line in lines)
+
+
+def test_reviewers_have_no_such_page(judged: Place, browser: Browser) -> None:
+    with page_of(browser) as page:
+        judged.open(page, "ada")
+        expect(page.get_by_text("Words that go with flags")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, False), (390, True)])
+def test_the_page_fits_the_screen(judged: Place, browser: Browser, width: int, dark: bool) -> None:
+    with page_of(browser, width=width, dark=dark) as page:
+        judged.open(page, "max")
+        expect(page.get_by_text("The detector", exact=True)).to_be_visible(timeout=WAIT)
+        page.wait_for_timeout(800)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"at {width} px"
+        expect(page.locator(".stException")).to_have_count(0)
