@@ -7,7 +7,9 @@ Knows the rules of a well-formed answer, the seat it fills and what is in force;
 - a skip fills no seat: the one held opens again for someone else, never for the same reviewer;
 - a correction keeps the seat of what it corrects. A judgement corrected into a skip leaves its seat behind and a fresh one is
   made for someone else, unless the answer was taken back from review; a skip corrected into a judgement takes an open seat of the
-  item, or stands as extra overlap.
+  item that is kept for nobody, or stands as extra overlap.
+
+A seat that was kept for a group forgets the group when it is filled. Where an overlap policy holds, an answer may open further seats.
 """
 
 import math
@@ -22,10 +24,10 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.storage import live_batches, work
-from flagback.storage.items import slot_row
+from flagback.storage.items import slot_row, widen
 from flagback.storage.prompts import AT_A_TIME, unstorable
 from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Review, Severity, Slot
-from flagback.storage.slots import OPEN_AGAIN, Claim
+from flagback.storage.slots import ANYBODY, OPEN_AGAIN, Claim
 from flagback.storage.store import Store, insert_all, one_at_a_time
 from flagback.storage.taxonomy import CATEGORY_CODES, KNOWN_GUIDELINE_VERSIONS, KNOWN_TAXONOMY_VERSIONS, SKIP_CODES, TARGET_CODES
 
@@ -33,6 +35,8 @@ LONGEST_NOTE = 2_000
 LONGEST_REWRITE = 20_000
 LONGEST_TARGET = 200
 MOST_SPANS = 100
+#: What a slot becomes when it is answered: for whom it was kept is not to be read beside who answered.
+FILLED: dict[str, Any] = {"state": "done", "expires_at": None, "want_group": ANYBODY, "relax_at": None}
 
 
 class Span(BaseModel):
@@ -147,12 +151,14 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
             raise BadAnswer("token", f"Token {answer.token} was used for another answer; make a new one for each answer.")
         if stored.token == answer.token:
             return Receipt(stored.id, stored.created_at, "again", stored.late)
-    check(
-        answer,
-        session.exec(
-            select(Generation.text).join(Item, col(Item.generation_id) == Generation.id).where(Item.id == lease.item_id)
-        ).one(),
-    )
+    text, source, origin, overlap_id = session.exec(
+        select(Generation.text, Generation.source, Generation.origin, Item.overlap_id)
+        .join(Item, col(Item.generation_id) == Generation.id)
+        .where(Item.id == lease.item_id)
+    ).one()
+    check(answer, text)
+    # Before any seat is locked, as in live_batches.withdraw.
+    may_widen = overlap_id is not None and (source != "logged" or live_batches.stays(session, origin))
     if answer.supersedes_token is None:
         if chain:
             raise AlreadyAnswered("You have answered this item already; to change that answer, undo it.")
@@ -166,7 +172,7 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
         item_id=lease.item_id,
         slot_id=slot_id,
         reviewer=reviewer,
-        policy_version=policy_version,
+        policy_version=policy_version if overlap_id is None else f"{policy_version};overlap:{overlap_id}",
         late=late,
         supersedes=supersedes,
         simulated=simulated,
@@ -174,6 +180,8 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
     )
     session.add(review)
     session.flush()
+    if may_widen and overlap_id is not None:
+        widen(session, lease.item_id, overlap_id, now=now)
     return Receipt(review.id, review.created_at, "new", late)
 
 
@@ -267,7 +275,7 @@ def _check_text(field: str, value: str | None, longest: int) -> None:
 def _seat_for_new(session: Session, reviewer: str, answer: Answer, lease: Lease, now: datetime) -> tuple[int | None, bool]:
     """The seat a first answer fills (None for none) and whether it is late; opens and closes seats and leases on the way."""
     mine = (col(Slot.item_id) == lease.item_id, col(Slot.reviewer) == reviewer, col(Slot.state) == "claimed")
-    after = OPEN_AGAIN if answer.verdict == "skip" else {"state": "done", "expires_at": None}
+    after = OPEN_AGAIN if answer.verdict == "skip" else FILLED
     live = (
         session.exec(
             update(Slot)
@@ -320,7 +328,7 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
     if answer.verdict != "skip" and earlier.verdict == "skip" and not earlier.late:
         free = (
             select(Slot.id)
-            .where(Slot.item_id == earlier.item_id, col(Slot.state) == literal_column("'open'"))
+            .where(Slot.item_id == earlier.item_id, col(Slot.state) == literal_column("'open'"), Slot.want_group == ANYBODY)
             .order_by(col(Slot.number))
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -329,7 +337,7 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
             session.exec(
                 update(Slot)
                 .where(col(Slot.id) == free.scalar_subquery())
-                .values(state="done", reviewer=reviewer)
+                .values(reviewer=reviewer, **FILLED)
                 .returning(col(Slot.id))
                 .execution_options(synchronize_session=False)
             )
