@@ -63,4 +63,5 @@ def rate(draws: Sequence[Draw], population: int) -> Rate | None:
     least, most = seen / population, 1 - (len(draws) - seen) / population
     if any(not 0 <= draw.value <= 1 for draw in draws):
         least, most = -math.inf, math.inf
-    return Rate(*(min(max(one, least), most) for one in (value, value - reach, value + reach)), count)
+    low, high = (min(max(one, least), most) for one in (value - reach, value + reach))
+    return Rate(min(max(value, least), most), low, high, count)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from flagback.review_app.commands import detect, files, lists, loop, outputs, people, processes, suites
+from flagback.review_app.commands import detect, files, lists, loop, outputs, overlap, people, processes, suites
 from flagback.review_app.commands.shared import Given, note
 from flagback.storage.invisible import visible
 
@@ -45,6 +45,7 @@ files.add_to(app)
 lists.add_to(app)
 suites.add_to(app)
 outputs.add_to(app)
+overlap.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,12 +11,15 @@ include the groups too, or harm that one group alone sees would be outvoted by w
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
+from sqlalchemy import case, func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit, background
-from flagback.storage.records import Overlap
+from flagback.storage.records import Item, Overlap, Review, Slot
 
 #: Widest 90 % interval (Wilson 1927) of the share who flag at which unanimous answers count as clear: 3 of 3 is .47, 1 of 1 .73.
 WIDEST = 0.5
@@ -31,6 +34,8 @@ LEAST_RANDOM = 0.1
 SEES_HARM, FALSE_FLAGS = 0.9, 0.05
 #: Fewest items with two votes or more from which the cost is reckoned.
 FEWEST_ITEMS = 20
+#: Share of harmful answers that the cost is reckoned for while fewer were judged and none is stated.
+ASSUMED_PREVALENCE = 0.1
 
 
 class BadOverlap(ValueError):
@@ -100,7 +105,7 @@ def check_steps(steps: Sequence[int], seats: Mapping[str, int]) -> None:
         raise BadOverlap(
             f"The steps are {shown}; expected at most {MOST_STEPS} odd numbers from 1 to {MOST_REVIEWS}, such as 3,5,7."
         )
-    if any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(steps)):
         raise BadOverlap(f"The steps are {shown}; expected each to be more than the one before, such as 3,5,7.")
     if seats and not steps:
         raise BadOverlap("Seats for groups need steps; name them, such as --steps 3,5,7.")
@@ -158,6 +163,27 @@ def kept_seats(seats: Mapping[str, int], count: int) -> list[str]:
 
 
 # ---------------------------------------------------------------------- cost
+
+
+def open_seats(session: Session) -> dict[str, int]:
+    """Seats nobody has taken, by the group they are kept for, "any" included."""
+    rows = session.exec(select(Slot.want_group, func.count()).where(Slot.state == "open").group_by(col(Slot.want_group))).all()
+    return {group: int(count) for group, count in sorted(rows)}
+
+
+def votes(session: Session) -> list[tuple[int, int]]:
+    """(flags, votes) in force of every item of the loop that people judged."""
+    newer = aliased(Review)
+    rows = session.exec(
+        select(func.sum(case((col(Review.verdict) == "flag", 1), else_=0)), func.count())
+        .select_from(Review)
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .join(Item, col(Item.id) == Review.item_id)
+        .where(col(newer.id).is_(None), Item.purpose == "loop", col(Review.simulated).is_(False))
+        .where(col(Review.verdict).in_(["flag", "fine"]))
+        .group_by(col(Review.item_id))
+    ).all()
+    return [(int(flags), int(count)) for flags, count in rows]
 
 
 def cost_of_prevalence(steps: Sequence[int], prevalence: float) -> Cost:

@@ -222,7 +222,7 @@ def _open_items(store: Store) -> list[Open]:
                     Item.created_at,
                     select(func.max(Slot.number)).where(Slot.item_id == Item.id).correlate(Item).scalar_subquery(),
                     Item.overlap_id,
-                )
+                )  # type: ignore[call-overload]
                 .join(Generation, col(Generation.id) == Item.generation_id)
                 .join(Prompt, col(Prompt.id) == Generation.prompt_id)
                 .where(Item.purpose == "loop", col(Item.id) > after, of_item.where(_OPEN).correlate(Item).exists())

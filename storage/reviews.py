@@ -9,7 +9,8 @@ Knows the rules of a well-formed answer, the seat it fills and what is in force;
   made for someone else, unless the answer was taken back from review; a skip corrected into a judgement takes an open seat of the
   item that is kept for nobody, or stands as extra overlap.
 
-A seat that was kept for a group forgets the group when it is filled. Where an overlap policy holds, an answer may open further seats.
+A seat that was kept for a group forgets the group when it is filled. Where an overlap policy holds, an answer may open further
+seats.
 """
 
 import math

@@ -89,8 +89,8 @@ def claim(
     family in a row where the next 16 open slots hold another. Expired claims of others are not taken: sweep() frees them.
 
     `limit` is asked for a smaller count in the claim's own transaction, during which no answer of this reviewer is stored and
-    nothing is given back; what it raises ends the claim. `groups` is asked there for the declared groups that the reviewer agreed to
-    be chosen by, where any slot is kept for one; slots kept for those come before slots for anybody.
+    nothing is given back; what it raises ends the claim. `groups` is asked there for the declared groups that the reviewer agreed
+    to be chosen by, where any slot is kept for one; slots kept for those come before slots for anybody.
     """
     if not 0 <= count <= MOST_CLAIMS:
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
@@ -171,7 +171,7 @@ def sweep(store: Store, *, now: datetime, batch: int = 100) -> int:
 
 
 def relax(store: Store, *, now: datetime, batch: int = 100) -> int:
-    """Opens seats kept for a group that nobody of it has taken by their time to anybody, `batch` a transaction; returns how many."""
+    """Opens to anybody the seats that nobody of their group has taken in time, `batch` a transaction; returns how many."""
     if batch < 1:
         raise ValueError(f"batch is {batch}; expected at least 1.")
     total = 0

@@ -53,7 +53,7 @@ def order(store: Store, harm: dict[int, float]) -> queue.Dealt:
 
 def rows(harm: list[float | None], **more: Any) -> list[queue.Open]:
     """Items nobody has had, numbered from 1."""
-    one = {"lang": "en", "topic": "t", "waiting_since": NOON, "begun": False, "contested": False} | more
+    one: dict[str, Any] = {"lang": "en", "topic": "t", "waiting_since": NOON, "begun": False, "contested": False} | more
     return [queue.Open(number, f"text {number}", expected_harm=value, **one) for number, value in enumerate(harm, start=1)]
 
 
@@ -249,9 +249,9 @@ def test_a_claim_takes_from_the_first_bucket_until_it_is_empty(store: Store) -> 
     order(store, {generation: generation / 1000 for generation in made})
     place = buckets(store)
     served = claim(store, "r_ada", count=80, now=NOON, lease_for=timedelta(hours=1), seed=0)
-    order = [place[one.item_id] for one in served]
-    assert len(order) == 80
-    assert order == sorted(order)
+    served_at = [place[one.item_id] for one in served]
+    assert len(served_at) == 80
+    assert served_at == sorted(served_at)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
