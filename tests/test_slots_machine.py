@@ -229,6 +229,7 @@ def test_the_desk_behaves_like_its_model_on_postgresql(postgres_url: str) -> Non
     def opened() -> tuple[Store, Callable[[], None]]:
         names = ", ".join(table.name for table in Record.metadata.sorted_tables)
         with store.engine.begin() as connection:
+            connection.execute(text("SET LOCAL session_replication_role = replica"))  # some tables refuse to be emptied
             connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
         return store, lambda: None
 
