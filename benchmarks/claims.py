@@ -1,9 +1,9 @@
 """Claims and answers under load, through the product's own functions: 50 people at once who think for a quarter of a second.
 
 SQLite is one process with 50 threads, as the web process is; PostgreSQL is four processes, on a throw-away server of its own. A
-worker runs beside: it sweeps and relaxes twice a second and orders the queue all the time, in its small batches. Overlap follows the
-votes (3,5,7), a seat of each step is kept for a group, and a third of the people belong to it. One turn in fifty takes longer than
-its lease, so that expiry and answer race. With --kill one of the four processes is killed in the middle (kill -9).
+worker runs beside: it sweeps and relaxes twice a second and orders the queue, in small batches, every five seconds. Overlap follows
+the votes (3,5,7), a seat of each step is kept for a group, and a third of the people belong to it. One turn in fifty takes longer
+than its lease, so that expiry and answer race. With --kill one of the four processes is killed in the middle (kill -9).
 
 Prints for each database milliseconds of a claim (p50, p95, p99, max) and of an answer, turns a second, what the checks of the
 records found afterwards (each must be 0), and the worst case: claims of somebody who has done the whole head of the queue.
@@ -53,21 +53,30 @@ FAMILIES = 500
 
 #: Each must find nothing.
 CHECKS = {
-    "seats with two live claims": "SELECT count(*) FROM (SELECT slot_id FROM lease WHERE outcome = 'held' GROUP BY slot_id HAVING count(*) > 1) x",
-    "two answers of one person to one item": "SELECT count(*) FROM (SELECT item_id, reviewer FROM review WHERE supersedes IS NULL "
-    "GROUP BY item_id, reviewer HAVING count(*) > 1) x",
-    "two seats of one person on one item": "SELECT count(*) FROM (SELECT item_id, reviewer FROM slot WHERE reviewer IS NOT NULL "
-    "GROUP BY item_id, reviewer HAVING count(*) > 1) x",
-    "seats filled twice": "SELECT count(*) FROM (SELECT slot_id FROM review WHERE slot_id IS NOT NULL GROUP BY slot_id HAVING count(*) > 1) x",
-    "answers without a lease of their own": "SELECT count(*) FROM review r LEFT JOIN lease l ON l.id = r.lease_id AND l.reviewer = r.reviewer "
-    "AND l.item_id = r.item_id WHERE l.id IS NULL",
-    "claimed seats without a live lease": "SELECT count(*) FROM slot s LEFT JOIN lease l ON l.slot_id = s.id AND l.outcome = 'held' "
-    "AND l.reviewer = s.reviewer WHERE s.state = 'claimed' AND l.id IS NULL",
-    "live leases without a claimed seat": "SELECT count(*) FROM lease l LEFT JOIN slot s ON s.id = l.slot_id AND s.state = 'claimed' "
-    "AND s.reviewer = l.reviewer WHERE l.outcome = 'held' AND s.id IS NULL",
-    "done seats without an answer": "SELECT count(*) FROM slot s LEFT JOIN review r ON r.slot_id = s.id WHERE s.state = 'done' "
-    "AND r.id IS NULL",
-    "items with an even number of seats": "SELECT count(*) FROM (SELECT item_id FROM slot GROUP BY item_id HAVING count(*) % 2 = 0) x",
+    "seats with two live claims": """
+        SELECT count(*) FROM (SELECT slot_id FROM lease WHERE outcome = 'held' GROUP BY slot_id HAVING count(*) > 1) x""",
+    "two answers of one person to one item": """
+        SELECT count(*) FROM (SELECT item_id, reviewer FROM review WHERE supersedes IS NULL
+        GROUP BY item_id, reviewer HAVING count(*) > 1) x""",
+    "two seats of one person on one item": """
+        SELECT count(*) FROM (SELECT item_id, reviewer FROM slot WHERE reviewer IS NOT NULL
+        GROUP BY item_id, reviewer HAVING count(*) > 1) x""",
+    "seats filled twice": """
+        SELECT count(*) FROM (SELECT slot_id FROM review WHERE slot_id IS NOT NULL GROUP BY slot_id HAVING count(*) > 1) x""",
+    "answers without a lease of their own": """
+        SELECT count(*) FROM review r LEFT JOIN lease l ON l.id = r.lease_id AND l.reviewer = r.reviewer
+        AND l.item_id = r.item_id WHERE l.id IS NULL""",
+    "claimed seats without a live lease": """
+        SELECT count(*) FROM slot s LEFT JOIN lease l ON l.slot_id = s.id AND l.outcome = 'held' AND l.reviewer = s.reviewer
+        WHERE s.state = 'claimed' AND l.id IS NULL""",
+    "live leases without a claimed seat": """
+        SELECT count(*) FROM lease l LEFT JOIN slot s ON s.id = l.slot_id AND s.state = 'claimed' AND s.reviewer = l.reviewer
+        WHERE l.outcome = 'held' AND s.id IS NULL""",
+    "done seats without an answer": """
+        SELECT count(*) FROM slot s LEFT JOIN review r ON r.slot_id = s.id WHERE s.state = 'done' AND r.id IS NULL""",
+    "items with an even number of seats": """
+        SELECT count(*) FROM (SELECT item_id FROM slot GROUP BY item_id HAVING count(*) % 2 = 0) x""",
+    "done seats that tell a group": "SELECT count(*) FROM slot WHERE state = 'done' AND want_group <> 'any'",
 }
 
 
@@ -204,7 +213,8 @@ def people(url: str, numbers: Sequence[int], seconds: float, out: Any) -> None:
     store = Store(url)
     ends = time.monotonic() + seconds
     times = [Times() for _ in numbers]
-    threads = [threading.Thread(target=person, args=(store, number, ends, one)) for number, one in zip(numbers, times, strict=True)]
+    each = zip(numbers, times, strict=True)
+    threads = [threading.Thread(target=person, args=(store, number, ends, one)) for number, one in each]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -215,7 +225,8 @@ def people(url: str, numbers: Sequence[int], seconds: float, out: Any) -> None:
 
 def upkeep(url: str, ended: Any, out: Any) -> None:
     """The worker beside: what the server's sweep does, and the order of work, again and again."""
-    store, deals = Store(url), []
+    store = Store(url)
+    deals: list[float] = []
     ordering = threading.Thread(target=_order, args=(store, ended, deals))
     ordering.start()
     while not ended.wait(0.5):
@@ -315,12 +326,8 @@ def worst_case(store: Store, generations: int) -> dict[str, Any]:
     done, moment, who = min(DONE, generations // 2), datetime.now(UTC), "r_worst"
     lease = str(uuid.uuid4())
     with store.writing() as session:
-        items = session.exec(
-            select(Item.id)
-            .where(col(Item.id).in_(select(Slot.item_id).where(Slot.state == "open")))
-            .order_by(col(Item.id))
-            .limit(done)
-        ).all()
+        waiting = select(Slot.item_id).where(Slot.state == "open")
+        items = session.exec(select(Item.id).where(col(Item.id).in_(waiting)).order_by(col(Item.id)).limit(done)).all()
         rows = [
             {"id": slot, "bucket": 0}
             for slot, item in session.exec(select(Slot.id, Slot.item_id).where(Slot.state == "open"))

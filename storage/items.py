@@ -6,16 +6,17 @@ How many slots an item has and for whom is the overlap policy's word (`overlap`)
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from random import SystemRandom
 from typing import Any
 
-from sqlalchemy import case, func, or_
-from sqlalchemy.orm import aliased
+from sqlalchemy import bindparam, case, func, literal_column, not_, or_
+from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
 from flagback.storage import overlap
 from flagback.storage.prompts import AT_A_TIME, primary_language
-from flagback.storage.records import Generation, ItemPurpose, Overlap, Prompt, Review, Slot, now
+from flagback.storage.records import Generation, ItemPurpose, Overlap, Prompt, Record, Slot, now
 from flagback.storage.store import insert_all, insert_missing, one_at_a_time
 
 #: Ranks are random numbers under this; a claim starts somewhere among them.
@@ -88,23 +89,12 @@ def widen(session: Session, item_id: int, overlap_id: int, *, now: datetime) -> 
     Whoever answers the same item at the same time waits for this transaction's end: else neither would see the other's vote.
     """
     one_at_a_time(session, f"item {item_id}")
-    counts = session.exec(
-        select(func.count(), func.sum(case((col(Slot.state) == "done", 1), else_=0)), func.min(Slot.lang))
-        # A seat that is done and nobody's was left behind by a correction, or closed.
-        .where(Slot.item_id == item_id, or_(col(Slot.state) != "done", col(Slot.reviewer).is_not(None)))
-    ).one()
-    seats, filled, lang = int(counts[0]), int(counts[1] or 0), str(counts[2])
+    connection = session.connection()
+    found = connection.execute(_seats_statement(), {"item": item_id}).one()
+    seats, filled, lang = int(found[0]), int(found[1] or 0), str(found[2])
     if seats > filled or not filled:
         return 0
-    newer = aliased(Review)
-    votes = dict(
-        session.exec(
-            select(Review.verdict, func.count())
-            .outerjoin(newer, col(newer.supersedes) == Review.id)
-            .where(Review.item_id == item_id, col(newer.id).is_(None))
-            .group_by(col(Review.verdict))
-        ).all()
-    )
+    votes = dict(connection.execute(_votes_statement(), {"item": item_id}).tuples().all())
     policy = session.get_one(Overlap, overlap_id)
     more = overlap.wanted(votes.get("flag", 0), votes.get("fine", 0), filled=filled, steps=policy.steps) - filled
     if more > 0:
@@ -119,6 +109,29 @@ def widen(session: Session, item_id: int, overlap_id: int, *, now: datetime) -> 
             ],
         )
     return more
+
+
+@cache
+def _seats_statement() -> Any:
+    """How many seats an item has, how many are filled, and their language; one that is done and nobody's was left or closed."""
+    slot = Record.metadata.tables["slot"]
+    done = slot.c.state == literal_column("'done'")
+    return select_core(func.count(), func.sum(case((done, 1), else_=0)), func.min(slot.c.lang)).where(
+        slot.c.item_id == bindparam("item"), or_(not_(done), slot.c.reviewer.is_not(None))
+    )
+
+
+@cache
+def _votes_statement() -> Any:
+    """How many answers of each verdict are in force on an item."""
+    review = Record.metadata.tables["review"]
+    newer = review.alias("newer")
+    return (
+        select_core(review.c.verdict, func.count())
+        .select_from(review.outerjoin(newer, newer.c.supersedes == review.c.id))
+        .where(review.c.item_id == bindparam("item"), newer.c.id.is_(None))
+        .group_by(review.c.verdict)
+    )
 
 
 def _shuffled(groups: Sequence[str]) -> list[str]:

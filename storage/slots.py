@@ -31,8 +31,8 @@ from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
 from flagback.storage.items import RANKS
-from flagback.storage.records import Generation, Item, Lease, Prompt, Record, Review, Slot
-from flagback.storage.store import Store, one_at_a_time
+from flagback.storage.records import Lease, Record, Slot
+from flagback.storage.store import Store, insert_all, one_at_a_time
 
 #: How many open slots a claim looks at to find one of another prompt family than the last.
 LOOK_AHEAD = 16
@@ -99,8 +99,8 @@ def claim(
         one_at_a_time(session, f"reviewer {reviewer}")
         if limit is not None:
             count = min(count, limit(session))
-        held = held_claims(session, reviewer, now=now)
-        family = _family_of(session, held[-1].item_id) if held else _last_family(session, reviewer)
+        held = _held(session, reviewer, now=now)
+        family = held[-1].family if held else _last_family(session, reviewer)
         fresh: list[str] = []
         mine = _groups(session, groups) if len(held) < count else []
         while len(held) + len(fresh) < count:
@@ -108,31 +108,25 @@ def claim(
             taken = _take(session, reviewer, groups=mine, languages=languages, family=family, expires_at=ends, random=random)
             if taken is None:
                 break
-            lease = Lease(
-                id=str(uuid4()),
-                slot_id=taken.slot_id,
-                item_id=taken.item_id,
-                reviewer=reviewer,
-                claimed_at=now,
-                expires_at=ends,
-                probability=taken.probability,
-            )
-            session.add(lease)
-            fresh.append(lease.id)
+            lease = {
+                "id": str(uuid4()),
+                "slot_id": taken.slot_id,
+                "item_id": taken.item_id,
+                "reviewer": reviewer,
+                "claimed_at": now,
+                "expires_at": ends,
+                "outcome": "held",
+                "probability": taken.probability,
+            }
+            insert_all(session, "lease", [lease])
+            fresh.append(str(lease["id"]))
             family = taken.family
-        session.flush()
-        return held + _claims(session, fresh)
+        return [one.claim for one in held] + _claims(session, fresh)
 
 
 def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
     """What the reviewer holds at this moment, oldest first."""
-    leases = session.exec(
-        select(Lease.id)
-        .join(Slot, col(Slot.id) == Lease.slot_id)
-        .where(Slot.reviewer == reviewer, _CLAIMED, col(Slot.expires_at) > now, Lease.outcome == "held")
-        .order_by(col(Lease.claimed_at), col(Slot.rank), col(Lease.id))
-    ).all()
-    return _claims(session, leases)
+    return [one.claim for one in _held(session, reviewer, now=now)]
 
 
 def release(store: Store, reviewer: str, *, now: datetime) -> int:
@@ -198,7 +192,7 @@ def _end_leases(session: Session, slot_ids: Any, *, outcome: str) -> None:
 
 def _groups(session: Session, groups: Callable[[Session], Collection[str]] | None) -> list[str]:
     """The reviewer's groups; nobody's background is read while no seat is kept for any group."""
-    if groups is None or session.exec(select(Slot.id).where(_KEPT).limit(1)).first() is None:
+    if groups is None or session.connection().execute(_kept_statement()).first() is None:
         return []
     return sorted(groups(session))
 
@@ -383,33 +377,94 @@ def _is_open(slot: FromClause) -> ColumnElement[bool]:
     return and_(slot.c.state == literal_column("'open'"), slot.c.want_group == bindparam("group"))
 
 
-def _family_of(session: Session, item_id: int) -> str | None:
-    return session.exec(select(Prompt.split_key).join(Item, col(Item.prompt_id) == Prompt.id).where(Item.id == item_id)).first()
+@cache
+def _kept_statement() -> Any:
+    """Any open slot that is kept for a group."""
+    return select_core(Record.metadata.tables["slot"].c.id).where(_KEPT).limit(literal_column("1"))
+
+
+class _Held(NamedTuple):
+    claim: Claim
+    #: Of its prompt.
+    family: str
+
+
+def _held(session: Session, reviewer: str, *, now: datetime) -> list[_Held]:
+    rows = session.connection().execute(_held_statement(), {"who": reviewer, "now": now}).all()
+    return [_Held(_claim_of(row), row.split_key) for row in rows]
 
 
 def _last_family(session: Session, reviewer: str) -> str | None:
     """The family of the reviewer's newest answer."""
-    newest = session.exec(
-        select(Review.item_id).where(Review.reviewer == reviewer).order_by(col(Review.id).desc()).limit(1)
-    ).first()
-    return None if newest is None else _family_of(session, newest)
+    found: str | None = session.connection().execute(_family_statement(), {"who": reviewer}).scalar_one_or_none()
+    return found
 
 
-def _claims(session: Session, lease_ids: Any) -> list[Claim]:
+def _claims(session: Session, lease_ids: Sequence[str]) -> list[Claim]:
     """The claims of some leases, in the order given."""
     if not lease_ids:
         return []
-    rows = session.exec(
-        select(Lease, Generation, Prompt)
-        .join(Item, col(Item.id) == Lease.item_id)
-        .join(Generation, col(Generation.id) == Item.generation_id)
-        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-        .where(col(Lease.id).in_(lease_ids))
-    ).all()
-    found = {
-        lease.id: Claim(
-            lease.id, lease.item_id, generation.id, prompt.messages, prompt.lang, generation.text, lease.expires_at, None
-        )
-        for lease, generation, prompt in rows
-    }
+    rows = session.connection().execute(_claims_statement(), {"ids": lease_ids}).all()
+    found = {row.id: _claim_of(row) for row in rows}
     return [found[lease_id] for lease_id in lease_ids]
+
+
+def _claim_of(row: Any) -> Claim:
+    return Claim(row.id, row.item_id, row.generation_id, row.messages, row.lang, row.text, row.expires_at, None)
+
+
+def _shown() -> Any:
+    """What a claim shows, by lease."""
+    lease, item, generation, prompt = (Record.metadata.tables[name] for name in ("lease", "item", "generation", "prompt"))
+    return (
+        select_core(
+            lease.c.id,
+            lease.c.item_id,
+            generation.c.id.label("generation_id"),
+            prompt.c.messages,
+            prompt.c.lang,
+            prompt.c.split_key,
+            generation.c.text,
+            lease.c.expires_at,
+        )
+        .join(item, item.c.id == lease.c.item_id)
+        .join(generation, generation.c.id == item.c.generation_id)
+        .join(prompt, prompt.c.id == generation.c.prompt_id)
+    )
+
+
+# Built once: building costs more than a run.
+
+
+@cache
+def _claims_statement() -> Any:
+    return _shown().where(Record.metadata.tables["lease"].c.id.in_(bindparam("ids", expanding=True)))
+
+
+@cache
+def _held_statement() -> Any:
+    slot, lease = Record.metadata.tables["slot"], Record.metadata.tables["lease"]
+    return (
+        _shown()
+        .join(slot, slot.c.id == lease.c.slot_id)
+        .where(
+            slot.c.reviewer == bindparam("who", type_=slot.c.reviewer.type),
+            _CLAIMED,
+            slot.c.expires_at > bindparam("now", type_=slot.c.expires_at.type),
+            lease.c.outcome == "held",
+        )
+        .order_by(lease.c.claimed_at, slot.c.rank, lease.c.id)
+    )
+
+
+@cache
+def _family_statement() -> Any:
+    review, item, prompt = (Record.metadata.tables[name] for name in ("review", "item", "prompt"))
+    newest = (
+        select_core(review.c.item_id)
+        .where(review.c.reviewer == bindparam("who", type_=review.c.reviewer.type))
+        .order_by(review.c.id.desc())
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+    return select_core(prompt.c.split_key).join(item, item.c.prompt_id == prompt.c.id).where(item.c.id == newest)

@@ -105,7 +105,8 @@ def simulated(seed: int, *, apart: float = APART) -> Panel:
     draw = random.Random(seed)
     harmful = [draw.random() < PREVALENCE for _ in range(ITEMS)]
     expected = [1 / (1 + math.exp(2 - draw.gauss(apart if harm else 0.0, 1))) for harm in harmful]
-    left, draws = set(range(ITEMS)), []
+    left = set(range(ITEMS))
+    draws: list[Draw] = []
     while len(draws) < REVIEWED:
         rows = [
             queue.Open(item, f"{seed} {item}", "en", f"topic {item % 40}", expected[item], NOON, False, False)

@@ -2,6 +2,7 @@
 
 import random
 import statistics
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from uuid import uuid4
 import pytest
 from sqlmodel import col, select
 
+from flagback.review_app.worker import keep_order
 from flagback.storage import queue
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
@@ -270,3 +272,23 @@ def _first(number: int) -> int:
     weights = dict(zip((1, 2, 3), queue.weights(made, {}, random_share=0.5, now=NOON), strict=True))
     total = sum(weights.values())
     return next(item for item in (1, 2, 3) if places[item].probability == pytest.approx(weights[item] / total))
+
+
+def test_the_worker_renews_the_order_and_bears_a_failure(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = items(sqlite_store, 3)
+    said: list[str] = []
+    ended, dealt = threading.Event(), queue.deal
+
+    def fails_once(store: Store, *, now: datetime, pause: float) -> queue.Dealt:
+        if not said:
+            raise OSError("the database went away")
+        done = dealt(store, now=now, pause=pause)
+        ended.set()
+        return done
+
+    monkeypatch.setattr(queue, "deal", fails_once)
+    keep_order(sqlite_store, ended, said.append, every=0.01)
+    assert len(said) == 1
+    assert "the database went away" in said[0]
+    assert set(buckets(sqlite_store).values()) == {3}
+    assert len(made) == 3

@@ -132,9 +132,10 @@ class SlotMachine(RuleBasedStateMachine):
     def answers(self, data: st.DataObject, verdict: str) -> None:
         lease = data.draw(st.sampled_from(sorted(self.leases, key=lambda one: self.leases[one])))
         key = self.leases[lease]
-        more = {"flag": {"categories": ["stereotype"], "severity": "clear"}, "skip": {"skip_reason": "unclear"}, "fine": {}}
-        words = {"token": str(uuid4()), "lease_id": lease, "verdict": verdict, "taxonomy_version": "1", "guideline_version": "1"}
-        given = Answer.model_validate(words | more[verdict])
+        words: dict[str, object] = {"token": str(uuid4()), "lease_id": lease, "verdict": verdict}
+        words |= {"taxonomy_version": "1", "guideline_version": "1"}
+        words |= {"flag": {"categories": ["stereotype"], "severity": "clear"}, "skip": {"skip_reason": "unclear"}}.get(verdict, {})
+        given = Answer.model_validate(words)
         if key in self.desk.said:
             with pytest.raises(AlreadyAnswered):
                 submit(self.store, key[0], given, now=self.now, policy_version="1")
@@ -246,7 +247,7 @@ def _run(opened: Callable[[], tuple[Store, Callable[[], None]]], *, examples: in
     class Machine(SlotMachine):
         pass
 
-    Machine.opened = staticmethod(opened)  # type: ignore[assignment]
+    Machine.opened = staticmethod(opened)
     Machine.TestCase.settings = settings(
         max_examples=examples,
         stateful_step_count=steps,
