@@ -1,7 +1,7 @@
 """Claims and answers under load, through the product's own functions: 50 people at once who think for a quarter of a second.
 
 SQLite is one process with 50 threads, as the web process is; PostgreSQL is four processes, on a throw-away server of its own. A
-worker runs beside: it sweeps and relaxes twice a second and orders the queue, in small batches, every five seconds. Overlap follows
+worker runs beside: it sweeps and relaxes twice a second and orders the queue, in small batches, every half minute. Overlap follows
 the votes (3,5,7), a seat of each step is kept for a group, and a third of the people belong to it. One turn in fifty takes longer
 than its lease, so that expiry and answer race. With --kill one of the four processes is killed in the middle (kill -9).
 
@@ -42,6 +42,8 @@ from flagback.storage.slots import claim, relax, release, sweep
 from flagback.storage.store import Store, insert_all
 
 THINK, LEASE = 0.25, timedelta(seconds=3)
+#: Seconds between two orders of the worker's; the product takes 300.
+ORDER_EVERY = 30.0
 GROUP = "gender=woman"
 STEPS, SEATS = (3, 5, 7), {GROUP: 1}
 PROCESSES = 4
@@ -162,7 +164,15 @@ def _slot(item: int, number: int, group: str, rank: int, moment: datetime) -> di
 
 
 def person(store: Store, number: int, ends: float, times: "Times") -> None:
-    """One person's turns: claim, think, answer."""
+    """One person's turns; an error ends them and is told at the end."""
+    try:
+        turns(store, number, ends, times)
+    except Exception as error:
+        times.failed.append(repr(error)[:300])
+
+
+def turns(store: Store, number: int, ends: float, times: "Times") -> None:
+    """Claim, think, answer, until the time is over."""
     who, draw = f"r_{number:03d}", random.Random(number)
     groups = [GROUP] if number % 3 == 0 else []
     time.sleep(draw.random() * THINK)
@@ -206,6 +216,8 @@ class Times:
         self.answers: list[float] = []
         #: Claims that brought nothing.
         self.empty = 0
+        #: What ended a person's turns before their time.
+        self.failed: list[str] = []
 
 
 def people(url: str, numbers: Sequence[int], seconds: float, out: Any) -> None:
@@ -220,7 +232,7 @@ def people(url: str, numbers: Sequence[int], seconds: float, out: Any) -> None:
     for thread in threads:
         thread.join()
     store.close()
-    out.put([(one.claims, one.answers, one.empty) for one in times])
+    out.put([(one.claims, one.answers, one.empty, one.failed) for one in times])
 
 
 def upkeep(url: str, ended: Any, out: Any) -> None:
@@ -242,7 +254,7 @@ def _order(store: Store, ended: Any, deals: list[float]) -> None:
         began = time.perf_counter()
         queue.deal(store, now=datetime.now(UTC), pause=0.05)
         deals.append(time.perf_counter() - began)
-        ended.wait(5)
+        ended.wait(ORDER_EVERY)
 
 
 def run(url: str, given: argparse.Namespace, *, processes: int) -> dict[str, Any]:
@@ -292,6 +304,7 @@ def run(url: str, given: argparse.Namespace, *, processes: int) -> dict[str, Any
         "answer_ms": quantiles(answers),
         "turns_a_second": round(len(answers) / given.seconds, 1),
         "claims_without_an_item": sum(part[2] for part in found),
+        "failures": [error for part in found for error in part[3]],
         "swept_at_the_end": swept,
         "checks": checks | {"seats still claimed after the last sweep": left},
         "worst_case": worst_case(store, given.generations),
@@ -300,9 +313,9 @@ def run(url: str, given: argparse.Namespace, *, processes: int) -> dict[str, Any
     return result
 
 
-def _gather(out: Any, crowd: Sequence[Any]) -> list[tuple[list[float], list[float], int]]:
+def _gather(out: Any, crowd: Sequence[Any]) -> list[tuple[list[float], list[float], int, list[str]]]:
     """What every process that lived to its end has measured."""
-    found: list[tuple[list[float], list[float], int]] = []
+    found: list[tuple[list[float], list[float], int, list[str]]] = []
     while any(process.is_alive() for process in crowd) or not out.empty():
         try:
             found += out.get(timeout=1)
@@ -436,7 +449,7 @@ def main() -> None:
         return
     for name, of in found.items():
         print(f"{name}: {of['generations']:,} generations, load {of['load_before']}")
-        for key in ("claim_ms", "answer_ms", "turns_a_second", "seconds_a_deal", "worst_case", "checks"):
+        for key in ("claim_ms", "answer_ms", "turns_a_second", "seconds_a_deal", "worst_case", "checks", "failures"):
             print(f"  {key}: {of[key]}")
 
 

@@ -94,7 +94,7 @@ def widen(session: Session, item_id: int, overlap_id: int, *, now: datetime) -> 
     seats, filled, lang = int(found[0]), int(found[1] or 0), str(found[2])
     if seats > filled or not filled:
         return 0
-    votes = dict(connection.execute(_votes_statement(), {"item": item_id}).tuples().all())
+    votes = {str(row[0]): int(row[1]) for row in connection.execute(_votes_statement(), {"item": item_id})}
     policy = session.get_one(Overlap, overlap_id)
     more = overlap.wanted(votes.get("flag", 0), votes.get("fine", 0), filled=filled, steps=policy.steps) - filled
     if more > 0:

@@ -137,7 +137,7 @@ def submit(
 
 
 def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, policy_version: str, simulated: bool) -> Receipt:
-    one_at_a_time(session, f"reviewer {reviewer}")
+    one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
     connection = session.connection()
     # Core statements built once on the way of every answer: under load building them cost more than running them.
     lease = None if unstorable(answer.lease_id) else connection.execute(_leased(), {"lease": answer.lease_id}).one_or_none()

@@ -96,7 +96,7 @@ def claim(
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
     random = Random(seed)  # nosec B311 # deals items out, repeatable by seed; guards nothing
     with store.writing() as session:
-        one_at_a_time(session, f"reviewer {reviewer}")
+        one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
         if limit is not None:
             count = min(count, limit(session))
         held = _held(session, reviewer, now=now)
@@ -243,9 +243,9 @@ def _looks(
 ) -> Iterator[list[_Seat] | None]:
     """Pages of open slots, lowest bucket first, each lane from a random start round; None where patience left slots unseen."""
     bucket = -1
-    while (found := _next_bucket(connection, group, lanes, over=bucket)) is not None:
-        bucket, start = found, random.randrange(RANKS)  # nosec B311 # where to begin dealing
-        for lane in lanes:
+    while found := _next_buckets(connection, group, lanes, over=bucket):
+        bucket, start = min(found.values()), random.randrange(RANKS)  # nosec B311 # where to begin dealing
+        for lane in (lane for lane in lanes if found.get(lane) == bucket):
             looked = 0
             for low, high in ((start, RANKS - 1), (0, start)):
                 for page, size in _pages(connection, reviewer, group=group, lang=lane, bucket=bucket, low=low, high=high):
@@ -267,10 +267,12 @@ def _open_languages(connection: Connection, group: str) -> Iterator[str]:
         yield after
 
 
-def _next_bucket(connection: Connection, group: str, lanes: Sequence[str], *, over: int) -> int | None:
-    """The next bucket over `over` with an open slot in one of the languages, None where there is none."""
-    found = [connection.execute(_bucket_statement(), {"group": group, "lang": lane, "over": over}).scalar_one() for lane in lanes]
-    return min((bucket for bucket in found if bucket is not None), default=None)
+def _next_buckets(connection: Connection, group: str, lanes: Sequence[str], *, over: int) -> dict[str, int]:
+    """Of each language that has one, the next bucket over `over` with an open slot."""
+    found = {
+        lane: connection.execute(_bucket_statement(), {"group": group, "lang": lane, "over": over}).scalar_one() for lane in lanes
+    }
+    return {lane: bucket for lane, bucket in found.items() if bucket is not None}
 
 
 def _pages(

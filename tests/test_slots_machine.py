@@ -134,7 +134,10 @@ class SlotMachine(RuleBasedStateMachine):
         key = self.leases[lease]
         words: dict[str, object] = {"token": str(uuid4()), "lease_id": lease, "verdict": verdict}
         words |= {"taxonomy_version": "1", "guideline_version": "1"}
-        words |= {"flag": {"categories": ["stereotype"], "severity": "clear"}, "skip": {"skip_reason": "unclear"}}.get(verdict, {})
+        if verdict == "flag":
+            words |= {"categories": ["stereotype"], "severity": "clear"}
+        if verdict == "skip":
+            words |= {"skip_reason": "unclear"}
         given = Answer.model_validate(words)
         if key in self.desk.said:
             with pytest.raises(AlreadyAnswered):
