@@ -39,7 +39,7 @@ LOOK_AHEAD = 16
 #: A reviewer who has done all of those sees pages four times as large, up to this.
 LARGEST_PAGE = 1_024
 #: How many slots of a bucket a claim looks at before it tries the later ones: who has done a long queue need not read it all.
-PATIENCE = 2_000
+PATIENCE = 1_000
 #: Claims of one call at most; a board needs two or three.
 MOST_CLAIMS = 100
 #: Of a slot that anybody may take.

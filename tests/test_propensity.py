@@ -1,34 +1,20 @@
 """Claims about rates told from answers that were reviewed in an informed order: right on average, honest, and a useful order."""
 
-import math
+import importlib.util
 import random
 import statistics
-from datetime import UTC, datetime
+import sys
 from functools import cache
 from itertools import permutations
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flagback.model.propensity import FEWEST_DRAWS, Draw, rate
-from flagback.storage import queue
 
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-ITEMS, REVIEWED, A_DEAL = 2_000, 300, 100
-PREVALENCE = 0.1
 #: Distance in standard deviations of what a detector says of harm and of the rest: it puts 86 % of pairs in order.
 APART = 1.5
-
-
-class Panel(NamedTuple):
-    """One simulated panel's result."""
-
-    covered: bool
-    #: Width of its interval over that of a random sample of as many.
-    width: float
-    #: Harms found over what a random order finds.
-    found: float
-    error: float
 
 
 def test_by_hand_two_draws_of_three() -> None:
@@ -100,58 +86,43 @@ def test_more_draws_than_there_are_items_are_refused() -> None:
 # ------------------------------------------------------------- simulated panels
 
 
-def simulated(seed: int, *, apart: float = APART) -> Panel:
-    """A pool with its detector, dealt anew after every 100 answers, as the product does it."""
-    draw = random.Random(seed)
-    harmful = [draw.random() < PREVALENCE for _ in range(ITEMS)]
-    expected = [1 / (1 + math.exp(2 - draw.gauss(apart if harm else 0.0, 1))) for harm in harmful]
-    left = set(range(ITEMS))
-    draws: list[Draw] = []
-    while len(draws) < REVIEWED:
-        rows = [
-            queue.Open(item, f"{seed} {item}", "en", f"topic {item % 40}", expected[item], NOON, False, False)
-            for item in sorted(left)
-        ]
-        places = queue.places_of(rows, {}, random_share=queue.RANDOM_SHARE, now=NOON)
-        # Within a bucket claims begin anywhere.
-        for item in sorted(left, key=lambda one: (places[one].bucket, draw.random()))[:A_DEAL]:
-            draws.append(Draw(float(harmful[item]), places[item].probability))
-            left.remove(item)
-    found = rate(draws, ITEMS)
-    assert found is not None
-    truth = sum(harmful) / ITEMS
-    sample = 2 * 1.96 * (truth * (1 - truth) / REVIEWED * (1 - REVIEWED / ITEMS)) ** 0.5
-    caught = sum(one.value for one in draws)
-    return Panel(
-        found.low <= truth <= found.high, (found.high - found.low) / sample, caught / (truth * REVIEWED), found.value - truth
-    )
+@cache
+def benchmark() -> Any:
+    """benchmarks/order_of_work.py, in which the panels are simulated."""
+    file = Path(__file__).parent.parent / "benchmarks" / "order_of_work.py"
+    spec = importlib.util.spec_from_file_location("order_of_work", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @cache
-def panels() -> list[Panel]:
+def panels() -> list[Any]:
     """200 of them."""
-    return [simulated(seed) for seed in range(200)]
+    return [benchmark().panel(seed, apart=APART) for seed in range(200)]
 
 
 def test_the_interval_holds_the_true_rate_in_nine_panels_of_ten() -> None:
-    assert statistics.mean(panel.covered for panel in panels()) >= 0.9
+    assert statistics.mean(one.covered for one in panels()) >= 0.9
 
 
 def test_the_interval_is_at_most_twice_as_wide_as_a_random_samples() -> None:
-    assert statistics.mean(panel.width for panel in panels()) < 1.5
-    assert max(panel.width for panel in panels()) < 2
+    assert statistics.mean(one.width for one in panels()) < 1.5
+    assert max(one.width for one in panels()) < 2
 
 
 def test_the_estimate_is_right_on_average() -> None:
-    errors = [panel.error for panel in panels()]
+    errors = [one.error for one in panels()]
     assert abs(statistics.mean(errors)) < 3 * statistics.stdev(errors) / len(errors) ** 0.5 + 0.002
 
 
 def test_informed_order_finds_twice_the_harms_of_random_order() -> None:
-    assert statistics.mean(panel.found for panel in panels()) >= 2
+    assert statistics.mean(one.found for one in panels()) >= 2
 
 
 def test_a_detector_that_knows_nothing_costs_little() -> None:
-    blind = [simulated(seed, apart=0.0) for seed in range(1_000, 1_020)]
-    assert 0.85 < statistics.mean(panel.found for panel in blind) < 1.15
-    assert statistics.mean(panel.width for panel in blind) < 1.5
+    blind = [benchmark().panel(seed, apart=0.0) for seed in range(1_000, 1_020)]
+    assert 0.85 < statistics.mean(one.found for one in blind) < 1.15
+    assert statistics.mean(one.width for one in blind) < 1.5
