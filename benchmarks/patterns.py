@@ -115,14 +115,15 @@ def worth(judged: list[detector.Judged], *, paired: int = detector.PAIRED) -> di
 
 
 def ordering(pool: list[detector.Judged]) -> dict[str, float]:
-    """What reviewers meet first when a detector that learnt from 300 answers orders 1,500 others."""
+    """What reviewers meet first when a detector that learnt from 300 answers orders 1,500 others, of the first 224."""
     learnt, others = detector.train(pool[:300]).detector, pool[300:1800]
     harm = detector.predict(learnt, [(one.prompt, one.answer) for one in others])
     truth = {number: 2 * one.harm > one.votes for number, one in enumerate(others, start=1)}
     with tempfile.TemporaryDirectory() as folder:
         store = _store(Path(folder), [(one.prompt, one.answer) for one in others])
-        queue.deal(store, {number: float(value) for number, value in enumerate(harm, start=1)})
-        count = len(others) // queue.BUCKETS
+        queue.expect(store, {number: float(value) for number, value in enumerate(harm, start=1)}, source="benchmark")
+        queue.deal(store, now=datetime.now(UTC))
+        count = sum(queue.HEAD[:3])
         served: list[int] = []
         for reviewer in range(-(-count // 100)):
             held = slots.claim(
@@ -142,9 +143,10 @@ def claims(items: int) -> dict[str, float]:
         store = _store(Path(folder), [(f"prompt {number}", f" answer {number}") for number in range(items)])
         found = {"one bucket": _timed(store, "r_before")}
         began = time.perf_counter()
-        queue.deal(store, {number: number % 997 / 997 for number in range(1, items + 1)})
+        queue.expect(store, {number: number % 997 / 997 for number in range(1, items + 1)}, source="benchmark")
+        queue.deal(store, now=datetime.now(UTC))
         found["seconds to deal"] = round(time.perf_counter() - began, 2)
-        found["eight buckets"] = _timed(store, "r_after")
+        found["in order"] = _timed(store, "r_after")
         store.close()
     return found
 

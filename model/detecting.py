@@ -41,9 +41,9 @@ class Ordered(NamedTuple):
     detector_id: int
     #: Answers that something is expected of now.
     expected: int
-    #: Items served by expected harm, items served at random, and slots that changed place.
-    by_harm: int
-    at_random: int
+    #: Items that nobody has had, items that lack further reviews, and items whose place changed.
+    fresh: int
+    begun: int
     moved: int
 
 
@@ -104,7 +104,7 @@ def detect(store: Store, artifacts: Artifacts, *, by: str, simulated: bool = Fal
     return store.settle(keep)
 
 
-def order(store: Store, artifacts: Artifacts) -> Ordered:
+def order(store: Store, artifacts: Artifacts, *, clock: Clock = now) -> Ordered:
     """Has the newest detector look at every answer that waits unjudged, and re-orders the queue. Raises NoDetector."""
     with store.reading() as session:
         newest = newest_detector(session)
@@ -120,8 +120,7 @@ def order(store: Store, artifacts: Artifacts) -> Ordered:
     # What somebody has judged keeps what was expected before: afterwards is too late to expect.
     unjudged = {one.generation_id: expected[one.generation_id] for one in waiting if not one.begun}
     queue.expect(store, unjudged, source=f"detector:{newest.id}")
-    dealt = queue.deal(store, expected)
-    return Ordered(newest.id, len(unjudged), dealt.by_harm, dealt.at_random, dealt.moved)
+    return Ordered(newest.id, len(unjudged), *queue.deal(store, now=clock()))
 
 
 def renew(store: Store, artifacts: Artifacts, *, by: str, clock: Clock = now) -> Ordered | None:
@@ -140,7 +139,7 @@ def renew(store: Store, artifacts: Artifacts, *, by: str, clock: Clock = now) ->
         except detector.TooFewReviews:
             if newest is None or not _is_kept(artifacts, newest):
                 return None
-    return order(store, artifacts)
+    return order(store, artifacts, clock=clock)
 
 
 def newest_detector(session: Session, *, simulated: bool = False) -> Detector | None:

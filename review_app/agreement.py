@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select
 from flagback.model.agreement import MOST_LEVELS, Alpha, Floats, Numbers, Ratings, alpha
 from flagback.model.cross_agreement import across
 from flagback.model.group_rates import Level, SelfConsistency, difference, level, self_consistency
-from flagback.storage import background, ratings, set_aside
+from flagback.storage import background, counting, ratings
 from flagback.storage.records import Generation, Item, Review, ScaleType
 from flagback.storage.suppression import SMALLEST, band, shown_cells
 
@@ -124,7 +124,7 @@ class Rated(NamedTuple):
 def reviewers(session: Session) -> list[str]:
     """Pseudonyms of everyone who judged an answer here."""
     judged = select(Review.reviewer).where(
-        col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]), set_aside.counts()
+        col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]), counting.counts()
     )
     return list(session.exec(judged.distinct().order_by(Review.reviewer)).all())
 
@@ -146,7 +146,7 @@ def own(session: Session) -> Rated:
         .join(Item, col(Item.id) == Review.item_id)
         .join(Generation, col(Generation.id) == Item.generation_id)
         .where(col(newer.id).is_(None), col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
-        .where(set_aside.counts())
+        .where(counting.counts())
         .order_by(col(Review.id))
     ).all()
     frame = pd.DataFrame(rows, columns=["item", "rater", "verdict", "severity", "prompt", "text"])

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from flagback.review_app.installation import Installation
 from flagback.review_app.plain_pages import FormToken, by_tls, error_box, form, moving_on, page, piece, stale_form, token_fits
-from flagback.storage import accounts, output_keys, sign_ins
+from flagback.storage import accounts, output_keys, sign_ins, slots
 from flagback.storage.pseudonyms import keyed_hash
 from flagback.storage.records import Account, OpenedBy, OutputKey, now
 
@@ -196,13 +196,19 @@ def try_password(installation: Installation, login: str, password: str, *, addre
 
 
 def _end_session(installation: Installation, cookie: str | None) -> bool:
-    """Ends the session; True where the single sign-on had opened it."""
+    """Ends the session; True where the single sign-on had opened it. What the person still holds to review goes to others, unless
+    they are signed in somewhere else too."""
     if not cookie:
         return False
     with installation.store.writing() as session:
         found = accounts.signed_in(session, cookie, now=now())
         accounts.end_session(session, cookie, now=now())
-        return found is not None and found.session.opened_by == "oidc"
+        elsewhere = found is not None and accounts.is_signed_in(session, found.account.id, now=now())
+    if found is None:
+        return False
+    if not elsewhere:
+        slots.release(installation.store, installation.reviewer(found.account), now=now())
+    return found.session.opened_by == "oidc"
 
 
 def browser_of(request: Request) -> str:

@@ -20,6 +20,7 @@ from flagback.review_app.commands import (
     lists,
     loop,
     outputs,
+    overlap,
     pairs,
     people,
     processes,
@@ -60,6 +61,7 @@ outputs.add_to(app)
 agreement.add_to(app)
 pairs.add_to(app)
 quality.add_to(app)
+overlap.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

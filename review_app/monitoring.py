@@ -7,7 +7,7 @@ same held-out prompts; loop shares are of whatever a version wrote to be learnt 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from math import sqrt
+from math import isnan, sqrt
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -17,13 +17,15 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.model.agreement import nominal
-from flagback.storage import queue, set_aside, suites
+from flagback.model.propensity import PartDraw, parts_by_cluster
+from flagback.storage import counting, suites
+from flagback.storage.prompts import primary_language
 from flagback.storage.records import (
-    Detector,
     Evaluation,
     EvaluationItem,
     Generation,
     Item,
+    Lease,
     ModelVersion,
     Prompt,
     Review,
@@ -86,9 +88,9 @@ def share_of(flags: Iterable[tuple[float, float]]) -> tuple[float, float, float]
 
 
 def votes(session: Session) -> pd.DataFrame:
-    """People's answers in force: one row a review with what it judged. Columns item, version, seen, family,
-    flag, reviewer, at, and by_lot: whether it was drawn without a look at what is expected of it."""
-    newer = aliased(Review)
+    """People's answers in force: one row a review with what it judged. Columns item, version, seen, family, flag, reviewer, at; and
+    of the first time its item was handed out lang, drawn_at and probability (NaN where it is not known), for `propensity`."""
+    newer, first = aliased(Review), aliased(Lease)
     rows = session.execute(
         rows_of(
             col(Review.item_id),
@@ -99,24 +101,28 @@ def votes(session: Session) -> pd.DataFrame:
             col(Review.verdict),
             col(Review.reviewer),
             col(Review.created_at),
-            queue.at_random(),
+            col(Prompt.lang),
+            col(first.claimed_at),
+            col(first.probability),
         )
         .select_from(Review)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
         .join(Generation, col(Generation.id) == Item.generation_id)
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .outerjoin(first, (col(first.item_id) == Review.item_id) & col(first.probability).is_not(None))
         .where(col(newer.id).is_(None), col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
-        .where(set_aside.counts())
+        .where(counting.counts())
         .order_by(col(Review.id))
     ).all()
-    frame = pd.DataFrame(rows, columns=["item", "version", "purpose", "source", "family", "verdict", "reviewer", "at", "by_lot"])
+    names = ["item", "version", "purpose", "source", "family", "verdict", "reviewer", "at", "lang", "drawn_at", "probability"]
+    frame = pd.DataFrame(rows, columns=names)
     frame["seen"] = frame["purpose"].where(frame["source"] != "logged", "live")
     frame["flag"] = (frame["verdict"] == "flag").astype(int)
     frame["at"] = pd.to_datetime(frame["at"], utc=True)
-    if session.exec(select(Detector.id).where(col(Detector.simulated).is_(False)).limit(1)).first() is None:
-        frame["by_lot"] = True  # nothing was ever ordered
-    frame["by_lot"] = frame["by_lot"].astype(bool)
+    frame["drawn_at"] = pd.to_datetime(frame["drawn_at"], utc=True)
+    frame["probability"] = frame["probability"].astype(float)
+    frame["lang"] = frame["lang"].map(primary_language)
     return frame.drop(columns=["purpose", "source", "verdict"])
 
 
@@ -133,6 +139,32 @@ def _share(frame: pd.DataFrame) -> tuple[float, float, float]:
     return share_of(zip(by_family["sum"].tolist(), by_family["count"].tolist(), strict=True))
 
 
+def _share_of_loop(loop: pd.DataFrame, version: int) -> tuple[float, float, float]:
+    """The share of flags on all a version's answers of the loop, by how likely each was to be handed out; `loop` is all its votes.
+
+    Too few of known probability: the plain share of what was judged.
+    """
+    items = loop.groupby("item", sort=False).agg(
+        version=("version", "first"),
+        lang=("lang", "first"),
+        family=("family", "first"),
+        share=("flag", "mean"),
+        at=("drawn_at", "first"),
+        first_vote=("at", "min"),
+        probability=("probability", "first"),
+    )
+    items["at"] = items["at"].fillna(items["first_vote"])
+    items = items.sort_values("at", kind="stable")
+    asked = (items["version"] == version).astype(float)
+    columns = items["lang"], items["family"], items["share"] * asked, asked, items["probability"]
+    draws = [
+        PartDraw(lang, family, part, whole, None if isnan(chance) else chance)
+        for lang, family, part, whole, chance in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    estimated = parts_by_cluster(draws)
+    return _share(loop[loop["version"] == version]) if estimated is None else share_of(estimated)
+
+
 # ------------------------------------------------------------ harm by version
 
 
@@ -140,7 +172,7 @@ def harm_by_version(session: Session, judged: pd.DataFrame) -> pd.DataFrame:
     """The share of flags blind, in the loop and in use, by version. `judged` is `votes`.
 
     Each evaluation has prompts of its own, so a version that was in two of them has two blind rows; only rows of one evaluation are
-    of the same prompts. Of the loop, once a detector orders the queue, only the half that is drawn at random counts.
+    of the same prompts. Answers of the loop are drawn for a purpose, so each counts by how likely that was.
     """
     found = sorted([*_blind(session), *_others(judged)], key=lambda one: (one.seen, one.evaluation or 0, one.version))
     return pd.DataFrame(found, columns=HARM)
@@ -218,10 +250,10 @@ def _others(judged: pd.DataFrame) -> list[Share]:
     for version in sorted(others["version"].unique()):
         for seen in ("loop", "live"):
             part = others[(others["version"] == version) & (others["seen"] == seen)]
-            part = part[part["by_lot"]] if seen == "loop" else part
             if len(part):
                 kind: Seen = "live" if seen == "live" else "loop"
-                found.append(Share(int(version), kind, None, *_share(part), len(part), "reviews"))
+                share = _share_of_loop(others[others["seen"] == "loop"], version) if kind == "loop" else _share(part)
+                found.append(Share(int(version), kind, None, *share, len(part), "reviews"))
     return found
 
 

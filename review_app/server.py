@@ -160,6 +160,7 @@ async def _sweep_for_ever(installation: Installation) -> None:
     while True:
         try:
             await run_in_threadpool(slots.sweep, installation.store, now=now())
+            await run_in_threadpool(slots.relax, installation.store, now=now())
             await run_in_threadpool(downloads.sweep, installation.settings.downloads)
             await run_in_threadpool(_forget_failed_sign_ins, installation)
         except Exception:

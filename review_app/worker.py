@@ -26,6 +26,7 @@ from flagback.review_app.home import worker_name
 from flagback.review_app.jobs import Kind, Request
 from flagback.review_app.settings import Settings
 from flagback.review_app.steps import Step, import_torch, steps_of
+from flagback.storage import queue
 from flagback.storage.invisible import visible
 from flagback.storage.records import now
 from flagback.storage.store import Store, make_private
@@ -36,6 +37,10 @@ APPLICATION_VERSION = "2"
 QUEUE = "work"
 #: How often a worker looks for new requests, seconds.
 LOOK = 0.5
+#: How often the order of work is looked at anew, seconds; where a look takes long, more rarely.
+ORDER_EVERY = 300.0
+#: How much longer than a look the time to the next one is at least, and the pause between two batches, seconds.
+REST, PAUSE = 20, 0.05
 #: How long a worker inside another process waits for such steps, seconds: a detector learns from 10,000 answers in about a minute.
 LAST_STEPS = 120
 #: How often a run may be picked up again before it is given up.
@@ -244,6 +249,7 @@ def work_until_told(
         warming.join()
         first(store)
     _on_signals(ended.set)
+    threading.Thread(target=keep_order, args=(store, ended, say), name="ordering", daemon=True).start()
     say(f"Worker {worker.worker_id} is ready.")
     while not ended.wait(LOOK):
         worker.tick()
@@ -251,6 +257,18 @@ def work_until_told(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def keep_order(store: Store, ended: threading.Event, say: Say, *, every: float = ORDER_EVERY) -> None:
+    """Orders the work anew from time to time until `ended`; what goes wrong is said and tried again."""
+    wait = every
+    while not ended.wait(wait):
+        began = time.perf_counter()
+        try:
+            queue.deal(store, now=now(), pause=PAUSE)
+        except Exception:
+            say(f"The order of work could not be renewed; it stays as it was.\n{traceback.format_exc()}")
+        wait = max(every, REST * (time.perf_counter() - began))
 
 
 def _on_signals(act: Callable[[], None]) -> None:

@@ -202,6 +202,22 @@ def end_session(session: Session, cookie: str, *, now: datetime) -> None:
         session.flush()
 
 
+def is_signed_in(session: Session, account_id: int, *, now: datetime) -> bool:
+    """Whether an account has a sign-in that has not ended, in any browser."""
+    return (
+        session.exec(
+            select(records.Session.token_hash)
+            .where(
+                records.Session.account_id == account_id,
+                col(records.Session.ended_at).is_(None),
+                col(records.Session.expires_at) > now,
+            )
+            .limit(1)
+        ).first()
+        is not None
+    )
+
+
 class UnknownLogin(Exception):
     """A login that no account has."""
 

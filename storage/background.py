@@ -227,6 +227,23 @@ def consented(session: Session, key: bytes, purpose: ConsentPurpose) -> dict[str
     return found
 
 
+def groups_of(session: Session, key: bytes, account_id: int) -> list[str]:
+    """The declared groups ("gender=woman") that seats may be kept for, of one person who consented to that; else none.
+
+    By the same rules as `consented`. For the length of a claim only: written beside a review's pseudonym, it would tell everything.
+    """
+    if not consent.in_force(session, account_id)["assignment"]:
+        return []
+    asked = {question.code: question for question in questions(session)[0]}
+    found: list[str] = []
+    for code, answer in answers_of(session, key, account_id).items():
+        offered = {option.code for option in asked[code].options} if code in asked else set()
+        ticked = [option for option in answer.answers if option in offered]
+        if len(ticked) == 1 or (ticked and asked[code].several):
+            found += [f"{code}={option}" for option in ticked]
+    return sorted(found)
+
+
 def shareable(session: Session, key: bytes, reviewers: Collection[str]) -> dict[str, dict[str, str]]:
     """What may be given away about some reviewers: {review pseudonym: {question: answer}}, empty answers left out.
 

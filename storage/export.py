@@ -220,7 +220,7 @@ REVIEW_COLUMNS = (
     Column("late", FLAG, "answered after the reviewer's claim had run out; counted all the same"),
     Column("supersedes", NUMBER, "the earlier review that this one corrects", nullable=True),
     Column("superseded", FLAG, "true where a later review corrects this one: leave these out to count each answer once"),
-    Column("policy_version", TEXT, "how votes become one judgement"),
+    Column("policy_version", TEXT, "how votes become one judgement, and the policy of overlap that the answer was under"),
     Column("taxonomy_version", TEXT, "which categories were offered"),
     Column("guideline_version", TEXT, "which guideline the reviewer had"),
     Column("simulated", FLAG, "true for a rehearsal's simulated reviewers; an export holds either people's reviews or these"),

@@ -1,27 +1,45 @@
-"""Items and their slots, made ahead of any reviewer. Knows no lease and no review."""
+"""Items and their slots, made ahead of any reviewer, and more of them where votes ask for it. Knows no lease.
+
+How many slots an item has and for whom is the overlap policy's word (`overlap`), or a fixed number where none is in force.
+"""
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from random import SystemRandom
 from typing import Any
 
+from sqlalchemy import bindparam, case, func, literal_column, not_, or_
+from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
+from flagback.storage import counting, overlap
 from flagback.storage.prompts import AT_A_TIME, primary_language
-from flagback.storage.records import Generation, ItemPurpose, Prompt, now
-from flagback.storage.store import insert_all, insert_missing
+from flagback.storage.records import Generation, Item, ItemPurpose, OutputBatch, Overlap, Prompt, Record, Slot, now
+from flagback.storage.store import insert_all, insert_missing, one_at_a_time
 
 #: Ranks are random numbers under this; a claim starts somewhere among them.
 RANKS = 2**31
+#: Where seats are put that are wanted at once: blind samples, contested answers, seats that somebody left.
+FIRST_BUCKET = 1
+#: Where the loop's items wait until they are dealt (`queue`).
+LAST_BUCKET = 9
 
 
 def make_items(session: Session, generation_ids: Sequence[int], *, purpose: ItemPurpose, reviews_per_item: int, seed: int) -> int:
-    """Makes an item with `reviews_per_item` open slots for each generation that has none yet; returns how many were made.
+    """Makes an item with open slots for each generation that has none yet; returns how many were made.
 
+    The loop's items get the slots that the overlap policy asks for; without one, and for blind samples, it is `reviews_per_item`.
     An empty text gets no item: there is nothing to judge. A slot's rank comes from (seed, prompt, text, slot number) by hash, so
     that the order of reviewing does not follow the order of sampling.
     """
     if reviews_per_item < 1:
         raise ValueError(f"reviews_per_item is {reviews_per_item}; an item needs at least 1 review.")
+    policy, moment = (overlap.in_force(session) if purpose == "loop" else None), now()
+    seats = overlap.kept_seats(policy.seats, policy.steps[0]) if policy else ["any"] * reviews_per_item
+    relax_at = moment + timedelta(hours=policy.relax_after_hours) if policy else None
+    bucket = LAST_BUCKET if purpose == "loop" else FIRST_BUCKET
     made = 0
     wanted = sorted(set(generation_ids))
     for start in range(0, len(wanted), AT_A_TIME):
@@ -41,7 +59,8 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
                 "purpose": purpose,
                 "prompt_id": generation.prompt_id,
                 "generation_id": generation.id,
-                "created_at": now(),
+                "overlap_id": policy.id if policy else None,
+                "created_at": moment,
             }
             for generation, _, _ in rows
             if generation.text.strip()
@@ -54,23 +73,128 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
         insert_all(
             session,
             "slot",
-            [slot_row(item, number, *content[generation], seed) for item, generation in new for number in range(reviews_per_item)],
+            [
+                slot_row(item, number, *content[generation], seed, want_group=group, relax_at=relax_at, bucket=bucket)
+                for item, generation in new
+                for number, group in enumerate(_shuffled(seats))
+            ],
         )
         made += len(new)
     return made
 
 
-def slot_row(item_id: int, number: int, content: str, lang: str, seed: int) -> dict[str, Any]:
+def widen(session: Session, item_id: int, overlap_id: int, *, now: datetime) -> int:
+    """Opens the further seats that the votes on an item ask for once all its seats are filled; returns how many.
+
+    Whoever answers the same item at the same time waits for this transaction's end: else neither would see the other's vote.
+    """
+    one_at_a_time(session, f"item {item_id}")
+    connection = session.connection()
+    found = connection.execute(_seats_statement(), {"item": item_id}).one()
+    seats, filled, lang = int(found[0]), int(found[1] or 0), str(found[2])
+    if seats > filled or not filled:
+        return 0
+    votes = {str(row[0]): int(row[1]) for row in connection.execute(_votes_statement(), {"item": item_id})}
+    policy = session.get_one(Overlap, overlap_id)
+    more = overlap.wanted(votes.get("flag", 0), votes.get("fine", 0), filled=filled, steps=policy.steps) - filled
+    if more > 0:
+        first = (session.exec(select(func.max(Slot.number)).where(Slot.item_id == item_id)).one() or 0) + 1
+        relax_at = now + timedelta(hours=policy.relax_after_hours)
+        insert_all(
+            session,
+            "slot",
+            [
+                slot_row(item_id, first + place, f"further:{item_id}", lang, 0, want_group=group, relax_at=relax_at)
+                for place, group in enumerate(_shuffled(overlap.kept_seats(policy.seats, more)))
+            ],
+        )
+    return more
+
+
+def seat_others(session: Session, reviewer: str, item_id: int | None = None) -> int:
+    """Makes a fresh seat for each that a reviewer filled in the loop, or for that of one item, and empties the old one; how many.
+
+    For answers that no longer count: others are to give the item as many votes as it is to have. What was taken back from review
+    gets no seat.
+    """
+    filled = (
+        select(Slot, Generation.origin)
+        .join(Item, col(Item.id) == Slot.item_id)
+        .join(Generation, col(Generation.id) == Item.generation_id)
+        .where(Slot.reviewer == reviewer, Slot.state == "done", Item.purpose == "loop")
+        .order_by(col(Slot.id))
+    )
+    left = session.exec(filled if item_id is None else filled.where(Slot.item_id == item_id)).all()
+    gone = {f"live:{name}" for name in session.exec(select(OutputBatch.name).where(col(OutputBatch.withdrawn_at).is_not(None)))}
+    last = {
+        number: int(found)
+        for number, found in session.exec(
+            select(Slot.item_id, func.max(Slot.number))
+            .where(col(Slot.item_id).in_(select(Slot.item_id).where(Slot.reviewer == reviewer, Slot.state == "done")))
+            .group_by(col(Slot.item_id))
+        ).all()
+    }
+    fresh = []
+    for slot, origin in left:
+        slot.reviewer = None
+        if origin not in gone:
+            fresh.append(slot_row(slot.item_id, last[slot.item_id] + 1, f"fresh:{slot.id}", slot.lang, 0))
+    session.flush()
+    insert_all(session, "slot", fresh)
+    return len(fresh)
+
+
+@cache
+def _seats_statement() -> Any:
+    """How many seats an item has, how many are filled, and their language; one that is done and nobody's was left or closed."""
+    slot = Record.metadata.tables["slot"]
+    done = slot.c.state == literal_column("'done'")
+    return select_core(func.count(), func.sum(case((done, 1), else_=0)), func.min(slot.c.lang)).where(
+        slot.c.item_id == bindparam("item"), or_(not_(done), slot.c.reviewer.is_not(None))
+    )
+
+
+@cache
+def _votes_statement() -> Any:
+    """How many answers of each verdict are in force on an item and count."""
+    review = Record.metadata.tables["review"]
+    newer = review.alias("newer")
+    return (
+        select_core(review.c.verdict, func.count())
+        .select_from(review.outerjoin(newer, newer.c.supersedes == review.c.id))
+        .where(review.c.item_id == bindparam("item"), newer.c.id.is_(None), counting.counts())
+        .group_by(review.c.verdict)
+    )
+
+
+def _shuffled(groups: Sequence[str]) -> list[str]:
+    """In an order that nobody can work out: else a seat's number would tell afterwards whose answer came from a group."""
+    return SystemRandom().sample(groups, len(groups))
+
+
+def slot_row(
+    item_id: int,
+    number: int,
+    content: str,
+    lang: str,
+    seed: int,
+    *,
+    want_group: str = "any",
+    relax_at: datetime | None = None,
+    bucket: int = FIRST_BUCKET,
+) -> dict[str, Any]:
     """The columns of one open slot; `content` names what is judged, independent of row ids; `lang` is a primary subtag."""
     digest = hashlib.sha256(f"{seed}:{content}:{number}".encode()).digest()
     return {
         "item_id": item_id,
         "number": number,
-        "want_group": "any",
+        "want_group": want_group,
         "lang": lang,
         "state": "open",
-        "bucket": 1,
+        "bucket": bucket,
         "rank": int.from_bytes(digest[:8], "big") % RANKS,
         "reviewer": None,
         "expires_at": None,
+        "relax_at": None if want_group == "any" else relax_at,
+        "probability": None,
     }

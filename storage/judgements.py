@@ -12,7 +12,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import set_aside
+from flagback.storage import counting
 from flagback.storage.prompts import AT_A_TIME
 from flagback.storage.records import Generation, Item, Prompt, Review
 
@@ -130,7 +130,7 @@ def _votes(session: Session, items: Sequence[int] | None, *, simulated: bool) ->
         select(Review.item_id, Review.verdict, Review.categories)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
-        .where(col(newer.id).is_(None), Review.simulated == simulated, Item.purpose == "loop", set_aside.counts())
+        .where(col(newer.id).is_(None), Review.simulated == simulated, Item.purpose == "loop", counting.counts())
         .order_by(col(Review.id))
     )
     found: dict[int, list[Vote]] = defaultdict(list)
@@ -151,5 +151,5 @@ def count(session: Session, *, simulated: bool = False) -> int:
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
         .where(col(newer.id).is_(None), Review.simulated == simulated, Item.purpose == "loop")
-        .where(col(Review.verdict).in_(["flag", "fine"]), set_aside.counts())
+        .where(col(Review.verdict).in_(["flag", "fine"]), counting.counts())
     ).one()

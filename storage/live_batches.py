@@ -116,7 +116,7 @@ def withdraw(session: Session, name: str, *, by: str, now: datetime) -> Withdraw
     """
     check_storable(by=by, name=name)
     one_at_a_time(session, f"live outputs {name}")
-    batch = session.exec(select(OutputBatch).where(OutputBatch.name == name)).first()
+    batch = session.exec(select(OutputBatch).where(OutputBatch.name == name).with_for_update()).first()
     if batch is None:
         raise UnknownBatch(f"There is no batch {shortened(name)}; see 'flagback outputs list'.")
     if batch.withdrawn_at is not None:
@@ -154,3 +154,11 @@ def taken_back(session: Session, item_id: int) -> bool:
         ).first()
         is not None
     )
+
+
+def stays(session: Session, origin: str) -> bool:
+    """Whether a logged answer's batch is still in review. Until this transaction ends it is not taken back."""
+    withdrawn = session.exec(
+        select(OutputBatch.withdrawn_at).where(OutputBatch.name == origin.removeprefix("live:")).with_for_update(read=True)
+    ).first()
+    return withdrawn is None

@@ -1,30 +1,50 @@
-"""The order in which open slots are served: half of the items by what a detector expects of them, half at random.
+"""The order in which open slots are served: what is dealt out next, and with what probability.
 
-Knows slots, items and expected harm; knows no detector. A claim takes the lowest bucket first and begins somewhere in it at random
-(`slots`), so an order is made by buckets: each holds as large a part of the random half as of the other, whose likeliest harm is
-in the first ones. So at any moment about half of what people judge was drawn without looking, and rates over that half stay
-estimates of the whole. Which half an item is in follows from its content and never changes.
+Knows slots, items, votes counted and expected harm; knows no detector and no reviewer. There is one order. What nobody has had yet
+is drawn one after the other, each time with the probability w / (sum of w over what is left), where the weight w of an item mixes
+chance and purpose: w = random_share + (1 - random_share) * priority / mean priority. So at every draw each item keeps at least
+random_share of the chance that a uniform draw would give it, and as the probability is known and kept with the lease, rates can be
+told from what was reviewed (`flagback.model.propensity`). Drawing so is done by sorting keys E / w, with E exponential (Efraimidis
+and Spirakis 2006); E comes from a hash of the content and of how much is left, so that a deal can be repeated and moves nothing.
 
-Blind items of an evaluation are never moved, nor is anything expected of them.
+Priority is a product, high where harm is expected (by rank, so that it matters little how well a detector is calibrated), where
+few answers of the topic were judged, and where an answer has waited long. Seats of declared groups come before all that by the
+claim itself. What somebody has had is no draw any more: contested answers come first, then whatever lacks a seat.
+
+Only the head of the order is dealt out, in buckets that double; the rest waits in the last bucket. A claim takes the lowest bucket
+and begins somewhere in it at random (`slots`). Blind items of an evaluation are never moved, nor is anything expected of them.
 """
 
 import hashlib
+import math
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, func, literal_column, update
+from sqlalchemy import func, literal_column
 from sqlmodel import col, select
 
-from flagback.storage.prompts import AT_A_TIME
-from flagback.storage.records import Generation, Item, Prompt, Review, Slot
+from flagback.storage import overlap
+from flagback.storage.items import FIRST_BUCKET, LAST_BUCKET
+from flagback.storage.prompts import AT_A_TIME, primary_language
+from flagback.storage.records import Generation, Item, Lease, Overlap, Prompt, Review, Slot
 from flagback.storage.store import Store
 
-#: Buckets that open slots are dealt into; slots are made in the first.
-FIRST_BUCKET, BUCKETS = 1, 8
-#: Items whose slots are moved in one transaction, so that no claim waits long.
-MOVED_AT_A_TIME = 200
+#: Where items that somebody has had, but that are not contested, wait for their other seats; those drawn next lie behind.
+BEGUN_BUCKET = 2
+#: How many items the buckets behind it take; all others stay in LAST_BUCKET.
+HEAD = (32, 64, 128, 256, 512)
+#: Share of what is handed out that is drawn uniformly, where no overlap policy says otherwise.
+RANDOM_SHARE = 0.5
+#: Priority falls by e for each such share of the items of a language that more harm is expected of.
+REACH = 0.08
+#: After so long a wait an answer's priority has doubled; it grows no more.
+OLD = timedelta(days=7)
+#: Items looked at in one short transaction, and items whose slots are moved in one, so that no claim waits long.
+READ_AT_A_TIME, MOVED_AT_A_TIME = 5_000, 100
 Row = TypeVar("Row")
-_EVEN = ("0", "2", "4", "6", "8", "a", "c", "e")
 
 # Literal, not bound: only then do both databases use the partial indexes.
 _OPEN = col(Slot.state) == literal_column("'open'")
@@ -41,25 +61,41 @@ class Waiting(NamedTuple):
     begun: bool
 
 
+class Open(NamedTuple):
+    """An item of the loop with open slots, as far as its place depends on it."""
+
+    item_id: int
+    #: Names prompt and answer, independent of row ids.
+    content: str
+    #: Primary subtag; each language has an order of its own.
+    lang: str
+    #: The prompt's family.
+    topic: str
+    #: 0-1, None where nothing is expected.
+    expected_harm: float | None
+    waiting_since: datetime
+    #: Somebody has had it.
+    begun: bool
+    #: Votes on it made further seats.
+    contested: bool
+
+
+class Place(NamedTuple):
+    """Where an item's open slots belong."""
+
+    bucket: int
+    #: With what probability it is the next one drawn when its turn comes; None for what is not drawn.
+    probability: float | None
+
+
 class Dealt(NamedTuple):
     """What a new order did."""
 
-    #: Items by expected harm, and items at random.
-    by_harm: int
-    at_random: int
-    #: Slots that changed their bucket.
+    #: Items nobody has had, and items that lack further seats.
+    fresh: int
+    begun: int
+    #: Items whose slots changed their place.
     moved: int
-
-
-def is_at_random(prompt_hash: str, text_hash: str) -> bool:
-    """Whether an item is of the half whose order no detector touches: by the parity of the two hashes' first digits."""
-    return (int(prompt_hash[0], 16) + int(text_hash[0], 16)) % 2 == 0
-
-
-def at_random() -> ColumnElement[bool]:
-    """The same as a condition on Prompt and Generation, for figures that are to rest on what was drawn without looking."""
-    prompt, answer = (func.substr(column, 1, 1).in_(_EVEN) for column in (col(Prompt.content_hash), col(Generation.text_hash)))
-    return prompt == answer
 
 
 def waiting(store: Store) -> list[Waiting]:
@@ -94,52 +130,158 @@ def expect(store: Store, harm: Mapping[int, float], *, source: str) -> None:
             session.bulk_update_mappings(Generation, rows)
 
 
-def deal(store: Store, harm: Mapping[int, float]) -> Dealt:
-    """Deals the open slots of the loop into buckets anew, by the harm expected of generations; what is not among them is at random.
+def deal(store: Store, *, now: datetime, pause: float = 0.0) -> Dealt:
+    """Orders the open slots of the loop anew, by what is expected of them at this moment; `pause` seconds between two batches.
 
     Claims may go on meanwhile: only slots open at that moment are moved.
     """
     with store.reading() as session:
-        rows = session.exec(
-            select(Item.id, Generation.id, Prompt.content_hash, Generation.text_hash)
-            .join(Generation, col(Generation.id) == Item.generation_id)
-            .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-            .where(Item.purpose == "loop", col(Item.id).in_(select(Slot.item_id).where(_OPEN)))
-        ).all()
-    chosen: list[tuple[float, bytes, int]] = []
-    drawn: list[tuple[bytes, int]] = []
-    for item, generation, prompt_hash, text_hash in rows:
-        place = hashlib.sha256(f"queue:{prompt_hash}:{text_hash}".encode()).digest()
-        if generation not in harm or is_at_random(prompt_hash, text_hash):
-            drawn.append((place, item))
-        else:
-            chosen.append((-harm[generation], place, item))
-    buckets: dict[int, list[int]] = {}
-    for ordered in ([item for *_, item in sorted(chosen)], [item for _, item in sorted(drawn)]):
-        for number, item in enumerate(ordered):
-            buckets.setdefault(FIRST_BUCKET + number * BUCKETS // len(ordered), []).append(item)
-    moved = sum(_move(store, items, bucket) for bucket, items in sorted(buckets.items()))
-    return Dealt(len(chosen), len(drawn), moved)
+        policy = overlap.in_force(session)
+    rows, judged = _open_items(store), _judged_topics(store)
+    places = places_of(rows, judged, random_share=policy.random_share if policy else RANDOM_SHARE, now=now)
+    moved = _move(store, places, pause=pause)
+    begun = sum(row.begun for row in rows)
+    return Dealt(len(rows) - begun, begun, moved)
 
 
-def _move(store: Store, items: Sequence[int], bucket: int) -> int:
-    """Puts the open slots of some items into a bucket; a slot that someone is just taking is left alone."""
-    moved = 0
-    for part in _parts(sorted(items), MOVED_AT_A_TIME):
-        with store.writing() as session:
-            found = session.exec(
-                select(Slot.id)
-                .where(col(Slot.item_id).in_(part), _OPEN, col(Slot.bucket) != bucket)
-                .order_by(col(Slot.id))
-                .with_for_update(skip_locked=True)
+# --------------------------------------------------------------------- the order
+
+
+def places_of(rows: Sequence[Open], judged: Mapping[str, int], *, random_share: float, now: datetime) -> dict[int, Place]:
+    """The place of every item; `judged` counts answers judged so far by topic."""
+    places = {
+        row.item_id: Place(FIRST_BUCKET if row.contested else BEGUN_BUCKET, None) for row in rows if row.begun or row.contested
+    }
+    lanes: dict[str, list[Open]] = defaultdict(list)
+    for row in rows:
+        if row.item_id not in places:
+            lanes[row.lang].append(row)
+    for lane in lanes.values():
+        chances = weights(lane, judged, random_share=random_share, now=now)
+        salt = f"{len(lane)}:{max(row.item_id for row in lane)}"
+        keyed = sorted(
+            (-math.log(_uniform(f"{salt}:{row.content}")) / weight, row.item_id, weight)
+            for row, weight in zip(lane, chances, strict=True)
+        )
+        left = 0.0
+        for place, (_, item_id, weight) in reversed(list(enumerate(keyed))):
+            left += weight
+            bucket = _bucket(place)
+            places[item_id] = Place(bucket, None if bucket == LAST_BUCKET else weight / left)
+    return places
+
+
+def weights(lane: Sequence[Open], judged: Mapping[str, int], *, random_share: float, now: datetime) -> list[float]:
+    """random_share + (1 - random_share) * priority / mean priority, so 1 on average."""
+    known = sorted((row.expected_harm for row in lane if row.expected_harm is not None), reverse=True)
+    # Rank of the first with so much harm: equal expectations are equal.
+    rank = {harm: place for place, harm in reversed(list(enumerate(known)))}
+    found = []
+    for row in lane:
+        share = 0.5 if row.expected_harm is None else rank[row.expected_harm] / len(known)
+        harm = math.exp(-share / REACH) if known else 1.0
+        topic = 1 + 1 / (1 + judged.get(row.topic, 0))
+        age = 1 + min(max((now - row.waiting_since) / OLD, 0.0), 1.0)
+        found.append(harm * topic * age)
+    mean = math.fsum(found) / len(found)
+    return [random_share + (1 - random_share) * priority / mean for priority in found]
+
+
+def _bucket(place: int) -> int:
+    """The bucket of the item drawn at `place`, from 0."""
+    for number, size in enumerate(HEAD, start=BEGUN_BUCKET + 1):
+        if place < size:
+            return number
+        place -= size
+    return LAST_BUCKET
+
+
+def _uniform(text: str) -> float:
+    """Over 0 and under 1."""
+    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") + 0.5) / 2**48
+
+
+# ------------------------------------------------------------------- the records
+
+
+def _open_items(store: Store) -> list[Open]:
+    """Items of the loop with an open slot, in id order, read in short pages."""
+    found: list[Open] = []
+    after = 0
+    while True:
+        with store.reading() as session:
+            of_item = select(Slot.id).where(Slot.item_id == Item.id)
+            page = session.exec(
+                select(
+                    Item.id,
+                    Prompt.content_hash,
+                    Generation.text_hash,
+                    Prompt.lang,
+                    Prompt.split_key,
+                    Generation.expected_harm,
+                    Item.created_at,
+                    select(func.max(Slot.number)).where(Slot.item_id == Item.id).correlate(Item).scalar_subquery(),
+                    Item.overlap_id,
+                )  # type: ignore[call-overload]
+                .join(Generation, col(Generation.id) == Item.generation_id)
+                .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+                .where(Item.purpose == "loop", col(Item.id) > after, of_item.where(_OPEN).correlate(Item).exists())
+                .order_by(col(Item.id))
+                .limit(READ_AT_A_TIME)
             ).all()
-            session.exec(
-                update(Slot)
-                .where(col(Slot.id).in_(found), _OPEN)
-                .values(bucket=bucket)
-                .execution_options(synchronize_session=False)
+            if not page:
+                return found
+            had = set(
+                session.exec(
+                    select(Lease.item_id).where(col(Lease.item_id) > after, col(Lease.item_id) <= page[-1][0]).distinct()
+                ).all()
             )
-            moved += len(found)
+            steps = {policy.id: policy.steps[0] for policy in session.exec(select(Overlap)).all() if policy.steps}
+        for item, prompt_hash, text_hash, lang, topic, harm, since, number, policy_id in page:
+            contested = policy_id is not None and number >= steps[policy_id]
+            found.append(
+                Open(item, f"{prompt_hash}:{text_hash}", primary_language(lang), topic, harm, since, item in had, contested)
+            )
+        after = page[-1][0]
+
+
+def _judged_topics(store: Store) -> Counter[str]:
+    """How many answers of each family of prompts somebody has judged."""
+    with store.reading() as session:
+        rows = session.exec(
+            select(Prompt.split_key, func.count(func.distinct(Review.item_id)))
+            .select_from(Review)
+            .join(Item, col(Item.id) == Review.item_id)
+            .join(Prompt, col(Prompt.id) == Item.prompt_id)
+            .where(Item.purpose == "loop", Review.verdict != "skip")
+            .group_by(col(Prompt.split_key))
+        ).all()
+    return Counter({topic: int(count) for topic, count in rows})
+
+
+def _move(store: Store, places: Mapping[int, Place], *, pause: float) -> int:
+    """Puts the open slots of items into their places; a slot that someone is just taking is left alone."""
+    moved = 0
+    for part in _parts(sorted(places), READ_AT_A_TIME):
+        with store.reading() as session:
+            now_at = session.exec(
+                select(Slot.item_id, Slot.bucket, Slot.probability)
+                .where(col(Slot.item_id) >= part[0], col(Slot.item_id) <= part[-1], _OPEN)
+                .order_by(col(Slot.item_id))
+            ).all()
+        wrong = sorted({item for item, bucket, chance in now_at if item in places and (bucket, chance) != places[item]})
+        for few in _parts(wrong, MOVED_AT_A_TIME):
+            with store.writing() as session:
+                found = session.exec(
+                    select(Slot.id, Slot.item_id)
+                    .where(col(Slot.item_id).in_(few), _OPEN)
+                    .order_by(col(Slot.id))
+                    .with_for_update(skip_locked=True)
+                ).all()
+                rows = [{"id": slot, **places[item]._asdict()} for slot, item in found]
+                session.bulk_update_mappings(Slot, rows)
+            moved += len({item for _, item in found})
+            time.sleep(pause)
     return moved
 
 

@@ -7,25 +7,30 @@ Knows the rules of a well-formed answer, the seat it fills and what is in force;
 - a skip fills no seat: the one held opens again for someone else, never for the same reviewer;
 - a correction keeps the seat of what it corrects. A judgement corrected into a skip leaves its seat behind and a fresh one is
   made for someone else, unless the answer was taken back from review; a skip corrected into a judgement takes an open seat of the
-  item, or stands as extra overlap.
+  item that is kept for nobody, or stands as extra overlap.
+
+A seat that was kept for a group forgets the group when it is filled. Where an overlap policy holds, an answer may open further
+seats.
 """
 
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from sqlalchemy import and_, func, literal_column, or_, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, literal_column, or_, update
+from sqlalchemy import select as select_core
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import live_batches, set_aside, work
-from flagback.storage.items import slot_row
+from flagback.storage import counting, live_batches, work
+from flagback.storage.items import slot_row, widen
 from flagback.storage.prompts import AT_A_TIME, unstorable
-from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Review, Severity, Slot
-from flagback.storage.slots import OPEN_AGAIN, Claim
+from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Record, Review, Severity, Slot
+from flagback.storage.slots import ANYBODY, OPEN_AGAIN, Claim
 from flagback.storage.store import Store, insert_all, one_at_a_time
 from flagback.storage.taxonomy import CATEGORY_CODES, KNOWN_GUIDELINE_VERSIONS, KNOWN_TAXONOMY_VERSIONS, SKIP_CODES, TARGET_CODES
 
@@ -33,6 +38,8 @@ LONGEST_NOTE = 2_000
 LONGEST_REWRITE = 20_000
 LONGEST_TARGET = 200
 MOST_SPANS = 100
+#: What a slot becomes when it is answered: for whom it was kept is not to be read beside who answered.
+FILLED: dict[str, Any] = {"state": "done", "expires_at": None, "want_group": ANYBODY, "relax_at": None}
 
 
 class Span(BaseModel):
@@ -130,51 +137,83 @@ def submit(
 
 
 def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, policy_version: str, simulated: bool) -> Receipt:
-    one_at_a_time(session, f"reviewer {reviewer}")
-    lease = None if unstorable(answer.lease_id) else session.get(Lease, answer.lease_id)
+    one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
+    connection = session.connection()
+    # Core statements built once on the way of every answer: under load building them cost more than running them.
+    lease = None if unstorable(answer.lease_id) else connection.execute(_leased(), {"lease": answer.lease_id}).one_or_none()
     if lease is None or lease.reviewer != reviewer:
         raise UnknownLease(
             f"Lease {answer.lease_id!r} was never handed to this reviewer; reload the page to get the items that are yours."
         )
     # One statement, so that a parallel transaction's answer is seen with its token or not at all.
-    chain = session.exec(
-        select(Review).where(
-            or_(and_(col(Review.item_id) == lease.item_id, col(Review.reviewer) == reviewer), col(Review.token) == answer.token)
-        )
-    ).all()
+    chain = connection.execute(_chain(), {"item": lease.item_id, "who": reviewer, "token": answer.token}).all()
     for stored in chain:
         if stored.reviewer != reviewer or stored.item_id != lease.item_id:
             raise BadAnswer("token", f"Token {answer.token} was used for another answer; make a new one for each answer.")
         if stored.token == answer.token:
             return Receipt(stored.id, stored.created_at, "again", stored.late)
-    check(
-        answer,
-        session.exec(
-            select(Generation.text).join(Item, col(Item.generation_id) == Generation.id).where(Item.id == lease.item_id)
-        ).one(),
-    )
+    check(answer, lease.text)
+    overlap_id: int | None = lease.overlap_id
+    # Before any seat is locked, as in live_batches.withdraw.
+    may_widen = overlap_id is not None and (lease.source != "logged" or live_batches.stays(session, lease.origin))
     if answer.supersedes_token is None:
         if chain:
             raise AlreadyAnswered("You have answered this item already; to change that answer, undo it.")
-        slot_id, late = _seat_for_new(session, reviewer, answer, lease, now)
+        slot_id, late = _seat_for_new(connection, reviewer, answer.verdict, lease, now)
         supersedes = None
     else:
         earlier = _to_correct(chain, answer.supersedes_token)
         slot_id, late, supersedes = _seat_for_correction(session, reviewer, answer, earlier), earlier.late, earlier.id
-    review = Review(
-        **answer.model_dump(exclude={"supersedes_token"}),
-        item_id=lease.item_id,
-        slot_id=slot_id,
-        reviewer=reviewer,
-        policy_version=policy_version,
-        late=late,
-        supersedes=supersedes,
-        simulated=simulated,
-        created_at=now,
+    row = answer.model_dump(exclude={"supersedes_token"}) | {
+        "item_id": lease.item_id,
+        "slot_id": slot_id,
+        "reviewer": reviewer,
+        "policy_version": policy_version if overlap_id is None else f"{policy_version};overlap:{overlap_id}",
+        "late": late,
+        "supersedes": supersedes,
+        "simulated": simulated,
+        "created_at": now,
+    }
+    stored_id = int(connection.execute(_new_review(), row).scalar_one())
+    if may_widen and overlap_id is not None:
+        widen(session, lease.item_id, overlap_id, now=now)
+    return Receipt(stored_id, now, "new", late)
+
+
+@cache
+def _leased() -> Any:
+    """A lease with what it is about."""
+    lease, item, generation = (Record.metadata.tables[name] for name in ("lease", "item", "generation"))
+    return (
+        select_core(
+            lease.c.id,
+            lease.c.reviewer,
+            lease.c.item_id,
+            lease.c.slot_id,
+            generation.c.text,
+            generation.c.source,
+            generation.c.origin,
+            item.c.overlap_id,
+        )
+        .join(item, item.c.id == lease.c.item_id)
+        .join(generation, generation.c.id == item.c.generation_id)
+        .where(lease.c.id == bindparam("lease"))
     )
-    session.add(review)
-    session.flush()
-    return Receipt(review.id, review.created_at, "new", late)
+
+
+@cache
+def _chain() -> Any:
+    """A reviewer's answers to an item, and whatever has the token, by whomever."""
+    review = Record.metadata.tables["review"]
+    names = ("id", "token", "item_id", "slot_id", "reviewer", "verdict", "late", "supersedes", "created_at")
+    mine = and_(review.c.item_id == bindparam("item"), review.c.reviewer == bindparam("who", type_=review.c.reviewer.type))
+    return select_core(*(review.c[name] for name in names)).where(or_(mine, review.c.token == bindparam("token")))
+
+
+@cache
+def _new_review() -> Any:
+    review = Record.metadata.tables["review"]
+    return insert(review).returning(review.c.id)
 
 
 # ---------------------------------------------------------------------- rules
@@ -264,48 +303,59 @@ def _check_text(field: str, value: str | None, longest: int) -> None:
 # ---------------------------------------------------------------------- seats
 
 
-def _seat_for_new(session: Session, reviewer: str, answer: Answer, lease: Lease, now: datetime) -> tuple[int | None, bool]:
+def _seat_for_new(connection: Connection, reviewer: str, verdict: str, lease: Any, now: datetime) -> tuple[int | None, bool]:
     """The seat a first answer fills (None for none) and whether it is late; opens and closes seats and leases on the way."""
-    mine = (col(Slot.item_id) == lease.item_id, col(Slot.reviewer) == reviewer, col(Slot.state) == "claimed")
-    after = OPEN_AGAIN if answer.verdict == "skip" else {"state": "done", "expires_at": None}
-    live = (
-        session.exec(
-            update(Slot)
-            .where(*mine, col(Slot.expires_at) > now)
-            .values(**after)
-            .returning(col(Slot.id))
-            .execution_options(synchronize_session=False)
-        )
-        .scalars()
-        .one_or_none()
-    )
+    mine = {"item": lease.item_id, "who": reviewer}
+    live = connection.execute(_close_live(skip=verdict == "skip"), mine | {"now": now}).scalar_one_or_none()
     if live is not None:
-        _end_lease(session, Lease.slot_id == live, reviewer, "submitted")
-        return (None if answer.verdict == "skip" else live), False
-    stale = (
-        session.exec(
-            update(Slot).where(*mine).values(**OPEN_AGAIN).returning(col(Slot.id)).execution_options(synchronize_session=False)
-        )
-        .scalars()
-        .one_or_none()
-    )
+        connection.execute(_end_lease(), {"slot": live, "who": reviewer, "how": "submitted"})
+        return (None if verdict == "skip" else int(live)), False
+    stale = connection.execute(_open_stale(), mine).scalar_one_or_none()
     if stale is not None and stale != lease.slot_id:
-        _end_lease(session, Lease.slot_id == stale, reviewer, "expired")
-    lease.outcome = "late"
-    session.add(lease)
+        connection.execute(_end_lease(), {"slot": stale, "who": reviewer, "how": "expired"})
+    connection.execute(_mark_late(), {"lease": lease.id})
     return None, True
 
 
-def _end_lease(session: Session, which: Any, reviewer: str, outcome: str) -> None:
-    session.exec(
-        update(Lease)
-        .where(which, col(Lease.reviewer) == reviewer, col(Lease.outcome) == "held")
-        .values(outcome=outcome)
-        .execution_options(synchronize_session=False)
+@cache
+def _close_live(*, skip: bool) -> Any:
+    """Fills the seat that the reviewer holds at this moment, or opens it again for others."""
+    slot = Record.metadata.tables["slot"]
+    ends = slot.c.expires_at > bindparam("now", type_=slot.c.expires_at.type)
+    return update(slot).where(*_in_hand(), ends).values(**(OPEN_AGAIN if skip else FILLED)).returning(slot.c.id)
+
+
+@cache
+def _open_stale() -> Any:
+    """Opens the seat that the reviewer held too long."""
+    slot = Record.metadata.tables["slot"]
+    return update(slot).where(*_in_hand()).values(**OPEN_AGAIN).returning(slot.c.id)
+
+
+def _in_hand() -> tuple[ColumnElement[bool], ...]:
+    slot = Record.metadata.tables["slot"]
+    who = bindparam("who", type_=slot.c.reviewer.type)
+    return slot.c.item_id == bindparam("item"), slot.c.reviewer == who, slot.c.state == literal_column("'claimed'")
+
+
+@cache
+def _end_lease() -> Any:
+    lease = Record.metadata.tables["lease"]
+    who = bindparam("who", type_=lease.c.reviewer.type)
+    return (
+        update(lease)
+        .where(lease.c.slot_id == bindparam("slot"), lease.c.reviewer == who, lease.c.outcome == literal_column("'held'"))
+        .values(outcome=bindparam("how", type_=lease.c.outcome.type))
     )
 
 
-def _to_correct(chain: Sequence[Review], token: str) -> Review:
+@cache
+def _mark_late() -> Any:
+    lease = Record.metadata.tables["lease"]
+    return update(lease).where(lease.c.id == bindparam("lease")).values(outcome=literal_column("'late'"))
+
+
+def _to_correct(chain: Sequence[Any], token: str) -> Any:
     """The answer to correct, which must be the newest of the reviewer's chain on the item."""
     earlier = next((review for review in chain if review.token == token), None)
     if earlier is None:
@@ -315,12 +365,12 @@ def _to_correct(chain: Sequence[Review], token: str) -> Review:
     return earlier
 
 
-def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlier: Review) -> int | None:
+def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlier: Any) -> int | None:
     """The seat after a correction; see the module's docstring."""
     if answer.verdict != "skip" and earlier.verdict == "skip" and not earlier.late:
         free = (
             select(Slot.id)
-            .where(Slot.item_id == earlier.item_id, col(Slot.state) == literal_column("'open'"))
+            .where(Slot.item_id == earlier.item_id, col(Slot.state) == literal_column("'open'"), Slot.want_group == ANYBODY)
             .order_by(col(Slot.number))
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -329,7 +379,7 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
             session.exec(
                 update(Slot)
                 .where(col(Slot.id) == free.scalar_subquery())
-                .values(state="done", reviewer=reviewer)
+                .values(reviewer=reviewer, **FILLED)
                 .returning(col(Slot.id))
                 .execution_options(synchronize_session=False)
             )
@@ -338,6 +388,8 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
         )
     if answer.verdict == "skip" and earlier.slot_id is not None:
         left = session.exec(select(Slot).where(Slot.id == earlier.slot_id)).one()
+        if left.reviewer is None:  # left out meanwhile: others were asked in its place
+            return None
         left.reviewer = None
         session.add(left)
         number = session.exec(select(func.max(Slot.number)).where(Slot.item_id == earlier.item_id)).one() or 0
@@ -345,7 +397,8 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
         if not live_batches.taken_back(session, earlier.item_id):
             insert_all(session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", left.lang, 0)])
         return None
-    return earlier.slot_id
+    kept: int | None = earlier.slot_id
+    return kept
 
 
 # --------------------------------------------------------------------- reading
@@ -362,7 +415,7 @@ def effective(
     query = (
         select(Review)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
-        .where(col(newer.id).is_(None), set_aside.counts())
+        .where(col(newer.id).is_(None), counting.counts())
         .order_by(col(Review.id))
     )
     if simulated is not None:

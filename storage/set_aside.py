@@ -6,13 +6,11 @@ already given stay in all tables. Whether somebody agrees with others is no grou
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, and_, not_
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit
+from flagback.storage.items import seat_others
 from flagback.storage.prompts import check_storable
 from flagback.storage.records import Review, SetAside, SettingAside
 from flagback.storage.store import one_at_a_time
@@ -49,7 +47,8 @@ def add(
 ) -> SetAside:
     """Pauses a reviewer, or leaves out a reviewer's answers or one review. Raises NoReason, UnknownReviewer or AlreadySetAside.
 
-    A review left out takes its corrections with it, earlier and later ones.
+    A review left out takes its corrections with it, earlier and later ones. What is left out fills no seat any more: others are
+    asked in its place, and stay when the record is ended.
     """
     check_storable(by=by, reason=reason)
     reason = reason.strip()
@@ -69,6 +68,10 @@ def add(
     session.add(row)
     session.flush()
     details = {"record": row.id, "kind": kind, "reviewer": reviewer, "review": review_id, "reason": reason}
+    if kind == "exclude":
+        meant = None if review_id is None else session.get_one(Review, review_id)
+        whose, item_id = (reviewer, None) if meant is None else (meant.reviewer, meant.item_id)
+        details["seats_opened"] = seat_others(session, whose or "", item_id)
     audit.record(session, actor=by, action="set aside", details=details, now=now)
     return row
 
@@ -102,24 +105,6 @@ def paused(session: Session, reviewer: str) -> bool:
     """Whether a reviewer is to be handed nothing."""
     row = select(SetAside.id).where(SetAside.kind == "pause", SetAside.reviewer == reviewer, col(SetAside.ended_at).is_(None))
     return session.exec(row.limit(1)).first() is not None
-
-
-def counts(review: Any = Review) -> ColumnElement[bool]:
-    """The condition that a review is not left out, for any query over `Review` or an alias of it."""
-    by_person, by_review, meant = aliased(SetAside), aliased(SetAside), aliased(Review)
-    person = (
-        select(by_person.id)
-        .where(by_person.kind == "exclude", col(by_person.ended_at).is_(None), by_person.reviewer == review.reviewer)
-        .exists()
-    )
-    answer = (
-        select(by_review.id)
-        .join(meant, col(meant.id) == by_review.review_id)
-        .where(by_review.kind == "exclude", col(by_review.ended_at).is_(None))
-        .where(meant.item_id == review.item_id, meant.reviewer == review.reviewer)
-        .exists()
-    )
-    return and_(not_(person), not_(answer))
 
 
 def _check_whom(session: Session, kind: SettingAside, reviewer: str | None, review_id: int | None) -> None:

@@ -2,34 +2,54 @@
 
 The slot's row is the lock: whoever changes a slot's leases holds it. A reviewer's own requests are handled one at a time, so that
 two open tabs show the same items. That no slot has two live claims and no reviewer two of one item is held by the database.
+
+A slot may be kept for a declared group. A claim is told the groups of whoever claims, takes theirs first, and writes them nowhere;
+the slot forgets its group once it is answered (`reviews`), and a slot that no one of its group takes is opened to all (`relax`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, and_, bindparam, func, literal_column, or_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    update,
+)
 from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
 from flagback.storage.items import RANKS
-from flagback.storage.records import Generation, Item, Lease, Prompt, Record, Review, Slot
-from flagback.storage.store import Store, one_at_a_time
+from flagback.storage.records import Lease, Record, Slot
+from flagback.storage.store import Store, insert_all, one_at_a_time
 
 #: How many open slots a claim looks at to find one of another prompt family than the last.
 LOOK_AHEAD = 16
 #: A reviewer who has done all of those sees pages four times as large, up to this.
 LARGEST_PAGE = 1_024
+#: How many slots of a bucket a claim looks at before it tries the later ones: who has done a long queue need not read it all.
+PATIENCE = 1_000
 #: Claims of one call at most; a board needs two or three.
 MOST_CLAIMS = 100
+#: Of a slot that anybody may take.
+ANYBODY = "any"
 #: What a slot becomes when its holder leaves it.
 OPEN_AGAIN: dict[str, Any] = {"state": "open", "reviewer": None, "expires_at": None}
 
 # Literal, not bound: only then do both databases use the partial indexes.
 _CLAIMED = col(Slot.state) == literal_column("'claimed'")
+_KEPT = and_(col(Slot.state) == literal_column("'open'"), col(Slot.want_group) != literal_column("'any'"))
 
 
 class Claim(NamedTuple):
@@ -59,6 +79,7 @@ def claim(
     seed: int,
     languages: Sequence[str] | None = None,
     limit: Callable[[Session], int] | None = None,
+    groups: Callable[[Session], Collection[str]] | None = None,
 ) -> list[Claim]:
     """The reviewer's live claims, filled up to `count` with new ones, where there are open slots for them.
 
@@ -68,46 +89,44 @@ def claim(
     family in a row where the next 16 open slots hold another. Expired claims of others are not taken: sweep() frees them.
 
     `limit` is asked for a smaller count in the claim's own transaction, during which no answer of this reviewer is stored and
-    nothing is given back; what it raises ends the claim.
+    nothing is given back; what it raises ends the claim. `groups` is asked there for the declared groups that the reviewer agreed
+    to be chosen by, where any slot is kept for one; slots kept for those come before slots for anybody.
     """
     if not 0 <= count <= MOST_CLAIMS:
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
     random = Random(seed)  # nosec B311 # deals items out, repeatable by seed; guards nothing
     with store.writing() as session:
-        one_at_a_time(session, f"reviewer {reviewer}")
+        one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
         if limit is not None:
             count = min(count, limit(session))
-        held = held_claims(session, reviewer, now=now)
-        family = _family_of(session, held[-1].item_id) if held else _last_family(session, reviewer)
+        held = _held(session, reviewer, now=now)
+        family = held[-1].family if held else _last_family(session, reviewer)
         fresh: list[str] = []
+        mine = _groups(session, groups) if len(held) < count else []
         while len(held) + len(fresh) < count:
-            taken = _take(session, reviewer, languages=languages, family=family, expires_at=now + lease_for, random=random)
+            ends = now + lease_for
+            taken = _take(session, reviewer, groups=mine, languages=languages, family=family, expires_at=ends, random=random)
             if taken is None:
                 break
-            lease = Lease(
-                id=str(uuid4()),
-                slot_id=taken.slot_id,
-                item_id=taken.item_id,
-                reviewer=reviewer,
-                claimed_at=now,
-                expires_at=now + lease_for,
-            )
-            session.add(lease)
-            fresh.append(lease.id)
+            lease = {
+                "id": str(uuid4()),
+                "slot_id": taken.slot_id,
+                "item_id": taken.item_id,
+                "reviewer": reviewer,
+                "claimed_at": now,
+                "expires_at": ends,
+                "outcome": "held",
+                "probability": taken.probability,
+            }
+            insert_all(session, "lease", [lease])
+            fresh.append(str(lease["id"]))
             family = taken.family
-        session.flush()
-        return held + _claims(session, fresh)
+        return [one.claim for one in held] + _claims(session, fresh)
 
 
 def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
     """What the reviewer holds at this moment, oldest first."""
-    leases = session.exec(
-        select(Lease.id)
-        .join(Slot, col(Slot.id) == Lease.slot_id)
-        .where(Slot.reviewer == reviewer, _CLAIMED, col(Slot.expires_at) > now, Lease.outcome == "held")
-        .order_by(col(Lease.claimed_at), col(Slot.rank), col(Lease.id))
-    ).all()
-    return _claims(session, leases)
+    return [one.claim for one in _held(session, reviewer, now=now)]
 
 
 def release(store: Store, reviewer: str, *, now: datetime) -> int:
@@ -145,8 +164,37 @@ def sweep(store: Store, *, now: datetime, batch: int = 100) -> int:
             return total
 
 
+def relax(store: Store, *, now: datetime, batch: int = 100) -> int:
+    """Opens to anybody the seats that nobody of their group has taken in time, `batch` a transaction; returns how many."""
+    if batch < 1:
+        raise ValueError(f"batch is {batch}; expected at least 1.")
+    total = 0
+    while True:
+        with store.writing() as session:
+            kept = session.exec(
+                select(Slot.id)
+                .where(_KEPT, col(Slot.relax_at) <= now)
+                .order_by(col(Slot.relax_at))
+                .limit(batch)
+                .with_for_update(skip_locked=True)
+            ).all()
+            session.exec(
+                update(Slot).where(col(Slot.id).in_(kept)).values(want_group=ANYBODY).execution_options(synchronize_session=False)
+            )
+        total += len(kept)
+        if len(kept) < batch:
+            return total
+
+
 def _end_leases(session: Session, slot_ids: Any, *, outcome: str) -> None:
     session.exec(update(Lease).where(col(Lease.slot_id).in_(slot_ids), col(Lease.outcome) == "held").values(outcome=outcome))
+
+
+def _groups(session: Session, groups: Callable[[Session], Collection[str]] | None) -> list[str]:
+    """The reviewer's groups; nobody's background is read while no seat is kept for any group."""
+    if groups is None or session.connection().execute(_kept_statement()).first() is None:
+        return []
+    return sorted(groups(session))
 
 
 class _Seat(NamedTuple):
@@ -154,51 +202,92 @@ class _Seat(NamedTuple):
     item_id: int
     #: Of the item's prompt.
     family: str
+    #: For the lease; None where somebody had the item before.
+    probability: float | None
 
 
 def _take(
-    session: Session, reviewer: str, *, languages: Sequence[str] | None, family: str | None, expires_at: datetime, random: Random
+    session: Session,
+    reviewer: str,
+    *,
+    groups: Sequence[str],
+    languages: Sequence[str] | None,
+    family: str | None,
+    expires_at: datetime,
+    random: Random,
 ) -> _Seat | None:
     """Claims one slot, or returns None when nothing is open for this reviewer."""
     connection = session.connection()
-    lanes = list(_open_languages(connection)) if languages is None else sorted({*languages, "und"})
-    random.shuffle(lanes)  # a language with few items is not left behind by one with many
-    bucket = -1
-    while (found := _next_bucket(connection, lanes, over=bucket)) is not None:
-        bucket, start = found, random.randrange(RANKS)  # nosec B311 # where to begin dealing
-        for lane in lanes:
-            for low, high in ((start, RANKS - 1), (0, start)):
-                for page in _pages(connection, reviewer, lang=lane, bucket=bucket, low=low, high=high):
-                    # Sorting is stable: rank order, those of the last family behind.
-                    for seat in sorted(page, key=lambda seat: seat.family == family):
-                        given = {"slot": seat.slot_id, "who": reviewer, "ends": expires_at}
-                        if connection.execute(_claim_statement(), given).one_or_none() is not None:
-                            return seat
+    for group in [*random.sample(groups, len(groups)), ANYBODY]:
+        lanes = list(_open_languages(connection, group)) if languages is None else sorted({*languages, "und"})
+        random.shuffle(lanes)  # a language with few items is not left behind by one with many
+        # A second look is for who has done all that the first one saw.
+        for patience in (PATIENCE, None):
+            given_up = False
+            for page in _looks(connection, reviewer, group=group, lanes=lanes, patience=patience, random=random):
+                if page is None:
+                    given_up = True
+                    continue
+                # Sorting is stable: rank order, those of the last family behind.
+                for seat in sorted(page, key=lambda seat: seat.family == family):
+                    given = {"slot": seat.slot_id, "who": reviewer, "ends": expires_at}
+                    if connection.execute(_claim_statement(), given).one_or_none() is not None:
+                        return seat
+            if not given_up:
+                break
     return None
 
 
-def _open_languages(connection: Connection) -> Iterator[str]:
-    """The languages that open slots have: one look into the index for each, however many slots there are."""
+def _looks(
+    connection: Connection, reviewer: str, *, group: str, lanes: Sequence[str], patience: int | None, random: Random
+) -> Iterator[list[_Seat] | None]:
+    """Pages of open slots, lowest bucket first, each lane from a random start round; None where patience left slots unseen."""
+    bucket = -1
+    while found := _next_buckets(connection, group, lanes, over=bucket):
+        bucket, start = min(found.values()), random.randrange(RANKS)  # nosec B311 # where to begin dealing
+        for lane in (lane for lane in lanes if found.get(lane) == bucket):
+            looked = 0
+            for low, high in ((start, RANKS - 1), (0, start)):
+                for page, size in _pages(connection, reviewer, group=group, lang=lane, bucket=bucket, low=low, high=high):
+                    yield page
+                    looked += size
+                    if patience is not None and looked >= patience:
+                        break
+                if patience is not None and looked >= patience:
+                    yield None
+                    break
+
+
+def _open_languages(connection: Connection, group: str) -> Iterator[str]:
+    """The languages that a group's open slots have: one look into the index for each, however many slots there are."""
     slot = Record.metadata.tables["slot"]
     after: str | None = ""
     statement = select_core(func.min(slot.c.lang)).where(_is_open(slot), slot.c.lang > bindparam("after"))
-    while (after := connection.execute(statement, {"after": after}).scalar_one()) is not None:
+    while (after := connection.execute(statement, {"after": after, "group": group}).scalar_one()) is not None:
         yield after
 
 
-def _next_bucket(connection: Connection, lanes: Sequence[str], *, over: int) -> int | None:
-    """The next bucket over `over` with an open slot in one of the languages, None where there is none."""
-    found = [connection.execute(_bucket_statement(), {"lang": lane, "over": over}).scalar_one() for lane in lanes]
-    return min((bucket for bucket in found if bucket is not None), default=None)
+def _next_buckets(connection: Connection, group: str, lanes: Sequence[str], *, over: int) -> dict[str, int]:
+    """Of each language that has one, the next bucket over `over` with an open slot."""
+    found = {
+        lane: connection.execute(_bucket_statement(), {"group": group, "lang": lane, "over": over}).scalar_one() for lane in lanes
+    }
+    return {lane: bucket for lane, bucket in found.items() if bucket is not None}
 
 
-def _pages(connection: Connection, reviewer: str, *, lang: str, bucket: int, low: int, high: int) -> Iterator[list[_Seat]]:
-    """A language's open slots of a bucket with low <= rank <= high that are new to the reviewer, by rank, in growing pages."""
+def _pages(
+    connection: Connection, reviewer: str, *, group: str, lang: str, bucket: int, low: int, high: int
+) -> Iterator[tuple[list[_Seat], int]]:
+    """A language's open slots of a bucket with low <= rank <= high that are new to the reviewer, by rank, in growing pages; with
+    each page how many slots it looked at."""
     size, rank, slot_id = LOOK_AHEAD, low, 0
     while True:
-        given = {"who": reviewer, "lang": lang, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
+        given = {"who": reviewer, "group": group, "lang": lang, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
         rows = connection.execute(_page_statement(size), given).all()
-        yield [_Seat(row.id, row.item_id, row.split_key) for row in rows if row.own == 0]
+        yield (
+            [_Seat(row.id, row.item_id, row.split_key, None if row.had else row.probability) for row in rows if row.own == 0],
+            len(rows),
+        )
         if len(rows) < size:
             return
         rank, slot_id, size = rows[-1].rank, rows[-1].id, min(size * 4, LARGEST_PAGE)
@@ -220,11 +309,11 @@ def _page_statement(size: int) -> Any:
     The LIMIT stands inside, under the counts and joins: with the counts as a condition beside it PostgreSQL expects one row, reads
     all open slots and joins them by scanning (30 s a claim at 30,000 slots). Built once a size: that costs more than a run.
     """
-    slot, item, prompt, review = (Record.metadata.tables[name] for name in ("slot", "item", "prompt", "review"))
+    slot, item, prompt, review, lease = (Record.metadata.tables[name] for name in ("slot", "item", "prompt", "review", "lease"))
     rank: BindParameter[int] = bindparam("rank")
     who = bindparam("who", type_=slot.c.reviewer.type)
     ahead = (
-        select_core(slot.c.id, slot.c.item_id, slot.c.rank)
+        select_core(slot.c.id, slot.c.item_id, slot.c.rank, slot.c.probability)
         .where(
             _is_open(slot),
             slot.c.lang == bindparam("lang"),
@@ -243,8 +332,17 @@ def _page_statement(size: int) -> Any:
         .where(review.c.item_id == ahead.c.item_id, review.c.reviewer == who, review.c.supersedes.is_(None))
         .scalar_subquery()
     )
+    had = select_core(lease.c.id).where(lease.c.item_id == ahead.c.item_id).exists()
     return (
-        select_core(ahead.c.id, ahead.c.item_id, ahead.c.rank, prompt.c.split_key, (held + answered).label("own"))
+        select_core(
+            ahead.c.id,
+            ahead.c.item_id,
+            ahead.c.rank,
+            ahead.c.probability,
+            prompt.c.split_key,
+            (held + answered).label("own"),
+            case((ahead.c.probability.is_(None), False), else_=had).label("had"),
+        )
         .join(item, item.c.id == ahead.c.item_id)
         .join(prompt, prompt.c.id == item.c.prompt_id)
         .order_by(ahead.c.rank, ahead.c.id)
@@ -277,37 +375,98 @@ def _claim_statement() -> Any:
 
 
 def _is_open(slot: FromClause) -> ColumnElement[bool]:
-    """Literal, not bound: only then do both databases use the partial index."""
-    return and_(slot.c.state == literal_column("'open'"), slot.c.want_group == literal_column("'any'"))
+    """Open and for `group`. The state is literal, not bound: only then do both databases use the partial index."""
+    return and_(slot.c.state == literal_column("'open'"), slot.c.want_group == bindparam("group"))
 
 
-def _family_of(session: Session, item_id: int) -> str | None:
-    return session.exec(select(Prompt.split_key).join(Item, col(Item.prompt_id) == Prompt.id).where(Item.id == item_id)).first()
+@cache
+def _kept_statement() -> Any:
+    """Any open slot that is kept for a group."""
+    return select_core(Record.metadata.tables["slot"].c.id).where(_KEPT).limit(literal_column("1"))
+
+
+class _Held(NamedTuple):
+    claim: Claim
+    #: Of its prompt.
+    family: str
+
+
+def _held(session: Session, reviewer: str, *, now: datetime) -> list[_Held]:
+    rows = session.connection().execute(_held_statement(), {"who": reviewer, "now": now}).all()
+    return [_Held(_claim_of(row), row.split_key) for row in rows]
 
 
 def _last_family(session: Session, reviewer: str) -> str | None:
     """The family of the reviewer's newest answer."""
-    newest = session.exec(
-        select(Review.item_id).where(Review.reviewer == reviewer).order_by(col(Review.id).desc()).limit(1)
-    ).first()
-    return None if newest is None else _family_of(session, newest)
+    found: str | None = session.connection().execute(_family_statement(), {"who": reviewer}).scalar_one_or_none()
+    return found
 
 
-def _claims(session: Session, lease_ids: Any) -> list[Claim]:
+def _claims(session: Session, lease_ids: Sequence[str]) -> list[Claim]:
     """The claims of some leases, in the order given."""
     if not lease_ids:
         return []
-    rows = session.exec(
-        select(Lease, Generation, Prompt)
-        .join(Item, col(Item.id) == Lease.item_id)
-        .join(Generation, col(Generation.id) == Item.generation_id)
-        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-        .where(col(Lease.id).in_(lease_ids))
-    ).all()
-    found = {
-        lease.id: Claim(
-            lease.id, lease.item_id, generation.id, prompt.messages, prompt.lang, generation.text, lease.expires_at, None
-        )
-        for lease, generation, prompt in rows
-    }
+    rows = session.connection().execute(_claims_statement(), {"ids": lease_ids}).all()
+    found = {row.id: _claim_of(row) for row in rows}
     return [found[lease_id] for lease_id in lease_ids]
+
+
+def _claim_of(row: Any) -> Claim:
+    return Claim(row.id, row.item_id, row.generation_id, row.messages, row.lang, row.text, row.expires_at, None)
+
+
+def _shown() -> Any:
+    """What a claim shows, by lease."""
+    lease, item, generation, prompt = (Record.metadata.tables[name] for name in ("lease", "item", "generation", "prompt"))
+    return (
+        select_core(
+            lease.c.id,
+            lease.c.item_id,
+            generation.c.id.label("generation_id"),
+            prompt.c.messages,
+            prompt.c.lang,
+            prompt.c.split_key,
+            generation.c.text,
+            lease.c.expires_at,
+        )
+        .join(item, item.c.id == lease.c.item_id)
+        .join(generation, generation.c.id == item.c.generation_id)
+        .join(prompt, prompt.c.id == generation.c.prompt_id)
+    )
+
+
+# Built once: building costs more than a run.
+
+
+@cache
+def _claims_statement() -> Any:
+    return _shown().where(Record.metadata.tables["lease"].c.id.in_(bindparam("ids", expanding=True)))
+
+
+@cache
+def _held_statement() -> Any:
+    slot, lease = Record.metadata.tables["slot"], Record.metadata.tables["lease"]
+    return (
+        _shown()
+        .join(slot, slot.c.id == lease.c.slot_id)
+        .where(
+            slot.c.reviewer == bindparam("who", type_=slot.c.reviewer.type),
+            _CLAIMED,
+            slot.c.expires_at > bindparam("now", type_=slot.c.expires_at.type),
+            lease.c.outcome == "held",
+        )
+        .order_by(lease.c.claimed_at, slot.c.rank, lease.c.id)
+    )
+
+
+@cache
+def _family_statement() -> Any:
+    review, item, prompt = (Record.metadata.tables[name] for name in ("review", "item", "prompt"))
+    newest = (
+        select_core(review.c.item_id)
+        .where(review.c.reviewer == bindparam("who", type_=review.c.reviewer.type))
+        .order_by(review.c.id.desc())
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+    return select_core(prompt.c.split_key).join(item, item.c.prompt_id == prompt.c.id).where(item.c.id == newest)

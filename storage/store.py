@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event, func, insert, select, text
+from sqlalchemy import Connection, String, bindparam, create_engine, event, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Row, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -191,10 +192,24 @@ def insert_all(session: Session, table_name: str, rows: Sequence[Mapping[str, An
         session.connection().execute(insert(Record.metadata.tables[table_name]), list(rows))
 
 
-def one_at_a_time(session: Session, what: str) -> None:
-    """Until this transaction ends, no other one that names the same `what` passes here. On SQLite writers are alone anyway."""
+def one_at_a_time(session: Session, what: str, *, by_index: bool = False) -> None:
+    """Until this transaction ends, no other one that names the same `what` passes here. On SQLite writers are alone anyway.
+
+    With `by_index` PostgreSQL reads no whole table in this transaction where an index will do: it plans by counts that may be a
+    minute old, and of a table that was empty then it thinks that reading it whole is cheapest.
+    """
     if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+        session.connection().execute(_lock_by_index() if by_index else _lock(), {"what": what})
+
+
+@cache
+def _lock() -> Any:
+    return select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what", type_=String), 0)))
+
+
+@cache
+def _lock_by_index() -> Any:
+    return _lock().add_columns(func.set_config("enable_seqscan", "off", True))
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:

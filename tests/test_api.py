@@ -18,11 +18,11 @@ from flagback.review_app.api import build_api
 from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, set_aside
+from flagback.storage import accounts, background, consent, overlap, set_aside
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Review, Role, now
+from flagback.storage.records import Account, Review, Role, now
 from flagback.storage.store import Store
 from tests.people import person
 
@@ -264,3 +264,24 @@ def test_a_paused_reviewer_is_handed_nothing_is_told_so_and_loses_no_answer(inst
     with installation.store.writing() as session:
         set_aside.end(session, row.id, by="lea", now=now())
     assert len(client.post("/api/v1/claim", json={"count": 2}).json()["items"]) == 2
+
+
+def test_a_seat_for_a_group_goes_by_what_one_said_and_agreed_to(installation: Installation) -> None:
+    """The seat is kept for women; of two who said they are one, only one agreed to be chosen by it."""
+    with installation.store.writing() as session:
+        given: dict[str, Any] = {"relax_after": timedelta(hours=72), "random_share": 0.5, "by": "max", "now": now()}
+        overlap.set_overlap(session, steps=[1], seats={"gender=woman": 1}, **given)
+        prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": "Kept"}], lang="en")]).ids
+        made = add_generations(session, [NewGeneration(prompts[0], " for her", "end", "imported", "import:y")])
+        make_items(session, made, purpose="loop", reviews_per_item=1, seed=0)
+    agreed, silent = (signed_in(installation, login) for login in ("eve", "ida"))
+    with installation.store.writing() as session:
+        for login in ("eve", "ida"):
+            account = session.exec(select(Account).where(Account.login == login)).one()
+            said = {"gender": background.Answered(["woman"], None)}
+            background.set_answers(session, installation.pseudonym_key, account.id, said, now=now())
+            consent.set_consent(session, account.id, {"assignment": login == "eve"}, now=now())
+    texts = [
+        [item["text"] for item in client.post("/api/v1/claim", json={"count": 8}).json()["items"]] for client in (silent, agreed)
+    ]
+    assert texts == [[" it was late."] * 5, [" for her"] + [" it was late."] * 5]

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -16,8 +17,11 @@ from flagback.review_app import auth
 from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, sign_ins
-from flagback.storage.records import now
+from flagback.storage import accounts, sign_ins, slots
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.items import make_items
+from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.records import Account, now
 from flagback.storage.store import Store
 from tests.people import PASSWORD, form_token, person, sign_in_by_form
 
@@ -147,6 +151,23 @@ def test_sign_out_ends_the_session_in_the_records_not_only_the_cookie(client: Te
     answer = client.post("/signout", data={"token": form_token(client.get("/signout").text)})
     assert answer.headers["location"] == "/signin?signed_out"
     assert auth.account_of(installation, cookie) is None
+
+
+def test_signing_out_gives_back_what_one_held_unless_one_is_signed_in_elsewhere(installation: Installation) -> None:
+    with installation.store.writing() as session:
+        prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": "x"}])]).ids
+        made = add_generations(session, [NewGeneration(prompts[0], " y", "end", "imported", "import:x")])
+        make_items(session, made, purpose="loop", reviews_per_item=1, seed=0)
+        ada = session.exec(select(Account).where(Account.login == "ada")).one()
+    claimed_by = installation.reviewer(ada)
+    assert slots.claim(installation.store, claimed_by, count=1, now=now(), lease_for=timedelta(hours=1), seed=0)
+    one, other = browser(installation), browser(installation)
+    for client in (one, other):
+        sign_in_by_form(client, "ada")
+    for held_then, client in ((1, one), (0, other)):
+        client.post("/signout", data={"token": form_token(client.get("/signout").text)})
+        with installation.store.reading() as session:
+            assert len(slots.held_claims(session, claimed_by, now=now())) == held_then
 
 
 def test_signing_in_as_someone_else_ends_the_session_the_browser_had(client: TestClient, installation: Installation) -> None:

@@ -273,6 +273,21 @@ def test_an_export_names_no_account_and_no_wanted_group(sqlite_store: Store, tmp
     assert not names & {"account_id", "account", "login", "want_group", "token", "lease_id", "slot_id"}
 
 
+def test_for_whom_a_seat_was_kept_stands_in_no_export(sqlite_store: Store, tmp_path: Path) -> None:
+    """Even of a seat that, against all rules, still names its group after the answer."""
+    _reviewed(sqlite_store)
+    with sqlite_store.writing() as session:
+        for slot in session.exec(select(Slot)).all():
+            slot.want_group = "gender=woman"
+            session.add(slot)
+    for file_format in FORMATS:
+        folder = tmp_path / file_format
+        export_reviews(sqlite_store, folder, format=file_format)
+        written = [path.read_bytes() for path in folder.iterdir()]
+        assert written
+        assert not any(b"gender=woman" in content or b"want_group" in content for content in written)
+
+
 def test_a_corrected_answer_is_kept_and_marked(store: Store, tmp_path: Path) -> None:
     item = _answers(store, ["a"])[0]
     first = _review(store, item, verdict="fine")

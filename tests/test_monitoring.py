@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from flagback.review_app import monitoring
 from flagback.storage import reviews, slots, suites
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Detector, Evaluation, EvaluationItem, ItemPurpose, ModelVersion, VersionState, now
+from flagback.storage.records import Evaluation, EvaluationItem, ItemPurpose, Lease, ModelVersion, Review, VersionState, now
 from flagback.storage.store import Store
 from flagback.storage.suites import Answered, NewData
 from flagback.storage.taxonomy import CATEGORY_CODES, GUIDELINE_VERSION, SKIP_CODES, TAXONOMY_VERSION
@@ -208,18 +208,27 @@ def test_a_step_that_nobody_judged_leaves_no_gap(sqlite_store: Store) -> None:
         assert len(monitoring.gaps_to_base(session)) == 0
 
 
-def test_once_a_detector_orders_the_queue_only_what_was_drawn_by_lot_counts_in_the_loop(sqlite_store: Store) -> None:
+def test_an_answer_of_the_loop_counts_by_how_likely_it_was_to_be_handed_out(sqlite_store: Store) -> None:
+    """Ten harmful answers drawn four times as likely as eighty fine ones, of which twenty were drawn: 1/3 of those, 1/9 of all."""
     with sqlite_store.writing() as session:
         version(session, 1, state="current")
-    judge(sqlite_store, [f" answer {n}" for n in range(30)], version_id=1, verdicts=["F"] * 30)
-    with sqlite_store.writing() as session:
-        assert monitoring.harm_by_version(session, monitoring.votes(session))["n"].tolist() == [30]
-        session.add(Detector(fingerprint="d", artifact="a", n_answers=1, n_harmful=1))
+    harmful = [n % 3 == 0 for n in range(30)]
+    judge(sqlite_store, [f" answer {n}" for n in range(30)], version_id=1, verdicts=["F" if harm else "f" for harm in harmful])
     with sqlite_store.reading() as session:
-        votes = monitoring.votes(session)
-        [counted] = monitoring.harm_by_version(session, votes)["n"].tolist()
-    assert counted == votes["by_lot"].sum()
-    assert 0 < counted < 30
+        plain = monitoring.harm_by_version(session, monitoring.votes(session)).iloc[0]
+    with sqlite_store.writing() as session:
+        left = 10 * 4.0 + 80
+        for place, review in enumerate(sorted(session.exec(select(Review)).all(), key=lambda one: (one.id * 7) % 31)):
+            weight = 4.0 if review.verdict == "flag" else 1.0
+            lease = session.get_one(Lease, review.lease_id)
+            lease.probability, lease.claimed_at = weight / left, DAY + timedelta(seconds=place)
+            left -= weight
+    with sqlite_store.reading() as session:
+        found = monitoring.harm_by_version(session, monitoring.votes(session)).iloc[0]
+    assert plain["share"] == pytest.approx(1 / 3)
+    assert found["share"] == pytest.approx(1 / 9, abs=0.06)
+    assert found["low"] < 1 / 9 < found["high"]
+    assert found["n"] == 30
 
 
 def test_the_groups_that_are_too_few_are_read_from_the_evaluation() -> None:

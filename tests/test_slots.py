@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from flagback.storage.generations import NewGeneration, add_generations
-from flagback.storage.items import RANKS, make_items
+from flagback.storage.items import LAST_BUCKET, RANKS, make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Item, Lease, Prompt, Review, Slot
 from flagback.storage.reviews import Answer, submit
@@ -161,7 +161,7 @@ def test_the_lowest_bucket_is_served_first_even_when_the_reviewer_has_done_part_
     with store.reading() as session:
         buckets = {slot.item_id: slot.bucket for slot in session.exec(select(Slot))}
     assert [buckets[held.item_id] for held in first] == [0, 0]
-    assert sorted(buckets[held.item_id] for held in then) == [0, 0, 0, 1, 1]
+    assert sorted(buckets[held.item_id] for held in then) == [0, 0, 0, LAST_BUCKET, LAST_BUCKET]
 
 
 def test_families_are_mixed_while_there_is_a_choice(store: Store) -> None:

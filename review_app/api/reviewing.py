@@ -20,7 +20,7 @@ from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.api.errors import Refused
 from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
-from flagback.storage import consent, reviews, set_aside, slots, studies
+from flagback.storage import background, consent, reviews, set_aside, slots, studies
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review, now
 from flagback.storage.reviews import Answer
@@ -188,6 +188,7 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         seed=secrets.randbits(32),
         languages=who.account.languages,
         limit=limit,
+        groups=lambda session: background.groups_of(session, here.pseudonym_key, who.account.id),
     )
     if code is not None:
         if held:

@@ -15,8 +15,8 @@ def add_to(app: typer.Typer) -> None:
 def detect(context: typer.Context, as_: As = None, as_json: Json = False) -> None:
     """Train the detector of harm on the reviews, show how good it is, and order the queue.
 
-    It orders half of what people see next, likeliest harm first, and decides nothing. A worker does the same after each sampling
-    once enough new answers were judged.
+    It makes likely harm likelier to come next, leaves half of the draw to chance, and decides nothing. A worker does the same after
+    each sampling once enough new answers were judged.
     """
     from flagback.model import detecting
     from flagback.storage.artifacts import Artifacts
@@ -38,8 +38,8 @@ def detect(context: typer.Context, as_: As = None, as_json: Json = False) -> Non
         f"{made.figures['clusters']} kinds of prompt. On prompts it never saw:"
     )
     queued = (
-        f"Queue: {ordered.expected} unjudged answers looked at; {ordered.by_harm} items served by expected harm, "
-        f"{ordered.at_random} at random."
+        f"Queue: {ordered.expected} unjudged answers looked at; {ordered.fresh} that nobody has had are drawn by expected harm and "
+        f"by chance, {ordered.begun} lack further reviews."
     )
     lines = [
         learnt,

@@ -35,8 +35,8 @@ def draw(answers: "Sequence[Answer]", installation: Installation, account: Accou
         return
     figures = newest.figures
     look.html(
-        "<p>It guesses which answers people would flag, from words and letters, and puts the likeliest first in half of the queue. "
-        "The other half stays random, blind answers always do. It decides nothing.</p>"
+        "<p>It guesses which answers people would flag, from words and letters, and makes the likeliest likelier to come next. "
+        "Half of the draw is left to chance, of blind answers all of it. It decides nothing.</p>"
         f'<p class="small soft">Number {newest.id}, {look.clock(newest.created_at)}: learnt from {newest.n_answers:,} answers, '
         f"{newest.n_harmful:,} harmful. All figures are of prompts it had not seen.</p>"
     )

@@ -97,13 +97,14 @@ class Overlap(Record, table=True):
 
     __tablename__ = "overlap"
     id: int = Field(default=None, primary_key=True)
-    #: Odd numbers in rising order: reviews to begin with, and what an answer goes on to where people flag it or differ.
+    #: Odd numbers in rising order: reviews to begin with, and what an answer goes on to where people flag it or differ. Empty: as
+    #: many as the sampling or import asks for.
     steps: list[int] = Field(sa_type=JSON)
-    #: Declared group ("question=answer") -> seats of each item that are kept for it.
+    #: Declared group ("question=answer") -> seats of each step that are kept for it.
     seats: dict[str, int] = Field(default_factory=dict, sa_type=JSON)
     #: After so long a seat without takers is open to anybody.
     relax_after_hours: float = 72.0
-    #: Share of items that are reviewed in random order, whatever is expected of them.
+    #: Share of what is handed out that is drawn uniformly, whatever is expected of it, 0-1.
     random_share: float = 0.5
     set_by: str
     created_at: AwareDatetime = Field(default_factory=now)

@@ -30,6 +30,8 @@ class Item(Record, table=True):
     prompt_id: int = Field(foreign_key="prompt.id", index=True)
     #: Set for kind single, so that the database can hold UNIQUE(generation, reviewer); null otherwise.
     generation_id: int | None = Field(default=None, foreign_key="generation.id", unique=True)
+    #: The overlap policy that says how many people judge it; null where the number was fixed when it was made.
+    overlap_id: int | None = Field(default=None, foreign_key="overlap.id")
     created_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -68,12 +70,19 @@ class Slot(Record, table=True):
             postgresql_where=text("state = 'open'"),
         ),
         Index("ix_slot_claimed", "expires_at", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
+        Index(
+            "ix_slot_kept",
+            "relax_at",
+            sqlite_where=text("state = 'open' AND want_group <> 'any'"),
+            postgresql_where=text("state = 'open' AND want_group <> 'any'"),
+        ),
         Index("ix_slot_holder", "reviewer", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
     )
     id: int = Field(default=None, primary_key=True)
     item_id: int = Field(foreign_key="item.id")
     number: int
-    #: The declared group this seat is kept for, or "any". Never exported beside a pseudonym.
+    #: The declared group this seat is kept for ("gender=woman"), or "any". Back to "any" once somebody of the group has answered,
+    #: so that it tells nobody's background for longer than a claim lasts. Never exported beside a pseudonym.
     want_group: str = "any"
     #: Primary language subtag of the prompt ("en", "pt"), "und" where unknown: only who reads it is handed the item.
     lang: str = "und"
@@ -84,8 +93,11 @@ class Slot(Record, table=True):
     rank: int
     reviewer: str | None = None
     expires_at: AwareDatetime | None = None
-    #: When a seat kept for a group is open to anybody; null for seats that are.
+    #: When a seat kept for a group is open to anybody; null for seats that never were kept, and once answered from the group.
     relax_at: AwareDatetime | None = None
+    #: With what probability the next item handed out in this language would be this one when its turn came, by the order that is
+    #: in force; null for items not dealt yet, and for those that somebody has already had.
+    probability: float | None = None
 
 
 class Lease(Record, table=True):
@@ -101,7 +113,8 @@ class Lease(Record, table=True):
     claimed_at: AwareDatetime
     expires_at: AwareDatetime
     outcome: LeaseOutcome = Field(default="held", sa_type=String)
-    #: With what probability the item was among those handed out then, 0-1; null where that is not known.
+    #: Of the first lease of an item: with what probability it was the next one handed out of those of its language that nobody had
+    #: had, 0-1; null for all further leases, and where it is not known. Rates are estimated by it: flagback.model.propensity.
     probability: float | None = None
 
 

@@ -13,11 +13,14 @@ depends_on = None
 
 TEXT = sqlmodel.sql.sqltypes.AutoString
 MOMENT = sqlmodel.sql.sqltypes.UTCDateTime
+KEPT = sa.text("state = 'open' AND want_group <> 'any'")
 
 
 def upgrade() -> None:
     with op.batch_alter_table("slot") as slot:
         slot.add_column(sa.Column("relax_at", MOMENT(), nullable=True))
+        slot.add_column(sa.Column("probability", sa.Float(), nullable=True))
+    op.create_index("ix_slot_kept", "slot", ["relax_at"], sqlite_where=KEPT, postgresql_where=KEPT)
     with op.batch_alter_table("lease") as lease:
         lease.add_column(sa.Column("probability", sa.Float(), nullable=True))
     with op.batch_alter_table("correction_run") as run:
@@ -105,6 +108,9 @@ def upgrade() -> None:
         sa.Column("created_at", MOMENT(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_overlap")),
     )
+    with op.batch_alter_table("item") as item:
+        item.add_column(sa.Column("overlap_id", sa.Integer(), nullable=True))
+        item.create_foreign_key(op.f("fk_item_overlap_id"), "overlap", ["overlap_id"], ["id"])
     op.create_table(
         "policy_score",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -123,6 +129,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("item") as item:
+        item.drop_constraint(op.f("fk_item_overlap_id"), type_="foreignkey")
+        item.drop_column("overlap_id")
     for name in (
         "policy_score",
         "overlap",
@@ -138,5 +147,7 @@ def downgrade() -> None:
         run.drop_column("pairs")
     with op.batch_alter_table("lease") as lease:
         lease.drop_column("probability")
+    op.drop_index("ix_slot_kept", "slot")
     with op.batch_alter_table("slot") as slot:
+        slot.drop_column("probability")
         slot.drop_column("relax_at")

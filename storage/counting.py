@@ -1,0 +1,27 @@
+"""Which reviews count: those that nobody set aside. The condition that every query over reviews shares. Knows no votes."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, not_
+from sqlalchemy.orm import aliased
+from sqlmodel import col, select
+
+from flagback.storage.records import Review, SetAside
+
+
+def counts(review: Any = Review) -> ColumnElement[bool]:
+    """The condition that a review is not left out, for any query over `Review` or an alias of it."""
+    by_person, by_review, meant = aliased(SetAside), aliased(SetAside), aliased(Review)
+    person = (
+        select(by_person.id)
+        .where(by_person.kind == "exclude", col(by_person.ended_at).is_(None), by_person.reviewer == review.reviewer)
+        .exists()
+    )
+    answer = (
+        select(by_review.id)
+        .join(meant, col(meant.id) == by_review.review_id)
+        .where(by_review.kind == "exclude", col(by_review.ended_at).is_(None))
+        .where(meant.item_id == review.item_id, meant.reviewer == review.reviewer)
+        .exists()
+    )
+    return and_(not_(person), not_(answer))
