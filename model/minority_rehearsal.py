@@ -9,7 +9,7 @@ so that a group of two is heard on each; the majority reads the same reviews.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,6 +20,7 @@ from sqlalchemy import update
 from sqlmodel import col
 
 from flagback.model import cycle, embedded, intervals, pair_sets, policies
+from flagback.model.intervals import t_quantile
 from flagback.model.pair_sets import Choice
 from flagback.model.rehearsal import Plan, Rehearsal, held_out_completions
 from flagback.model.shelf import Shelf
@@ -89,6 +90,48 @@ def rehearse(plan: Plan, *, home: Path, say: Callable[[str], None] = lambda _: N
         return _Minority(plan, store, Shelf(Artifacts(home / "artifacts")), home, say).table(few)
     finally:
         store.close()
+
+
+def over_seeds(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line a policy over several rehearsals that differ in their seed only: the means, with 95 % intervals over seeds.
+
+    Keys policy, pairs, minority_harm, times_majority, other_harm, other_change, each a Rate as a dict but for the first; as far as
+    every seed has it, else None. times_majority is the ratio of the two means, its interval by leaving out one seed at a time.
+    Raises ValueError with fewer than two tables.
+    """
+    if len(tables) < 2:
+        raise ValueError(f"{len(tables)} rehearsal was given; expected two or more, which differ in their seed.")
+    pooled = []
+    for lines in zip(*(table["policies"] for table in tables), strict=True):
+        majority = [next(one for one in table["policies"] if one["policy"] == "majority") for table in tables]
+        left = [line["minority_harm"] and line["minority_harm"]["value"] for line in lines]
+        line = {"policy": lines[0]["policy"], "pairs": _mean([float(one["pairs"]) for one in lines])}
+        for name in ("minority_harm", "other_harm", "other_change"):
+            values = [one[name] and one[name]["value"] for one in lines]
+            line[name] = None if None in values else _mean(values)
+        is_other = lines[0]["policy"] != "majority" and None not in left
+        line["times_majority"] = _ratio(left, [one["minority_harm"]["value"] for one in majority]) if is_other else None
+        pooled.append(line)
+    return pooled
+
+
+def _mean(values: Sequence[float]) -> dict[str, float]:
+    n = len(values)
+    mean = sum(values) / n
+    reach = t_quantile(0.975, n - 1) * (sum((one - mean) ** 2 for one in values) / (n * (n - 1))) ** 0.5
+    return Rate(mean, mean - reach, mean + reach)._asdict()
+
+
+def _ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float] | None:
+    """Ratio of sums, with its jackknife interval; None where nothing is below."""
+    n, whole = len(above), sum(below)
+    if min(whole - one for one in below) <= 0:
+        return None
+    without = [(sum(above) - a) / (whole - b) for a, b in zip(above, below, strict=True)]
+    middle = sum(without) / n
+    reach = t_quantile(0.975, n - 1) * ((n - 1) / n * sum((one - middle) ** 2 for one in without)) ** 0.5
+    ratio = sum(above) / whole
+    return Rate(ratio, ratio - reach, ratio + reach)._asdict()
 
 
 class BadPlan(ValueError):

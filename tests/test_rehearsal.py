@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import select
@@ -141,3 +142,27 @@ def test_a_small_rehearsal_of_a_minority_gives_a_line_a_policy_and_the_control(t
     assert len(by_few) == 2 * len(items)
     assert len(reviews) == 7 * len(items)
     store.close()
+
+
+def test_several_seeds_are_pooled_by_hand() -> None:
+    """Majority leaves .10 and .30, a policy .02 and .02: a tenth of it; leaving out one seed, .02/.30 and .02/.10."""
+    tables = [_table(0.10, 0.02, 0.01), _table(0.30, 0.02, 0.03)]
+    majority, other, empty = minority_rehearsal.over_seeds(tables)
+    assert majority["minority_harm"]["value"] == pytest.approx(0.2)
+    assert majority["times_majority"] is None
+    assert other["times_majority"]["value"] == pytest.approx(0.04 / 0.4)
+    # 12.706 is Student's t of one degree of freedom; the spread of 1/15 and 1/5 by the jackknife.
+    reach = 12.7062 * (0.5 * 2 * ((1 / 5 - 1 / 15) / 2) ** 2) ** 0.5
+    assert other["times_majority"]["high"] == pytest.approx(0.1 + reach, rel=1e-4)
+    assert other["other_change"]["low"] == pytest.approx(0.02 - 12.7062 * 0.01, rel=1e-4)
+    assert (empty["minority_harm"], empty["times_majority"]) == (None, None)
+    with pytest.raises(ValueError, match="two or more"):
+        minority_rehearsal.over_seeds(tables[:1])
+
+
+def _table(majority: float, other: float, change: float) -> dict[str, Any]:
+    def line(policy: str, harm: float | None, moved: float | None) -> dict[str, Any]:
+        rates = {"minority_harm": harm, "other_harm": harm, "other_change": moved}
+        return {"policy": policy, "pairs": 5} | {name: None if value is None else {"value": value} for name, value in rates.items()}
+
+    return {"policies": [line("majority", majority, None), line("any_group", other, change), line("jury", None, None)]}

@@ -1,7 +1,7 @@
 """Commands that move the loop: model add, embedded build, sample, correct, evaluate, promote, rollback, rehearse."""
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -395,6 +395,7 @@ def rehearse(
     rounds: Annotated[int, typer.Option(min=1, help="Corrections in a row.")] = 1,
     prompts: Annotated[int, typer.Option(min=1, help="Prompts sampled in a round.")] = 600,
     seed: Seed = 0,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="With --minority: so many seeds, from --seed on, and their means.")] = 1,
     control: Annotated[
         Literal["none", "shuffled", "replay-only"],
         typer.Option(help="What should change nothing: verdicts dealt out at random, or no preference term."),
@@ -420,11 +421,20 @@ def rehearse(
         seed=seed,
         control=control,
     )
-    with tempfile.TemporaryDirectory(prefix="flagback-rehearsal-") as home:
-        run_one = minority_rehearsal.rehearse if minority else run_rehearsal
-        found = run_one(plan, home=Path(home), say=lambda stage: note(f"rehearsal: {stage}"))
-    lines = ["SIMULATED reviewers; no person judged anything here."]
-    lines += _minority_table(found) if minority else _rounds(found)
+    if seeds > 1 and not minority:
+        raise typer.BadParameter("several seeds are for --minority; repeat the command with another --seed for the rest.")
+    lines, tables = ["SIMULATED reviewers; no person judged anything here."], []
+    for one in range(seed, seed + seeds):
+        if seeds > 1:
+            note(f"rehearsal: seed {one}")
+        with tempfile.TemporaryDirectory(prefix="flagback-rehearsal-") as home:
+            run_one = minority_rehearsal.rehearse if minority else run_rehearsal
+            found = run_one(replace(plan, seed=one), home=Path(home), say=lambda stage: note(f"rehearsal: {stage}"))
+        lines += _minority_table(found) if minority else _rounds(found)
+        tables.append(found)
+    if seeds > 1:
+        found = {"simulated": True, "seeds": tables, "policies": minority_rehearsal.over_seeds(tables)}
+        lines += [f"Over {seeds} seeds, mean and 95 % interval:", *_seeds_table(found["policies"])]
     show(found, as_json=as_json, lines=lines)
 
 
@@ -448,6 +458,11 @@ def _minority_table(found: dict[str, Any]) -> list[str]:
         "Harm that only the few see (minority) and all other harm, held out, after one correction of equal steps:",
         *columns(shown, names),
     ]
+
+
+def _seeds_table(policies: list[dict[str, Any]]) -> list[str]:
+    shown = [{name: _ranged(value) if isinstance(value, dict) else value for name, value in row.items()} for row in policies]
+    return columns(shown, ["policy", "pairs", "minority_harm", "times_majority", "other_harm", "other_change"])
 
 
 def _ranged(found: dict[str, float]) -> str:
