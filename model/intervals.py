@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 _Floats: TypeAlias = NDArray[np.float64]
 #: How often each cluster was drawn (D, G) -> estimates (D, S) and their standard errors (D, S), without the G / (G - 1).
@@ -59,15 +60,9 @@ class NotANumber(ValueError):
     """A value that is no finite number, or no rate where one was expected."""
 
 
-def t_quantile(probability: float, freedom: int) -> float:
-    """Student's t by Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5): within .001 from 8 degrees of freedom on."""
-    z = NormalDist().inv_cdf(probability)
-    return (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
+def t_quantile(probability: float, freedom: float) -> float:
+    """The point below which Student's t of so many degrees of freedom, over 0, lies with this probability."""
+    return float(special.stdtrit(freedom, probability))
 
 
 def wilson(k: int, n: int, *, level: float = LEVEL) -> tuple[float, float]:

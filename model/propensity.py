@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy import stats
+from flagback.model.intervals import t_quantile
 
 #: Fewest draws with a known probability that make an estimate.
 FEWEST_DRAWS = 20
@@ -73,7 +73,7 @@ def rate(draws: Sequence[Draw], population: int) -> Rate | None:
         return None
     value = math.fsum(estimates) / count
     spread = math.sqrt(math.fsum((one - value) ** 2 for one in estimates) / (count * (count - 1)))
-    reach = float(stats.t.ppf(0.975, count - 1)) * spread
+    reach = t_quantile(0.975, count - 1) * spread
     # What was seen is a bound from below; what was seen to be fine, one from above.
     least, most = seen / population, 1 - (len(draws) - seen) / population
     if any(not 0 <= draw.value <= 1 for draw in draws):
