@@ -14,7 +14,8 @@ from flagback.model.intervals import MIN_CLUSTERS, NotANumber, UnequalLengths
 
 
 @pytest.mark.parametrize(
-    ("probability", "freedom", "table"), [(0.975, 9, 2.2622), (0.975, 29, 2.0452), (0.8, 29, 0.8542), (0.975, 500, 1.9647)]
+    ("probability", "freedom", "table"),
+    [(0.975, 1, 12.7062), (0.975, 9, 2.2622), (0.975, 29, 2.0452), (0.8, 29, 0.8542), (0.975, 500, 1.9647)],
 )
 def test_t_quantiles_are_those_of_the_tables(probability: float, freedom: int, table: float) -> None:
     assert intervals.t_quantile(probability, freedom) == pytest.approx(table, abs=1e-3)
