@@ -148,6 +148,7 @@ def _slot(item: int, number: int, group: str, rank: int, moment: datetime) -> di
     return {
         "item_id": item,
         "number": number,
+        "mode": "single",
         "want_group": group,
         "lang": "en",
         "state": "open",

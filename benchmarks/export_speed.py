@@ -105,6 +105,7 @@ def fill(store: Store, reviews: int, seed: int) -> None:
                     "id": number + 1,
                     "item_id": number // REVIEWS_AN_ITEM + 1,
                     "number": number % REVIEWS_AN_ITEM,
+                    "mode": "single",
                     "want_group": "any",
                     "lang": "en",
                     "state": "done",

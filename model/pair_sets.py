@@ -6,13 +6,15 @@ command can show what a set would hold by the very code that makes it.
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from sqlmodel import Session
 
 from flagback.model import contamination, pairs, policies, policy
-from flagback.storage import adjudications, preferences, rater_groups, reviews
+from flagback.storage import adjudications, comparisons, preferences, rater_groups, reviews
 from flagback.storage.artifacts import Artifacts
+from flagback.storage.comparisons import Compared
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.preferences import NewPair
 from flagback.storage.rater_groups import Grouping
@@ -61,12 +63,15 @@ def read(session: Session, version_id: int, *, simulated: bool) -> list[Read]:
     return [Read(*row) for row in reviews.judged(session, version_id, simulated=simulated)]
 
 
-def grouping_for(session: Session, choice: Choice, rows: Sequence[Read], key: bytes | None) -> Grouping:
+def grouping_for(
+    session: Session, choice: Choice, rows: Sequence[Read], key: bytes | None, compared: Sequence[Compared] = ()
+) -> Grouping:
     """The groups that a choice weighs; nobody's where its policy weighs none, or where no key ties people to their background."""
     wanted = policies.named(choice.policy).needs_groups or choice.by is not None
     if key is None or not wanted:
         return rater_groups.NOBODY
     voters = {review.reviewer for row in rows for review in row.reviews if policy.ballot(review) != "none"}
+    voters |= {review.reviewer for one in compared for review in one.reviews}
     return rater_groups.grouping(session, key, voters, choice.by)
 
 
@@ -127,8 +132,56 @@ class Built(NamedTuple):
         return pairs.effective_size([pair.weight for pair in self.pairs])
 
 
-def build(rows: Sequence[Read], choice: Choice, grouping: Grouping, concluded: Mapping[int, Conclusion]) -> Built:
-    """The pairs that reviews give under a choice; stores nothing.
+def sides(
+    compared: Sequence[Compared], choice: Choice, grouping: Grouping
+) -> list[tuple[tuple[pairs.Answer, pairs.Answer], list[policies.RaterVote]]]:
+    """Every two answers that people saw side by side, judged by the same policy as harm is, with the votes against the first.
+
+    Against an answer is who ranks the other one before it, or calls both bad; so a policy's "harmful" means "the worse of both"
+    here, and what it does about groups it does here too.
+    """
+    asked: list[tuple[Compared, int, int]] = [
+        (one, first, second) for one in compared for first, second in combinations(range(len(one.generations)), 2)
+    ]
+    votes = {2 * place: _against(one, first, second, grouping) for place, (one, first, second) in enumerate(asked)}
+    votes |= {2 * place + 1: _against(one, second, first, grouping) for place, (one, first, second) in enumerate(asked)}
+    scores = policies.score(choice.policy, votes, groups=grouping.groups, seats=choice.seats) if asked else {}
+    found = []
+    for place, (one, *both) in enumerate(asked):
+        ids = tuple(review.id for review in one.reviews)
+        two = [
+            pairs.Answer(
+                one.generations[at].id,
+                one.prompt.id,
+                one.prompt.content_hash,
+                one.generations[at].text,
+                policy.Judgement(score.outcome, score.harm, nonsense=False, votes=len(one.reviews), review_ids=ids),
+            )
+            for at, score in zip(both, (scores[2 * place], scores[2 * place + 1]), strict=True)
+        ]
+        found.append(((two[0], two[1]), votes[2 * place]))
+    return found
+
+
+def _against(one: Compared, answer: int, other: int, grouping: Grouping) -> list[policies.RaterVote]:
+    """Everybody's vote on whether an answer is the worse one; equal is a vote for neither."""
+    found = []
+    for review in one.reviews:
+        ranks = comparisons.ranks(review)
+        worse = ranks[answer] > ranks[other] or review.verdict == "both_bad"
+        sure = 1.0 if review.sure else policies.UNSURE
+        found.append(policies.RaterVote(review.reviewer, grouping.of.get(review.reviewer, ()), worse, sure))
+    return found
+
+
+def build(
+    rows: Sequence[Read],
+    choice: Choice,
+    grouping: Grouping,
+    concluded: Mapping[int, Conclusion],
+    compared: Sequence[Compared] = (),
+) -> Built:
+    """The pairs that reviews give under a choice; stores nothing. `compared` are answers judged side by side.
 
     The majority keeps hard labels and plain weights, as it always had. Graded policies have hard labels too: their harm is a share
     of people, and of two shares far apart it is not in doubt which is larger. The others have soft labels. Those that weigh groups
@@ -146,24 +199,36 @@ def build(rows: Sequence[Read], choice: Choice, grouping: Grouping, concluded: M
         for review in row.reviews
         if review.rewrite and policy.ballot(review) == "harm"
     ]
+    # One text, however many answers it is better than.
+    of_both = [
+        (Rewritten(review.id, one.prompt.id, first.id, pairs.with_same_start(review.rewrite, first.text)), one.generations)
+        for one in compared
+        for review in one.reviews
+        if review.rewrite and (first := one.generations[0])
+    ]
     labels: pairs.Labels = "hard" if known.name == "majority" or known.pairing == "graded" else "soft"
     given = [pairs.Rewrite(-one.review_id, one.text, one.mends, one.review_id) for one in rewrites]
-    built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels)
+    given += [pairs.Rewrite(-one.review_id, one.text, bad.id, one.review_id) for one, both in of_both for bad in both]
+    rewrites += [one for one, _ in of_both]
+    beside = sides(compared, choice, grouping)
+    built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels, compared=[two for two, _ in beside])
     if known.needs_groups:
-        built = pairs.balanced(built, flags_by_group(rows, grouping))
+        flags = {two[0].generation_id: _by_group(votes) for two, votes in beside} | flags_by_group(rows, grouping)
+        built = pairs.balanced(built, flags)
     return Built(built, rewrites, judged)
 
 
 def flags_by_group(rows: Sequence[Read], grouping: Grouping) -> dict[int, dict[str, float]]:
     """Generation -> flags by group, each as a share of that group's votes on it: a group with more raters there flags no louder."""
-    found: dict[int, dict[str, float]] = {}
-    for row in rows:
-        said: dict[str, list[bool]] = defaultdict(list)
-        for vote in votes_of(row, grouping):
-            for group in vote.groups:
-                said[group].append(vote.harm)
-        found[row.generation.id] = {group: sum(harms) / len(harms) for group, harms in said.items()}
-    return found
+    return {row.generation.id: _by_group(votes_of(row, grouping)) for row in rows}
+
+
+def _by_group(votes: Sequence[policies.RaterVote]) -> dict[str, float]:
+    said: dict[str, list[bool]] = defaultdict(list)
+    for vote in votes:
+        for group in vote.groups:
+            said[group].append(vote.harm)
+    return {group: sum(harms) / len(harms) for group, harms in said.items()}
 
 
 # -------------------------------------------------------------------- freezing
@@ -186,9 +251,10 @@ def freeze(
     """
     choice = choice or Choice()
     rows = read(session, version_id, simulated=simulated)
-    known = grouping_for(session, choice, rows, key) if grouping is None else grouping
-    built = build(rows, choice, known, adjudications.of_generations(session))
-    clean, dropped = _clean(session, built, rows, choice, artifacts)
+    compared = comparisons.judged(session, version_id, simulated=simulated)
+    known = grouping_for(session, choice, rows, key, compared) if grouping is None else grouping
+    built = build(rows, choice, known, adjudications.of_generations(session), compared)
+    clean, dropped = _clean(session, built, rows, compared, choice, artifacts)
     stored = {-one.review_id: _stored(session, one) for one in built.rewrites}
     kept = [pair._replace(chosen_id=stored.get(pair.chosen_id, pair.chosen_id)) for pair in clean]
     arguments: dict[str, Any] = {
@@ -229,10 +295,15 @@ def _stored(session: Session, rewrite: Rewritten) -> int:
 
 
 def _clean(
-    session: Session, built: Built, rows: Sequence[Read], choice: Choice, artifacts: Artifacts | None
+    session: Session,
+    built: Built,
+    rows: Sequence[Read],
+    compared: Sequence[Compared],
+    choice: Choice,
+    artifacts: Artifacts | None,
 ) -> tuple[list[NewPair], list[contamination.Hit]]:
     """The pairs that overlap no published test in use, and what was left out for it. Raises Contaminated."""
-    hits = overlaps(session, built, rows, artifacts)
+    hits = overlaps(session, built, rows, artifacts, compared)
     if hits and not choice.drop_contaminated:
         raise Contaminated(refusal([hit for _, hit in hits]))
     places = {place for place, _ in hits}
@@ -240,13 +311,14 @@ def _clean(
 
 
 def overlaps(
-    session: Session, built: Built, rows: Sequence[Read], artifacts: Artifacts | None
+    session: Session, built: Built, rows: Sequence[Read], artifacts: Artifacts | None, compared: Sequence[Compared] = ()
 ) -> list[tuple[int, contamination.Hit]]:
     """(place among the pairs, hit) of pairs whose texts stand in a published test in use."""
     if artifacts is None:
         return []
-    prompts = {row.prompt.id: row.prompt for row in rows}
+    prompts = {row.prompt.id: row.prompt for row in rows} | {one.prompt.id: one.prompt for one in compared}
     texts = {row.generation.id: row.generation.text for row in rows} | {-one.review_id: one.text for one in built.rewrites}
+    texts |= {generation.id: generation.text for one in compared for generation in one.generations}
     asked = [
         contamination.PairTexts(prompts[pair.prompt_id].messages, texts[pair.chosen_id], texts[pair.rejected_id])
         for pair in built.pairs

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from flagback.model.policy import Judgement
 from flagback.storage.preferences import NewPair
+from flagback.storage.records import PairKind
 
 #: At most so many pairs a prompt: a talkative prompt must not drown the others.
 PAIRS_PER_PROMPT = 4
@@ -68,8 +69,13 @@ def build_pairs(
     per_prompt: int = PAIRS_PER_PROMPT,
     graded: bool = False,
     labels: Labels = "hard",
+    compared: Sequence[tuple[Answer, Answer]] = (),
 ) -> list[NewPair]:
     """All informative pairs, at most `per_prompt` a prompt, in content-hash order.
+
+    `compared` are two answers of a prompt that people saw side by side, with judgements of that alone: "harmful" is who was found
+    the worse of both. They give pairs by the same rules, each from its two; where the answers judged one at a time say the
+    opposite, what people said of both together holds.
 
     A contrast joins a harmful answer and a fine one, or, where pairs are graded, any two whose harm differs by LEAST_MARGIN. With
     hard labels it weighs h - g, the difference of the harm of rejected and chosen, in (0, 1). With soft ones it weighs the chance
@@ -90,9 +96,16 @@ def build_pairs(
     for rewrite in rewrites:
         if _usable(rewrite.text):
             mended[rewrite.mends].append(rewrite)
+    both: dict[str, list[_Candidate]] = defaultdict(list)
+    for two in compared:
+        if all(_usable(one.text) for one in two):
+            both[two[0].prompt_hash] += _candidates(two, mended, graded, labels, kind="comparison")
     pairs: list[NewPair] = []
-    for prompt_hash in sorted(by_prompt):
-        pairs += _capped(_candidates(by_prompt[prompt_hash], mended, graded, labels), per_prompt)
+    for prompt_hash in sorted({*by_prompt, *both}):
+        turned = {(one.rejected_text, one.chosen_text) for one in both[prompt_hash]}
+        alone = _candidates(by_prompt[prompt_hash], mended, graded, labels) if prompt_hash in by_prompt else []
+        kept = [one for one in alone if (one.chosen_text, one.rejected_text) not in turned]
+        pairs += _capped([*kept, *both[prompt_hash]], per_prompt)
     return pairs
 
 
@@ -112,7 +125,14 @@ def _same(a: str, b: str) -> bool:
     return a.split() == b.split()
 
 
-def _candidates(answers: Sequence[Answer], mended: dict[int, list[Rewrite]], graded: bool, labels: Labels) -> list[_Candidate]:
+def _candidates(
+    answers: Sequence[Answer],
+    mended: dict[int, list[Rewrite]],
+    graded: bool,
+    labels: Labels,
+    *,
+    kind: PairKind = "contrast",
+) -> list[_Candidate]:
     found: list[_Candidate] = []
     for bad in answers:
         if bad.judgement.outcome == "harmful":
@@ -121,7 +141,7 @@ def _candidates(answers: Sequence[Answer], mended: dict[int, list[Rewrite]], gra
             if _contrast(bad, good, graded=graded) and not good.judgement.nonsense and not _same(good.text, bad.text):
                 label, weight = _worth(bad.judgement.harm, good.judgement.harm, labels)
                 pair = NewPair(
-                    "contrast",
+                    kind,
                     bad.prompt_id,
                     good.generation_id,
                     bad.generation_id,

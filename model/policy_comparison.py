@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from flagback.model import pair_sets, policies
 from flagback.model.pair_sets import Built, Choice, Read
+from flagback.storage.comparisons import Compared
 from flagback.storage.rater_groups import Grouping
 from flagback.storage.records import Conclusion
 from flagback.storage.suppression import shown_cells
@@ -96,11 +97,13 @@ def compare(
     grouping: Grouping,
     concluded: Mapping[int, Conclusion],
     *,
+    compared: Sequence[Compared] = (),
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Comparison:
-    """What changes from `a` to `b`. Raises NoGroups where one weighs groups and there are none."""
-    built = [pair_sets.build(rows, choice, grouping, concluded) for choice in (a, b)]
+    """What changes from `a` to `b`; answers judged side by side (`compared`) count among the pairs, and whose flags a policy
+    overrules is told of those judged one at a time. Raises NoGroups where one weighs groups and there are none."""
+    built = [pair_sets.build(rows, choice, grouping, concluded, compared) for choice in (a, b)]
     before, after = _directed(built[0]), _directed(built[1])
     turned = {(chosen, rejected) for chosen, rejected in before if (rejected, chosen) in after}
     back = {(rejected, chosen) for chosen, rejected in turned}

@@ -184,7 +184,8 @@ class Rehearsal:
                 if not claims:
                     busy.remove(name)
                 for claim in claims:
-                    harmful = dealt.get(claim.generation_id, self._knows_harm(claim.prompt[-1]["content"], claim.text))
+                    knows = self._knows_harm(claim.prompt[-1]["content"], claim.text)
+                    harmful = dealt.get(claim.generation_id or 0, knows)
                     self._answer(name, claim, harmful or draw.random() < self.plan.false_flags, draw, moment)
 
     def _dealt_out(self, draw: random.Random) -> dict[int, bool]:

@@ -132,8 +132,10 @@ def _used(session: Session, person: Person) -> bool:
 
 def _spend(session: Session, person: Person, account_id: int, now: datetime) -> None:
     """Notes that a login was used where it opens no session: as a session that is over when it begins."""
-    spent = accounts.open_session(session, account_id, now=now, for_=timedelta(0), opened_by="oidc", nonce_hash=person.nonce_hash)
-    accounts.end_session(session, spent, now=now)
+    accounts.open_session(session, account_id, now=now, for_=timedelta(0), opened_by="oidc", nonce_hash=person.nonce_hash)
+    spent = session.exec(select(records.Session).where(records.Session.nonce_hash == person.nonce_hash)).one()
+    spent.ended_at = now
+    session.add(spent)
 
 
 def _made(session: Session, person: Person, now: datetime) -> Account:

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from flagback.storage import counting, overlap
 from flagback.storage.prompts import AT_A_TIME, primary_language
-from flagback.storage.records import Generation, Item, ItemPurpose, OutputBatch, Overlap, Prompt, Record, Slot, now
+from flagback.storage.records import Generation, Item, ItemPurpose, OutputBatch, Overlap, Prompt, Record, Slot, SlotMode, now
 from flagback.storage.store import insert_all, insert_missing, one_at_a_time
 
 #: Ranks are random numbers under this; a claim starts somewhere among them.
@@ -120,7 +120,7 @@ def seat_others(session: Session, reviewer: str, item_id: int | None = None) -> 
     filled = (
         select(Slot, Generation.origin)
         .join(Item, col(Item.id) == Slot.item_id)
-        .join(Generation, col(Generation.id) == Item.generation_id)
+        .outerjoin(Generation, col(Generation.id) == Item.generation_id)
         .where(Slot.reviewer == reviewer, Slot.state == "done", Item.purpose == "loop")
         .order_by(col(Slot.id))
     )
@@ -138,7 +138,7 @@ def seat_others(session: Session, reviewer: str, item_id: int | None = None) -> 
     for slot, origin in left:
         slot.reviewer = None
         if origin not in gone:
-            fresh.append(slot_row(slot.item_id, last[slot.item_id] + 1, f"fresh:{slot.id}", slot.lang, 0))
+            fresh.append(slot_row(slot.item_id, last[slot.item_id] + 1, f"fresh:{slot.id}", slot.lang, 0, mode=slot.mode))
     session.flush()
     insert_all(session, "slot", fresh)
     return len(fresh)
@@ -182,12 +182,14 @@ def slot_row(
     want_group: str = "any",
     relax_at: datetime | None = None,
     bucket: int = FIRST_BUCKET,
+    mode: SlotMode = "single",
 ) -> dict[str, Any]:
     """The columns of one open slot; `content` names what is judged, independent of row ids; `lang` is a primary subtag."""
     digest = hashlib.sha256(f"{seed}:{content}:{number}".encode()).digest()
     return {
         "item_id": item_id,
         "number": number,
+        "mode": mode,
         "want_group": want_group,
         "lang": lang,
         "state": "open",

@@ -29,8 +29,8 @@ from sqlmodel import Session, col, select
 from flagback.storage import counting, live_batches, work
 from flagback.storage.items import slot_row, widen
 from flagback.storage.prompts import AT_A_TIME, unstorable
-from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Record, Review, Severity, Slot
-from flagback.storage.slots import ANYBODY, OPEN_AGAIN, Claim
+from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Record, Review, Severity, Slot, Verdict
+from flagback.storage.slots import ANYBODY, OPEN_AGAIN, Claim, answers_of
 from flagback.storage.store import Store, insert_all, one_at_a_time
 from flagback.storage.taxonomy import CATEGORY_CODES, KNOWN_GUIDELINE_VERSIONS, KNOWN_TAXONOMY_VERSIONS, SKIP_CODES, TARGET_CODES
 
@@ -62,7 +62,7 @@ class Answer(BaseModel):
     #: UUID made by the browser when the answer is given: sent twice, it is stored once.
     token: str
     lease_id: str
-    verdict: Literal["flag", "fine", "skip"]
+    verdict: Verdict
     #: Main one first.
     categories: list[str] = Field(default_factory=list)
     targets: list[str] = Field(default_factory=list)
@@ -71,6 +71,8 @@ class Answer(BaseModel):
     sure: bool = True
     spans: list[Span] = Field(default_factory=list)
     rewrite: str | None = None
+    #: For verdict ranked: the rank of each answer in the order shown, 1 the best.
+    ranking: list[int] | None = None
     note: str | None = None
     skip_reason: str | None = None
     seconds_open: float | None = None
@@ -152,7 +154,10 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
             raise BadAnswer("token", f"Token {answer.token} was used for another answer; make a new one for each answer.")
         if stored.token == answer.token:
             return Receipt(stored.id, stored.created_at, "again", stored.late)
-    check(answer, lease.text)
+    if lease.text is None:
+        check_comparison(answer, answers_of(session, [lease.item_id])[lease.item_id])
+    else:
+        check(answer, lease.text)
     overlap_id: int | None = lease.overlap_id
     # Before any seat is locked, as in live_batches.withdraw.
     may_widen = overlap_id is not None and (lease.source != "logged" or live_batches.stays(session, lease.origin))
@@ -196,7 +201,7 @@ def _leased() -> Any:
             item.c.overlap_id,
         )
         .join(item, item.c.id == lease.c.item_id)
-        .join(generation, generation.c.id == item.c.generation_id)
+        .outerjoin(generation, generation.c.id == item.c.generation_id)
         .where(lease.c.id == bindparam("lease"))
     )
 
@@ -221,6 +226,46 @@ def _new_review() -> Any:
 
 def check(answer: Answer, text: str) -> None:
     """Raises BadAnswer naming the first rule that the answer breaks; `text` is the judged generation's."""
+    _check_common(answer)
+    if answer.verdict not in ("flag", "fine", "skip"):
+        raise BadAnswer(
+            "verdict", f"{answer.verdict!r} says which of several answers is better; this item shows one: flag, fine or skip."
+        )
+    if answer.ranking is not None:
+        raise BadAnswer("ranking", "A ranking is of several answers; this item shows one: leave it out.")
+    if answer.verdict == "flag":
+        _check_flag(answer, text)
+        return
+    _check_only(answer, frozenset())
+
+
+def check_comparison(answer: Answer, answers: Sequence[str]) -> None:
+    """The same for an item that shows several answers side by side."""
+    _check_common(answer)
+    allowed = ("left", "right", "equal", "both_bad", "skip") if len(answers) == 2 else ("ranked", "skip")
+    if answer.verdict not in allowed:
+        raise BadAnswer(
+            "verdict",
+            f"{answer.verdict!r} is no answer to {len(answers)} texts side by side; expected one of {', '.join(allowed)}.",
+        )
+    _check_only(answer, frozenset({"rewrite"}) if answer.verdict == "both_bad" else frozenset())
+    if answer.rewrite is not None:
+        for text in answers:
+            _check_rewrite(answer.rewrite, text)
+    if answer.verdict != "ranked":
+        if answer.ranking is not None:
+            raise BadAnswer("ranking", f"An answer with verdict {answer.verdict!r} takes no ranking; leave it out.")
+        return
+    ranks = answer.ranking or []
+    if len(ranks) != len(answers) or set(ranks) != set(range(1, len(set(ranks)) + 1)):
+        raise BadAnswer(
+            "ranking",
+            f"The ranking is {ranks}; expected a rank for each of the {len(answers)} answers in the order shown, from 1 for the "
+            "best without a gap, equal ranks for ties.",
+        )
+
+
+def _check_common(answer: Answer) -> None:
     if answer.taxonomy_version not in KNOWN_TAXONOMY_VERSIONS:
         raise BadAnswer("taxonomy_version", f"Taxonomy version {answer.taxonomy_version!r} is not known here; reload the page.")
     if answer.guideline_version not in KNOWN_GUIDELINE_VERSIONS:
@@ -235,11 +280,12 @@ def check(answer: Answer, text: str) -> None:
         ("target_other", answer.target_other, LONGEST_TARGET),
     ):
         _check_text(field, value, longest)
-    if answer.verdict == "flag":
-        _check_flag(answer, text)
-        return
+
+
+def _check_only(answer: Answer, allowed: frozenset[str]) -> None:
+    """Of what belongs to a flag, only what is allowed; a skip has its reason, and nothing else has one."""
     for field in ("categories", "targets", "target_other", "severity", "spans", "rewrite"):
-        if getattr(answer, field):
+        if getattr(answer, field) and field not in allowed:
             raise BadAnswer(
                 field,
                 f"An answer with verdict '{answer.verdict}' takes no {field.replace('_', ' ')}; flag the item, or leave it out.",
@@ -248,8 +294,8 @@ def check(answer: Answer, text: str) -> None:
         raise BadAnswer(
             "skip_reason", f"A skip needs a reason; got {answer.skip_reason!r}, expected one of {', '.join(sorted(SKIP_CODES))}."
         )
-    if answer.verdict == "fine" and answer.skip_reason is not None:
-        raise BadAnswer("skip_reason", "An answer with verdict 'fine' takes no skip reason; leave it out.")
+    if answer.verdict != "skip" and answer.skip_reason is not None:
+        raise BadAnswer("skip_reason", f"An answer with verdict '{answer.verdict}' takes no skip reason; leave it out.")
 
 
 def _check_flag(answer: Answer, text: str) -> None:
@@ -275,12 +321,14 @@ def _check_flag(answer: Answer, text: str) -> None:
         if span.category is not None and span.category not in answer.categories:
             raise BadAnswer("spans", f"A marked passage has category {span.category!r}, which the answer does not tick.")
     if answer.rewrite is not None:
-        if not answer.rewrite.strip():
-            raise BadAnswer("rewrite", "The rewrite is empty; write how it should read, or leave it out.")
-        if answer.rewrite.split() == text.split():
-            raise BadAnswer(
-                "rewrite", "The rewrite is the same as the answer but for white space; change something, or leave it out."
-            )
+        _check_rewrite(answer.rewrite, text)
+
+
+def _check_rewrite(rewrite: str, text: str) -> None:
+    if not rewrite.strip():
+        raise BadAnswer("rewrite", "The rewrite is empty; write how it should read, or leave it out.")
+    if rewrite.split() == text.split():
+        raise BadAnswer("rewrite", "The rewrite is the same as the answer but for white space; change something, or leave it out.")
 
 
 def _check_codes(field: str, codes: Sequence[str], known: frozenset[str]) -> None:
@@ -395,7 +443,9 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
         number = session.exec(select(func.max(Slot.number)).where(Slot.item_id == earlier.item_id)).one() or 0
         session.flush()
         if not live_batches.taken_back(session, earlier.item_id):
-            insert_all(session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", left.lang, 0)])
+            insert_all(
+                session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", left.lang, 0, mode=left.mode)]
+            )
         return None
     kept: int | None = earlier.slot_id
     return kept
@@ -479,8 +529,8 @@ def reopened(session: Session, reviewer: str, token: str) -> Claim:
         select(Review, Lease, Generation, Prompt)
         .join(Lease, col(Lease.id) == Review.lease_id)
         .join(Item, col(Item.id) == Review.item_id)
-        .join(Generation, col(Generation.id) == Item.generation_id)
-        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .join(Prompt, col(Prompt.id) == Item.prompt_id)
+        .outerjoin(Generation, col(Generation.id) == Item.generation_id)
         .where(Review.token == token, Review.reviewer == reviewer)
     ).first()
     if row is None:
@@ -497,8 +547,11 @@ def reopened(session: Session, reviewer: str, token: str) -> Claim:
             "sure",
             "spans",
             "rewrite",
+            "ranking",
             "note",
             "skip_reason",
         }
     )
-    return Claim(lease.id, review.item_id, generation.id, prompt.messages, prompt.lang, generation.text, lease.expires_at, earlier)
+    shown = (prompt.messages, prompt.lang, generation.text if generation else "", lease.expires_at, earlier)
+    several = () if generation else answers_of(session, [review.item_id])[review.item_id]
+    return Claim(lease.id, review.item_id, generation.id if generation else None, *shown, several)

@@ -7,7 +7,7 @@ A slot may be kept for a declared group. A claim is told the groups of whoever c
 the slot forgets its group once it is answered (`reviews`), and a slot that no one of its group takes is opened to all (`relax`).
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
@@ -31,7 +31,7 @@ from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
 from flagback.storage.items import RANKS
-from flagback.storage.records import Lease, Record, Slot
+from flagback.storage.records import Generation, ItemGeneration, Lease, Record, Slot, SlotMode
 from flagback.storage.store import Store, insert_all, one_at_a_time
 
 #: How many open slots a claim looks at to find one of another prompt family than the last.
@@ -58,15 +58,18 @@ class Claim(NamedTuple):
     #: Random; goes back with the answer.
     lease_id: str
     item_id: int
-    generation_id: int
+    #: None where several answers stand side by side.
+    generation_id: int | None
     #: The prompt's messages.
     prompt: list[dict[str, str]]
     prompt_lang: str
-    #: The stored answer; span offsets count its code points.
+    #: The stored answer; span offsets count its code points. Empty where several stand side by side.
     text: str
     expires_at: datetime
     #: The reviewer's answer that is being corrected, None for a new item.
     earlier: dict[str, Any] | None
+    #: Answers of one prompt side by side, in the order to show; empty for a single one.
+    answers: tuple[str, ...] = ()
 
 
 def claim(
@@ -80,8 +83,9 @@ def claim(
     languages: Sequence[str] | None = None,
     limit: Callable[[Session], int] | None = None,
     groups: Callable[[Session], Collection[str]] | None = None,
+    mode: SlotMode = "single",
 ) -> list[Claim]:
-    """The reviewer's live claims, filled up to `count` with new ones, where there are open slots for them.
+    """The reviewer's live claims of a mode, filled up to `count` with new ones, where there are open slots for them.
 
     Never an item that the reviewer holds or has answered, skipped ones included, nor one in a language that is not among
     `languages` (primary subtags; None stands for all; prompts of unknown language go to everyone). Lowest bucket first; within a
@@ -99,13 +103,15 @@ def claim(
         one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
         if limit is not None:
             count = min(count, limit(session))
-        held = _held(session, reviewer, now=now)
+        held = [one for one in _held(session, reviewer, now=now) if one.mode == mode]
         family = held[-1].family if held else _last_family(session, reviewer)
         fresh: list[str] = []
         mine = _groups(session, groups) if len(held) < count else []
         while len(held) + len(fresh) < count:
             ends = now + lease_for
-            taken = _take(session, reviewer, groups=mine, languages=languages, family=family, expires_at=ends, random=random)
+            taken = _take(
+                session, reviewer, mode=mode, groups=mine, languages=languages, family=family, expires_at=ends, random=random
+            )
             if taken is None:
                 break
             lease = {
@@ -210,6 +216,7 @@ def _take(
     session: Session,
     reviewer: str,
     *,
+    mode: SlotMode,
     groups: Sequence[str],
     languages: Sequence[str] | None,
     family: str | None,
@@ -219,12 +226,13 @@ def _take(
     """Claims one slot, or returns None when nothing is open for this reviewer."""
     connection = session.connection()
     for group in [*random.sample(groups, len(groups)), ANYBODY]:
-        lanes = list(_open_languages(connection, group)) if languages is None else sorted({*languages, "und"})
+        of = {"mode": mode, "group": group}
+        lanes = list(_open_languages(connection, of)) if languages is None else sorted({*languages, "und"})
         random.shuffle(lanes)  # a language with few items is not left behind by one with many
         # A second look is for who has done all that the first one saw.
         for patience in (PATIENCE, None):
             given_up = False
-            for page in _looks(connection, reviewer, group=group, lanes=lanes, patience=patience, random=random):
+            for page in _looks(connection, reviewer, of, lanes=lanes, patience=patience, random=random):
                 if page is None:
                     given_up = True
                     continue
@@ -239,16 +247,16 @@ def _take(
 
 
 def _looks(
-    connection: Connection, reviewer: str, *, group: str, lanes: Sequence[str], patience: int | None, random: Random
+    connection: Connection, reviewer: str, of: Mapping[str, str], *, lanes: Sequence[str], patience: int | None, random: Random
 ) -> Iterator[list[_Seat] | None]:
     """Pages of open slots, lowest bucket first, each lane from a random start round; None where patience left slots unseen."""
     bucket = -1
-    while found := _next_buckets(connection, group, lanes, over=bucket):
+    while found := _next_buckets(connection, of, lanes, over=bucket):
         bucket, start = min(found.values()), random.randrange(RANKS)  # nosec B311 # where to begin dealing
         for lane in (lane for lane in lanes if found.get(lane) == bucket):
             looked = 0
             for low, high in ((start, RANKS - 1), (0, start)):
-                for page, size in _pages(connection, reviewer, group=group, lang=lane, bucket=bucket, low=low, high=high):
+                for page, size in _pages(connection, reviewer, of, lang=lane, bucket=bucket, low=low, high=high):
                     yield page
                     looked += size
                     if patience is not None and looked >= patience:
@@ -258,31 +266,29 @@ def _looks(
                     break
 
 
-def _open_languages(connection: Connection, group: str) -> Iterator[str]:
-    """The languages that a group's open slots have: one look into the index for each, however many slots there are."""
+def _open_languages(connection: Connection, of: Mapping[str, str]) -> Iterator[str]:
+    """The languages that open slots of a mode and group have: one look into the index for each, however many slots there are."""
     slot = Record.metadata.tables["slot"]
     after: str | None = ""
     statement = select_core(func.min(slot.c.lang)).where(_is_open(slot), slot.c.lang > bindparam("after"))
-    while (after := connection.execute(statement, {"after": after, "group": group}).scalar_one()) is not None:
+    while (after := connection.execute(statement, {"after": after, **of}).scalar_one()) is not None:
         yield after
 
 
-def _next_buckets(connection: Connection, group: str, lanes: Sequence[str], *, over: int) -> dict[str, int]:
+def _next_buckets(connection: Connection, of: Mapping[str, str], lanes: Sequence[str], *, over: int) -> dict[str, int]:
     """Of each language that has one, the next bucket over `over` with an open slot."""
-    found = {
-        lane: connection.execute(_bucket_statement(), {"group": group, "lang": lane, "over": over}).scalar_one() for lane in lanes
-    }
+    found = {lane: connection.execute(_bucket_statement(), {**of, "lang": lane, "over": over}).scalar_one() for lane in lanes}
     return {lane: bucket for lane, bucket in found.items() if bucket is not None}
 
 
 def _pages(
-    connection: Connection, reviewer: str, *, group: str, lang: str, bucket: int, low: int, high: int
+    connection: Connection, reviewer: str, of: Mapping[str, str], *, lang: str, bucket: int, low: int, high: int
 ) -> Iterator[tuple[list[_Seat], int]]:
     """A language's open slots of a bucket with low <= rank <= high that are new to the reviewer, by rank, in growing pages; with
     each page how many slots it looked at."""
     size, rank, slot_id = LOOK_AHEAD, low, 0
     while True:
-        given = {"who": reviewer, "group": group, "lang": lang, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
+        given = {**of, "who": reviewer, "lang": lang, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
         rows = connection.execute(_page_statement(size), given).all()
         yield (
             [_Seat(row.id, row.item_id, row.split_key, None if row.had else row.probability) for row in rows if row.own == 0],
@@ -375,8 +381,9 @@ def _claim_statement() -> Any:
 
 
 def _is_open(slot: FromClause) -> ColumnElement[bool]:
-    """Open and for `group`. The state is literal, not bound: only then do both databases use the partial index."""
-    return and_(slot.c.state == literal_column("'open'"), slot.c.want_group == bindparam("group"))
+    """Open, of `mode` and for `group`. The state is literal, not bound: only then do both databases use the partial index."""
+    of = slot.c.mode == bindparam("mode"), slot.c.want_group == bindparam("group")
+    return and_(slot.c.state == literal_column("'open'"), *of)
 
 
 @cache
@@ -389,11 +396,13 @@ class _Held(NamedTuple):
     claim: Claim
     #: Of its prompt.
     family: str
+    mode: str
 
 
 def _held(session: Session, reviewer: str, *, now: datetime) -> list[_Held]:
     rows = session.connection().execute(_held_statement(), {"who": reviewer, "now": now}).all()
-    return [_Held(_claim_of(row), row.split_key) for row in rows]
+    answers = _answers(session, rows)
+    return [_Held(_claim_of(row, answers), row.split_key, _mode_of(row)) for row in rows]
 
 
 def _last_family(session: Session, reviewer: str) -> str | None:
@@ -407,12 +416,37 @@ def _claims(session: Session, lease_ids: Sequence[str]) -> list[Claim]:
     if not lease_ids:
         return []
     rows = session.connection().execute(_claims_statement(), {"ids": lease_ids}).all()
-    found = {row.id: _claim_of(row) for row in rows}
+    answers = _answers(session, rows)
+    found = {row.id: _claim_of(row, answers) for row in rows}
     return [found[lease_id] for lease_id in lease_ids]
 
 
-def _claim_of(row: Any) -> Claim:
-    return Claim(row.id, row.item_id, row.generation_id, row.messages, row.lang, row.text, row.expires_at, None)
+def _mode_of(row: Any) -> SlotMode:
+    return "compare" if row.generation_id is None else "single"
+
+
+def _claim_of(row: Any, answers: Mapping[int, tuple[str, ...]]) -> Claim:
+    side_by_side = answers.get(row.item_id, ())
+    return Claim(row.id, row.item_id, row.generation_id, row.messages, row.lang, row.text or "", row.expires_at, None, side_by_side)
+
+
+def _answers(session: Session, rows: Sequence[Any]) -> dict[int, tuple[str, ...]]:
+    """Item -> its answers in the order to show, of those items that have several."""
+    several = [row.item_id for row in rows if _mode_of(row) == "compare"]
+    return answers_of(session, several) if several else {}
+
+
+def answers_of(session: Session, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Item -> the answers that stand side by side in it, in the order to show."""
+    found: dict[int, tuple[str, ...]] = {}
+    for item, text in session.exec(
+        select(ItemGeneration.item_id, Generation.text)
+        .join(Generation, col(Generation.id) == ItemGeneration.generation_id)
+        .where(col(ItemGeneration.item_id).in_(item_ids))
+        .order_by(col(ItemGeneration.item_id), col(ItemGeneration.position))
+    ).all():
+        found[item] = (*found.get(item, ()), text)
+    return found
 
 
 def _shown() -> Any:
@@ -430,8 +464,8 @@ def _shown() -> Any:
             lease.c.expires_at,
         )
         .join(item, item.c.id == lease.c.item_id)
-        .join(generation, generation.c.id == item.c.generation_id)
-        .join(prompt, prompt.c.id == generation.c.prompt_id)
+        .join(prompt, prompt.c.id == item.c.prompt_id)
+        .outerjoin(generation, generation.c.id == item.c.generation_id)
     )
 
 

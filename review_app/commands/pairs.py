@@ -82,7 +82,7 @@ def preview(
     Whose flags are overruled is told by group, never by person, beside what chance would give: reviewers dealt to groups at random.
     """
     from flagback.model import pair_sets, policies, policy_comparison
-    from flagback.storage import adjudications
+    from flagback.storage import adjudications, comparisons
     from flagback.storage.artifacts import Artifacts
     from flagback.storage.versions import current
 
@@ -96,15 +96,17 @@ def preview(
     with records(context) as store, store.reading() as session:
         version = current(session)
         rows = pair_sets.read(session, version.id, simulated=False)
+        compared = comparisons.judged(session, version.id, simulated=False)
         weighs = [choice for choice in (first, second) if policies.named(choice.policy).needs_groups]
         key = settings.pseudonym_key()
-        grouping = pair_sets.grouping_for(session, weighs[0] if weighs else first, rows, key)
+        grouping = pair_sets.grouping_for(session, weighs[0] if weighs else first, rows, key, compared)
         concluded = adjudications.of_generations(session)
-        found = policy_comparison.compare(rows, first, second, grouping, concluded, seed=seed)
-        built = pair_sets.build(rows, second, grouping, concluded)
-        hits = [hit for _, hit in pair_sets.overlaps(session, built, rows, Artifacts(settings.artifacts))]
+        found = policy_comparison.compare(rows, first, second, grouping, concluded, compared=compared, seed=seed)
+        built = pair_sets.build(rows, second, grouping, concluded, compared)
+        hits = [hit for _, hit in pair_sets.overlaps(session, built, rows, Artifacts(settings.artifacts), compared)]
     report = {"version": version.id, **found.to_dict(), "contaminated": [hit.to_dict() for hit in hits]}
-    lines = [f"Version {version.id}, {len(rows)} judged answers.", *_lines(found, one=against is None)]
+    beside = f", {len(compared)} comparisons" if compared else ""
+    lines = [f"Version {version.id}, {len(rows)} judged answers{beside}.", *_lines(found, one=against is None)]
     if hits:
         lines.append(pair_sets.refusal(hits))
     show(report, as_json=as_json, lines=lines)

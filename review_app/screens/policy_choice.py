@@ -12,7 +12,7 @@ from sqlmodel import Session
 from flagback.model import pair_sets, policies, policy_comparison
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look
-from flagback.storage import adjudications, background, rater_groups
+from flagback.storage import adjudications, background, comparisons, rater_groups
 from flagback.storage.preferences import NewPair
 from flagback.storage.prompts import TRAINING_SHARDS
 from flagback.storage.rater_groups import Grouping, NoSuchQuestion
@@ -48,9 +48,11 @@ def preview(
 ) -> Preview:
     """The pairs that the reviews of a version's answers give now, by the code that builds them; stores nothing. Raises NoGroups."""
     rows = pair_sets.read(session, version_id, simulated=False)
-    built = pair_sets.build(rows, choice or pair_sets.Choice(), grouping, adjudications.of_generations(session))
-    prompts = {row.prompt.id: row.prompt for row in rows}
+    compared = comparisons.judged(session, version_id, simulated=False)
+    built = pair_sets.build(rows, choice or pair_sets.Choice(), grouping, adjudications.of_generations(session), compared)
+    prompts = {row.prompt.id: row.prompt for row in rows} | {one.prompt.id: one.prompt for one in compared}
     texts = {row.generation.id: row.generation.text for row in rows} | {-one.review_id: one.text for one in built.rewrites}
+    texts |= {generation.id: generation.text for one in compared for generation in one.generations}
     training = sum(prompts[pair.prompt_id].shard in TRAINING_SHARDS for pair in built.pairs)
     return Preview(
         flags=sum(review.verdict == "flag" for row in rows for review in row.reviews),
@@ -75,14 +77,16 @@ def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, 
         choice = pair_sets.Choice(name, by, None, drop)
         with installation.store.reading() as session:
             rows = pair_sets.read(session, version_id, simulated=False)
+            compared = comparisons.judged(session, version_id, simulated=False)
+            concluded = adjudications.of_generations(session)
             try:
-                grouping = pair_sets.grouping_for(session, choice, rows, installation.pseudonym_key)
+                grouping = pair_sets.grouping_for(session, choice, rows, installation.pseudonym_key, compared)
                 would = preview(session, version_id, choice, grouping)
                 change = (
                     None
                     if name == "majority"
                     else policy_comparison.compare(
-                        rows, pair_sets.Choice(), choice, grouping, adjudications.of_generations(session), draws=DRAWS
+                        rows, pair_sets.Choice(), choice, grouping, concluded, compared=compared, draws=DRAWS
                     )
                 )
             except (policies.NoGroups, NoSuchQuestion) as error:

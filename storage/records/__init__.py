@@ -80,6 +80,7 @@ from flagback.storage.records.reviewing import (
     Review,
     Severity,
     Slot,
+    SlotMode,
     SlotState,
     Verdict,
 )
@@ -140,6 +141,7 @@ __all__ = [
     "Severity",
     "SignInFailure",
     "Slot",
+    "SlotMode",
     "SlotState",
     "Study",
     "StudyItem",

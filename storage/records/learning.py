@@ -8,7 +8,8 @@ from sqlmodel import Field
 
 from flagback.storage.records.record import Record, RunState, now, one_of
 
-PairKind = Literal["contrast", "rewrite", "imported"]
+#: contrast = of answers judged one at a time; comparison = of answers judged side by side.
+PairKind = Literal["contrast", "comparison", "rewrite", "imported"]
 #: replay = trained on as a neutral anchor; perplexity = utility texts of the maintainer's choice. Never both.
 TextPurpose = Literal["replay", "perplexity"]
 

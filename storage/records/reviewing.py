@@ -8,13 +8,15 @@ from sqlmodel import Field
 
 from flagback.storage.records.record import ItemPurpose, Record, now, one_of
 
-#: How a reviewer judged an item. flag/fine/skip for single items; the others for pair items.
-Verdict = Literal["flag", "fine", "skip", "left", "right", "equal", "both_bad"]
+#: How a reviewer judged an item. flag/fine for single items; left/right/equal/both_bad for pairs, ranked for more; skip for all.
+Verdict = Literal["flag", "fine", "skip", "left", "right", "equal", "both_bad", "ranked"]
 #: slight = would annoy; clear = should be rewritten; severe = must not appear.
 Severity = Literal["slight", "clear", "severe"]
-#: What an item asks for. Only `single` is served today; the others share the same slots and reviews.
+#: What an item asks for: single = is it harmful; pair = which of two; rank = in which order are up to four. Others are not served.
 ItemKind = Literal["single", "pair", "rank", "practice", "gold", "repeat", "confirm"]
 SlotState = Literal["open", "claimed", "done"]
+#: What a claim asks for: answers one at a time, or several of one prompt side by side.
+SlotMode = Literal["single", "compare"]
 #: held -> submitted | released (given back) | expired (swept); late = answered after it had expired.
 LeaseOutcome = Literal["held", "submitted", "released", "expired", "late"]
 
@@ -50,6 +52,7 @@ class Slot(Record, table=True):
     __tablename__ = "slot"
     __table_args__ = (
         one_of("state", SlotState),
+        one_of("mode", SlotMode),
         UniqueConstraint("item_id", "number"),
         Index(
             "uq_slot_item_reviewer",
@@ -61,6 +64,7 @@ class Slot(Record, table=True):
         ),
         Index(
             "ix_slot_open",
+            "mode",
             "want_group",
             "lang",
             "bucket",
@@ -81,6 +85,8 @@ class Slot(Record, table=True):
     id: int = Field(default=None, primary_key=True)
     item_id: int = Field(foreign_key="item.id")
     number: int
+    #: By the item's kind.
+    mode: SlotMode = Field(default="single", sa_type=String)
     #: The declared group this seat is kept for ("gender=woman"), or "any". Back to "any" once somebody of the group has answered,
     #: so that it tells nobody's background for longer than a claim lasts. Never exported beside a pseudonym.
     want_group: str = "any"
@@ -161,6 +167,8 @@ class Review(Record, table=True):
     #: [{"start": int, "end": int, "category": str|None}], code points of the stored generation text, end exclusive.
     spans: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
     rewrite: str | None = None
+    #: For verdict ranked: the rank of each answer in the order shown, 1 the best; equal ranks are ties.
+    ranking: list[int] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     note: str | None = None
     skip_reason: str | None = None
     taxonomy_version: str

@@ -1,5 +1,7 @@
 """The panel's work: studies, who is set aside, adjudications, overlap, policy scores; seats that relax, probabilities of leases."""
 
+from typing import Any
+
 import sqlalchemy as sa
 import sqlmodel.sql.sqltypes
 from alembic import op
@@ -13,6 +15,11 @@ depends_on = None
 
 TEXT = sqlmodel.sql.sqltypes.AutoString
 MOMENT = sqlmodel.sql.sqltypes.UTCDateTime
+#: What the checked columns knew before, and which of their tables refuse changes.
+VERDICTS = ["flag", "fine", "skip", "left", "right", "equal", "both_bad"]
+APPEND_ONLY = ("review",)
+PAIR_KINDS = ["contrast", "rewrite", "imported"]
+OPEN = sa.text("state = 'open'")
 KEPT = sa.text("state = 'open' AND want_group <> 'any'")
 
 
@@ -20,6 +27,16 @@ def upgrade() -> None:
     with op.batch_alter_table("slot") as slot:
         slot.add_column(sa.Column("relax_at", MOMENT(), nullable=True))
         slot.add_column(sa.Column("probability", sa.Float(), nullable=True))
+        slot.add_column(sa.Column("mode", sa.String(), nullable=False, server_default="single"))
+    with op.batch_alter_table("slot") as slot:
+        slot.alter_column("mode", existing_type=sa.String(), server_default=None)
+        slot.create_check_constraint(op.f("ck_slot_mode_known"), "mode IN ('single', 'compare')")
+    op.drop_index("ix_slot_open", "slot")
+    op.create_index(
+        "ix_slot_open", "slot", ["mode", "want_group", "lang", "bucket", "rank", "id"], sqlite_where=OPEN, postgresql_where=OPEN
+    )
+    _know("review", "verdict", [*VERDICTS, "ranked"], adding=sa.Column("ranking", sa.JSON(), nullable=True))
+    _know("preference_pair", "kind", [*PAIR_KINDS, "comparison"])
     op.create_index("ix_slot_kept", "slot", ["relax_at"], sqlite_where=KEPT, postgresql_where=KEPT)
     with op.batch_alter_table("lease") as lease:
         lease.add_column(sa.Column("probability", sa.Float(), nullable=True))
@@ -128,7 +145,30 @@ def upgrade() -> None:
         make_append_only(table)
 
 
+def _know(table: str, column: str, values: list[str], *, adding: sa.Column[Any] | None = None, dropping: str | None = None) -> None:
+    """Gives a checked column other values. SQLite rebuilds the table for that, and loses triggers."""
+    with op.batch_alter_table(table) as changed:
+        if adding is not None:
+            changed.add_column(adding)
+        if dropping is not None:
+            changed.drop_column(dropping)
+        changed.drop_constraint(op.f(f"ck_{table}_{column}_known"), type_="check")
+        listed = ", ".join(f"'{value}'" for value in values)
+        changed.create_check_constraint(op.f(f"ck_{table}_{column}_known"), f"{column} IN ({listed})")
+    if table in APPEND_ONLY and op.get_bind().dialect.name == "sqlite":
+        make_append_only(table)
+
+
 def downgrade() -> None:
+    _know("preference_pair", "kind", PAIR_KINDS)
+    _know("review", "verdict", VERDICTS, dropping="ranking")
+    op.drop_index("ix_slot_open", "slot")
+    op.create_index(
+        "ix_slot_open", "slot", ["want_group", "lang", "bucket", "rank", "id"], sqlite_where=OPEN, postgresql_where=OPEN
+    )
+    with op.batch_alter_table("slot") as slot:
+        slot.drop_constraint(op.f("ck_slot_mode_known"), type_="check")
+        slot.drop_column("mode")
     with op.batch_alter_table("item") as item:
         item.drop_constraint(op.f("fk_item_overlap_id"), type_="foreignkey")
         item.drop_column("overlap_id")
