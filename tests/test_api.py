@@ -24,6 +24,7 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Account, Review, Role, now
 from flagback.storage.store import Store
+from tests import test_comparisons
 from tests.people import person
 
 OURS = {"Origin": "http://127.0.0.1"}
@@ -76,9 +77,24 @@ def answer(lease: str, **said: Any) -> dict[str, Any]:
 def test_a_claim_hands_out_text_and_a_lease_and_nothing_about_the_model(installation: Installation) -> None:
     items = signed_in(installation).post("/api/v1/claim", json={"count": 3}).json()["items"]
     assert len(items) == 3
-    assert set(items[0]) == {"lease_id", "messages", "lang", "text", "seconds_left"}
+    assert set(items[0]) == {"lease_id", "messages", "lang", "text", "seconds_left", "answers"}
     assert items[0]["text"] == " it was late."
     assert 0 < items[0]["seconds_left"] <= 30 * 60
+
+
+def test_who_asks_for_answers_side_by_side_is_handed_those_and_may_take_the_choice_up_again(installation: Installation) -> None:
+    test_comparisons.written(installation.store)
+    test_comparisons.make(installation.store)
+    client = signed_in(installation)
+    [shown] = client.post("/api/v1/claim", json={"count": 5, "mode": "compare"}).json()["items"]
+    assert (shown["text"], len(set(shown["answers"]))) == ("", 2)
+    sent = answer(shown["lease_id"], verdict="left")
+    assert client.post("/api/v1/answers", json=sent).json()["stored"] == "new"
+    [again] = client.get("/api/v1/recent").json()["answers"]
+    assert again["shown"]["answers"] == shown["answers"]
+    assert again["answer"]["verdict"] == "left"
+    assert all(one["answers"] == [] for one in client.post("/api/v1/claim", json={"count": 5}).json()["items"])
+    assert client.post("/api/v1/claim", json={"mode": "both"}).status_code == 422
 
 
 def test_claiming_again_gives_the_items_already_held_first(installation: Installation) -> None:

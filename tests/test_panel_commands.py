@@ -3,9 +3,11 @@
 import json
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
 from sqlmodel import select
@@ -15,7 +17,9 @@ from flagback.review_app import cli
 from flagback.review_app.screens.policy_choice import TITLES
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts
-from flagback.storage.records import CorrectionRun, Review, SetAside
+from flagback.storage.records import CorrectionRun, Review, SetAside, now
+from flagback.storage.reviews import Answer, submit
+from flagback.storage.slots import claim
 from flagback.storage.store import Store
 from tests.panel_of_two_groups import KEY, Panel, judged_panel
 
@@ -76,6 +80,26 @@ def test_the_preview_says_in_json_and_in_words_whose_flags_the_majority_overrule
     assert "From majority to max_of_groups: 0 pairs stay, 12 appear, 0 vanish, 0 turn round." in out
     assert "1.00 of 12 (by chance" in out
     assert not any(name in out for name in (*home.panel.men, *home.panel.women))
+
+
+def test_answers_side_by_side_are_asked_for_once_and_what_is_preferred_counts_in_the_preview(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = reported(home, capsys, "pairs", "preview")["a"]["pairs"]
+    made = reported(home, capsys, "pairs", "ask", "--prompts", "2", "--reviews-per-item", "1")
+    assert (made["comparisons"], made["answers"]) == (2, 2)
+    moment = now()
+    held = claim(home.store, "r_ada", count=2, now=moment, lease_for=timedelta(hours=1), seed=0, mode="compare")
+    for one in held:
+        answer = Answer(token=str(uuid4()), lease_id=one.lease_id, verdict="left", taxonomy_version="1", guideline_version="1")
+        submit(home.store, "r_ada", answer, now=moment, policy_version="1")
+    assert reported(home, capsys, "pairs", "preview")["a"]["pairs"] == before + 2
+    assert "2 comparisons" in said(home, capsys, "pairs", "preview")[1]
+    code, _, err = said(home, capsys, "pairs", "ask", "--answers", "4", "--prompts", "1000")
+    assert code == 0, err
+    code, _, err = said(home, capsys, "pairs", "ask")
+    assert code == 1
+    assert "flagback sample" in err
 
 
 REFUSED: list[tuple[list[str], str]] = [

@@ -22,7 +22,7 @@ from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
 from flagback.storage import background, consent, reviews, set_aside, slots, studies
 from flagback.storage.pseudonyms import pseudonym
-from flagback.storage.records import Account, Review, now
+from flagback.storage.records import Account, Review, SlotMode, now
 from flagback.storage.reviews import Answer
 
 #: Most items one browser holds at a time.
@@ -44,8 +44,10 @@ class Shown(BaseModel):
     lease_id: str
     messages: list[Turn]
     lang: str
-    #: Exactly the stored text: span offsets count its code points.
+    #: Exactly the stored text: span offsets count its code points. Empty where several answers stand side by side.
     text: str
+    #: Answers of one prompt side by side, in the order to show; empty for a single one.
+    answers: list[str] = Field(default_factory=list)
     #: How long the lease still runs, by the server's clock.
     seconds_left: float
 
@@ -54,6 +56,8 @@ class Wanted(BaseModel):
     """How many items the browser wants to hold, those it already holds included."""
 
     count: int = Field(default=8, ge=1, le=MOST_HELD)
+    #: One answer at a time, or several of one prompt side by side.
+    mode: SlotMode = "single"
 
 
 class Claimed(BaseModel):
@@ -189,6 +193,7 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         languages=who.account.languages,
         limit=limit,
         groups=lambda session: background.groups_of(session, here.pseudonym_key, who.account.id),
+        mode=wanted.mode,
     )
     if code is not None:
         if held:
@@ -247,5 +252,6 @@ def _shown(item: slots.Claim, *, seconds_left: float) -> Shown:
         messages=[Turn(**turn) for turn in item.prompt],
         lang=item.prompt_lang,
         text=item.text,
+        answers=list(item.answers),
         seconds_left=seconds_left,
     )

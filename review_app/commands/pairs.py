@@ -1,10 +1,10 @@
-"""Commands about how votes become pairs: `flagback pairs policies`, `flagback pairs preview`."""
+"""Commands about pairs: `flagback pairs policies`, `preview`, and `ask`, which has people judge answers side by side."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flagback.review_app.commands.shared import Json, columns, records, settings_of, show
+from flagback.review_app.commands.shared import As, Json, actor, columns, records, settings_of, show
 
 if TYPE_CHECKING:
     from flagback.model.pair_sets import Choice
@@ -33,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     pairs = typer.Typer(no_args_is_help=True, help="How votes become preference pairs.")
     pairs.command("policies")(list_policies)
     pairs.command()(preview)
+    pairs.command()(ask)
     app.add_typer(pairs, name="pairs")
 
 
@@ -141,3 +142,30 @@ def _share(found: "Overruled") -> str:
     if found.share is None:
         return "not enough answers"
     return f"{found.share:.2f} of {found.items} (by chance {found.null_low:.2f} to {found.null_high:.2f})"
+
+
+def ask(
+    context: typer.Context,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts that were not asked about yet.")] = 60,
+    answers: Annotated[int, typer.Option(min=2, max=4, help="Answers side by side: which of 2, or in what order.")] = 2,
+    reviews_per_item: Annotated[int, typer.Option(min=1, help="How many people judge each.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same answers: same choice.")] = 0,
+    as_: As = None,
+    as_json: Json = False,
+) -> None:
+    """Have people judge answers of the current version side by side; what they prefer becomes pairs."""
+    from flagback.storage import audit, comparisons
+    from flagback.storage.records import now
+    from flagback.storage.versions import current
+
+    with records(context) as store:
+        by = actor(store, as_)
+        with store.writing() as session:
+            version = current(session)
+            made = comparisons.make(
+                session, version_id=version.id, prompts=prompts, answers=answers, reviews_per_item=reviews_per_item, seed=seed
+            )
+            details = {"version": version.id, "comparisons": made, "answers": answers, "reviews_per_item": reviews_per_item}
+            audit.record(session, actor=by, action="comparisons made", details=details, now=now())
+    several = "prompts have" if made > 1 else "prompt has"
+    show(details, as_json=as_json, lines=[f"{made} {several} answers side by side now, for {reviews_per_item} people each."])
