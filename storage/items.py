@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 from flagback.storage import counting, overlap
 from flagback.storage.prompts import AT_A_TIME, primary_language
 from flagback.storage.records import Generation, Item, ItemPurpose, OutputBatch, Overlap, Prompt, Record, Slot, SlotMode, now
-from flagback.storage.store import insert_all, insert_missing, one_at_a_time
+from flagback.storage.store import insert_all, insert_missing
 
 #: Ranks are random numbers under this; a claim starts somewhere among them.
 RANKS = 2**31
@@ -86,9 +86,8 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
 def widen(session: Session, item_id: int, overlap_id: int, *, now: datetime) -> int:
     """Opens the further seats that the votes on an item ask for once all its seats are filled; returns how many.
 
-    Whoever answers the same item at the same time waits for this transaction's end: else neither would see the other's vote.
+    The caller holds `one_at_a_time(session, f"item {item_id}")`.
     """
-    one_at_a_time(session, f"item {item_id}")
     connection = session.connection()
     found = connection.execute(_seats_statement(), {"item": item_id}).one()
     seats, filled, lang = int(found[0]), int(found[1] or 0), str(found[2])

@@ -139,14 +139,17 @@ def submit(
 
 
 def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, policy_version: str, simulated: bool) -> Receipt:
-    one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
     connection = session.connection()
-    # Core statements built once on the way of every answer: under load building them cost more than running them.
+    # Core statements built once on the way of every answer: under load building them cost more than running them. What a lease is
+    # about never changes, so it may be read before anything is locked.
     lease = None if unstorable(answer.lease_id) else connection.execute(_leased(), {"lease": answer.lease_id}).one_or_none()
     if lease is None or lease.reviewer != reviewer:
         raise UnknownLease(
             f"Lease {answer.lease_id!r} was never handed to this reviewer; reload the page to get the items that are yours."
         )
+    # The item for widen(): whoever answers it at the same time waits, else neither would see the other's vote.
+    names = [f"reviewer {reviewer}", *([] if lease.overlap_id is None else [f"item {lease.item_id}"])]
+    one_at_a_time(session, *names, by_index=True)
     # One statement, so that a parallel transaction's answer is seen with its token or not at all.
     chain = connection.execute(_chain(), {"item": lease.item_id, "who": reviewer, "token": answer.token}).all()
     for stored in chain:

@@ -104,11 +104,13 @@ def claim(
         if limit is not None:
             count = min(count, limit(session))
         held = [one for one in _held(session, reviewer, now=now) if one.mode == mode]
-        family = held[-1].family if held else _last_family(session, reviewer)
-        fresh: list[str] = []
-        mine = _groups(session, groups) if len(held) < count else []
+        if len(held) >= count:
+            return [one.claim for one in held]
+        before = _before(session, reviewer)
+        family = held[-1].family if held else before.family
+        mine = sorted(groups(session)) if groups is not None and before.any_kept else []
+        ends, fresh = now + lease_for, dict[int, str]()
         while len(held) + len(fresh) < count:
-            ends = now + lease_for
             taken = _take(
                 session, reviewer, mode=mode, groups=mine, languages=languages, family=family, expires_at=ends, random=random
             )
@@ -125,9 +127,9 @@ def claim(
                 "probability": taken.probability,
             }
             insert_all(session, "lease", [lease])
-            fresh.append(str(lease["id"]))
+            fresh[taken.item_id] = str(lease["id"])
             family = taken.family
-        return [one.claim for one in held] + _claims(session, fresh)
+        return [one.claim for one in held] + _claims(session, fresh, ends)
 
 
 def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
@@ -194,13 +196,6 @@ def relax(store: Store, *, now: datetime, batch: int = 100) -> int:
 
 def _end_leases(session: Session, slot_ids: Any, *, outcome: str) -> None:
     session.exec(update(Lease).where(col(Lease.slot_id).in_(slot_ids), col(Lease.outcome) == "held").values(outcome=outcome))
-
-
-def _groups(session: Session, groups: Callable[[Session], Collection[str]] | None) -> list[str]:
-    """The reviewer's groups; nobody's background is read while no seat is kept for any group."""
-    if groups is None or session.connection().execute(_kept_statement()).first() is None:
-        return []
-    return sorted(groups(session))
 
 
 class _Seat(NamedTuple):
@@ -277,8 +272,11 @@ def _open_languages(connection: Connection, of: Mapping[str, str]) -> Iterator[s
 
 def _next_buckets(connection: Connection, of: Mapping[str, str], lanes: Sequence[str], *, over: int) -> dict[str, int]:
     """Of each language that has one, the next bucket over `over` with an open slot."""
-    found = {lane: connection.execute(_bucket_statement(), {**of, "lang": lane, "over": over}).scalar_one() for lane in lanes}
-    return {lane: bucket for lane, bucket in found.items() if bucket is not None}
+    if not lanes:
+        return {}
+    given = {**of, "over": over} | {f"lang{place}": lane for place, lane in enumerate(lanes)}
+    found = connection.execute(_bucket_statement(len(lanes)), given).one()
+    return {lane: bucket for lane, bucket in zip(lanes, found, strict=True) if bucket is not None}
 
 
 def _pages(
@@ -300,11 +298,17 @@ def _pages(
 
 
 @cache
-def _bucket_statement() -> Any:
-    """The next bucket over `over` with an open slot of language `lang`, null where there is none."""
+def _bucket_statement(lanes: int) -> Any:
+    """For each of so many languages the next bucket over `over` with an open slot, null where there is none."""
     slot = Record.metadata.tables["slot"]
-    return select_core(func.min(slot.c.bucket)).where(
-        _is_open(slot), slot.c.lang == bindparam("lang"), slot.c.bucket > bindparam("over")
+    return select_core(
+        *(
+            select_core(func.min(slot.c.bucket))
+            .where(_is_open(slot), slot.c.lang == bindparam(f"lang{place}"), slot.c.bucket > bindparam("over"))
+            .scalar_subquery()
+            .label(f"bucket{place}")
+            for place in range(lanes)
+        )
     )
 
 
@@ -386,12 +390,6 @@ def _is_open(slot: FromClause) -> ColumnElement[bool]:
     return and_(slot.c.state == literal_column("'open'"), *of)
 
 
-@cache
-def _kept_statement() -> Any:
-    """Any open slot that is kept for a group."""
-    return select_core(Record.metadata.tables["slot"].c.id).where(_KEPT).limit(literal_column("1"))
-
-
 class _Held(NamedTuple):
     claim: Claim
     #: Of its prompt.
@@ -402,32 +400,37 @@ class _Held(NamedTuple):
 def _held(session: Session, reviewer: str, *, now: datetime) -> list[_Held]:
     rows = session.connection().execute(_held_statement(), {"who": reviewer, "now": now}).all()
     answers = _answers(session, rows)
-    return [_Held(_claim_of(row, answers), row.split_key, _mode_of(row)) for row in rows]
+    return [_Held(_claim_of(row, row.id, row.expires_at, answers), row.split_key, _mode_of(row)) for row in rows]
 
 
-def _last_family(session: Session, reviewer: str) -> str | None:
-    """The family of the reviewer's newest answer."""
-    found: str | None = session.connection().execute(_family_statement(), {"who": reviewer}).scalar_one_or_none()
-    return found
+class _Before(NamedTuple):
+    #: Of the reviewer's newest answer.
+    family: str | None
+    #: Whether any open slot is kept for a group: nobody's background is read while there is none.
+    any_kept: bool
 
 
-def _claims(session: Session, lease_ids: Sequence[str]) -> list[Claim]:
-    """The claims of some leases, in the order given."""
-    if not lease_ids:
-        return []
-    rows = session.connection().execute(_claims_statement(), {"ids": lease_ids}).all()
-    answers = _answers(session, rows)
-    found = {row.id: _claim_of(row, answers) for row in rows}
-    return [found[lease_id] for lease_id in lease_ids]
+def _before(session: Session, reviewer: str) -> _Before:
+    family, any_kept = session.connection().execute(_before_statement(), {"who": reviewer}).one()
+    return _Before(family, bool(any_kept))
 
 
 def _mode_of(row: Any) -> SlotMode:
     return "compare" if row.generation_id is None else "single"
 
 
-def _claim_of(row: Any, answers: Mapping[int, tuple[str, ...]]) -> Claim:
-    side_by_side = answers.get(row.item_id, ())
-    return Claim(row.id, row.item_id, row.generation_id, row.messages, row.lang, row.text or "", row.expires_at, None, side_by_side)
+def _claims(session: Session, leases: Mapping[int, str], expires_at: datetime) -> list[Claim]:
+    """Claims made just now, by item, in the order given."""
+    if not leases:
+        return []
+    rows = session.connection().execute(_shown_statement(), {"items": list(leases)}).all()
+    answers, by_item = _answers(session, rows), {row.item_id: row for row in rows}
+    return [_claim_of(by_item[item], lease_id, expires_at, answers) for item, lease_id in leases.items()]
+
+
+def _claim_of(row: Any, lease_id: str, expires_at: datetime, answers: Mapping[int, tuple[str, ...]]) -> Claim:
+    shown = (row.item_id, row.generation_id, row.messages, row.lang, row.text or "", expires_at)
+    return Claim(lease_id, *shown, None, answers.get(row.item_id, ()))
 
 
 def _answers(session: Session, rows: Sequence[Any]) -> dict[int, tuple[str, ...]]:
@@ -449,39 +452,39 @@ def answers_of(session: Session, item_ids: Sequence[int]) -> dict[int, tuple[str
     return found
 
 
-def _shown() -> Any:
-    """What a claim shows, by lease."""
-    lease, item, generation, prompt = (Record.metadata.tables[name] for name in ("lease", "item", "generation", "prompt"))
+# Built once: building costs more than a run.
+
+
+def _shown(*more: Any) -> Any:
+    """What items show."""
+    item, generation, prompt = (Record.metadata.tables[name] for name in ("item", "generation", "prompt"))
     return (
         select_core(
-            lease.c.id,
-            lease.c.item_id,
+            item.c.id.label("item_id"),
             generation.c.id.label("generation_id"),
             prompt.c.messages,
             prompt.c.lang,
             prompt.c.split_key,
             generation.c.text,
-            lease.c.expires_at,
+            *more,
         )
-        .join(item, item.c.id == lease.c.item_id)
+        .select_from(item)
         .join(prompt, prompt.c.id == item.c.prompt_id)
         .outerjoin(generation, generation.c.id == item.c.generation_id)
     )
 
 
-# Built once: building costs more than a run.
-
-
 @cache
-def _claims_statement() -> Any:
-    return _shown().where(Record.metadata.tables["lease"].c.id.in_(bindparam("ids", expanding=True)))
+def _shown_statement() -> Any:
+    return _shown().where(Record.metadata.tables["item"].c.id.in_(bindparam("items", expanding=True)))
 
 
 @cache
 def _held_statement() -> Any:
-    slot, lease = Record.metadata.tables["slot"], Record.metadata.tables["lease"]
+    slot, lease, item = (Record.metadata.tables[name] for name in ("slot", "lease", "item"))
     return (
-        _shown()
+        _shown(lease.c.id, lease.c.expires_at)
+        .join(lease, lease.c.item_id == item.c.id)
         .join(slot, slot.c.id == lease.c.slot_id)
         .where(
             slot.c.reviewer == bindparam("who", type_=slot.c.reviewer.type),
@@ -494,8 +497,9 @@ def _held_statement() -> Any:
 
 
 @cache
-def _family_statement() -> Any:
-    review, item, prompt = (Record.metadata.tables[name] for name in ("review", "item", "prompt"))
+def _before_statement() -> Any:
+    """The family of the reviewer's newest answer, and whether any open slot is kept for a group."""
+    slot, review, item, prompt = (Record.metadata.tables[name] for name in ("slot", "review", "item", "prompt"))
     newest = (
         select_core(review.c.item_id)
         .where(review.c.reviewer == bindparam("who", type_=review.c.reviewer.type))
@@ -503,4 +507,5 @@ def _family_statement() -> Any:
         .limit(literal_column("1"))
         .scalar_subquery()
     )
-    return select_core(prompt.c.split_key).join(item, item.c.prompt_id == prompt.c.id).where(item.c.id == newest)
+    family = select_core(prompt.c.split_key).join(item, item.c.prompt_id == prompt.c.id).where(item.c.id == newest)
+    return select_core(family.scalar_subquery(), select_core(slot.c.id).where(_KEPT).exists())

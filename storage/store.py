@@ -192,24 +192,23 @@ def insert_all(session: Session, table_name: str, rows: Sequence[Mapping[str, An
         session.connection().execute(insert(Record.metadata.tables[table_name]), list(rows))
 
 
-def one_at_a_time(session: Session, what: str, *, by_index: bool = False) -> None:
-    """Until this transaction ends, no other one that names the same `what` passes here. On SQLite writers are alone anyway.
+def one_at_a_time(session: Session, *what: str, by_index: bool = False) -> None:
+    """Until this transaction ends, no other one that names the same passes here. On SQLite writers are alone anyway.
 
-    With `by_index` PostgreSQL reads no whole table in this transaction where an index will do: it plans by counts that may be a
-    minute old, and of a table that was empty then it thinks that reading it whole is cheapest.
+    Several are waited for in the order given, which must be the same everywhere. With `by_index` PostgreSQL reads no whole table
+    in this transaction where an index will do: it plans by counts that may be a minute old, and of a table that was empty then it
+    thinks that reading it whole is cheapest.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(_lock_by_index() if by_index else _lock(), {"what": what})
+        given = {f"what{place}": name for place, name in enumerate(what)}
+        session.connection().execute(_lock(len(what), by_index), given)
 
 
 @cache
-def _lock() -> Any:
-    return select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what", type_=String), 0)))
-
-
-@cache
-def _lock_by_index() -> Any:
-    return _lock().add_columns(func.set_config("enable_seqscan", "off", True))
+def _lock(count: int, by_index: bool) -> Any:
+    names = (bindparam(f"what{place}", type_=String) for place in range(count))
+    locks = select(*(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)) for name in names))
+    return locks.add_columns(func.set_config("enable_seqscan", "off", True)) if by_index else locks
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:

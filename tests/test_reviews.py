@@ -156,7 +156,7 @@ def test_two_different_answers_at_once_leave_one_and_an_error_in_words(store: St
 
 def test_a_race_that_only_the_database_sees_ends_in_the_right_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the one-at-a-time lock the UNIQUE constraints alone decide: still 'again', never an error of the database."""
-    monkeypatch.setattr("flagback.storage.reviews.one_at_a_time", lambda _session, _what: None)
+    monkeypatch.setattr("flagback.storage.reviews.one_at_a_time", lambda *_, **__: None)
     items(store, 8, seats=3)
     for _ in range(8):
         given = answer(take(store, "r_ada").lease_id, "fine")
@@ -421,7 +421,7 @@ def test_a_bad_answer_is_refused_by_rule_and_the_item_stays_held(
 
 
 @pytest.mark.parametrize(
-    "change", [{"token": "7"}, {"verdict": "left"}, {"severity": "awful"}, {"reviewer": "r_bob"}, {"late": True}]
+    "change", [{"token": "7"}, {"verdict": "perhaps"}, {"severity": "awful"}, {"reviewer": "r_bob"}, {"late": True}]
 )
 def test_an_answer_of_another_shape_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
