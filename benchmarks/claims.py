@@ -194,7 +194,7 @@ def turns(store: Store, number: int, ends: float, times: "Times") -> None:
         if not held:
             times.empty += 1
             continue
-        flag = held[0].generation_id % 10 == 0
+        flag = (held[0].generation_id or 0) % 10 == 0
         answer = Answer(
             token=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
             lease_id=held[0].lease_id,
@@ -237,7 +237,10 @@ def people(url: str, numbers: Sequence[int], seconds: float, out: Any) -> None:
 
 
 def upkeep(url: str, ended: Any, out: Any) -> None:
-    """The worker beside: what the server's sweep does, and the order of work, again and again."""
+    """The worker beside: what the server's sweep does, and the order of work, again and again, behind the others as it is."""
+    from flagback.review_app.worker import give_way
+
+    give_way()
     store = Store(url)
     deals: list[float] = []
     ordering = threading.Thread(target=_order, args=(store, ended, deals))
@@ -251,11 +254,13 @@ def upkeep(url: str, ended: Any, out: Any) -> None:
 
 
 def _order(store: Store, ended: Any, deals: list[float]) -> None:
+    from flagback.review_app.worker import REST
+
     while not ended.is_set():
         began = time.perf_counter()
         queue.deal(store, now=datetime.now(UTC), pause=0.05)
         deals.append(time.perf_counter() - began)
-        ended.wait(ORDER_EVERY)
+        ended.wait(max(ORDER_EVERY, REST * deals[-1]))
 
 
 def run(url: str, given: argparse.Namespace, *, processes: int) -> dict[str, Any]:

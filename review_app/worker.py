@@ -41,6 +41,8 @@ LOOK = 0.5
 ORDER_EVERY = 300.0
 #: How much longer than a look the time to the next one is at least, and the pause between two batches, seconds.
 REST, PAUSE = 20, 0.05
+#: By how much a worker's process stands behind the web process on the same machine.
+NICE = 5
 #: How long a worker inside another process waits for such steps, seconds: a detector learns from 10,000 answers in about a minute.
 LAST_STEPS = 120
 #: How often a run may be picked up again before it is given up.
@@ -240,6 +242,7 @@ def work_until_told(
     it is: the next start repeats it.
     """
     _on_signals(lambda: os._exit(0))  # still starting: nothing is under way
+    give_way()
     warming = threading.Thread(target=import_torch, args=(settings.threads,), name="warming-up", daemon=True)
     if steps is None:
         warming.start()
@@ -257,6 +260,12 @@ def work_until_told(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def give_way() -> None:
+    """From now on this process computes with what the others leave: a person who waits for the next item comes first."""
+    if hasattr(os, "nice"):
+        os.nice(NICE)
 
 
 def keep_order(store: Store, ended: threading.Event, say: Say, *, every: float = ORDER_EVERY) -> None:

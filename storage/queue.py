@@ -23,8 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import func, literal_column
-from sqlmodel import col, select
+from sqlalchemy import Float, Integer, cast, column, func, literal_column, update, values
+from sqlmodel import Session, col, select
 
 from flagback.storage import overlap
 from flagback.storage.items import FIRST_BUCKET, LAST_BUCKET
@@ -278,11 +278,22 @@ def _move(store: Store, places: Mapping[int, Place], *, pause: float) -> int:
                     .order_by(col(Slot.id))
                     .with_for_update(skip_locked=True)
                 ).all()
-                rows = [{"id": slot, **places[item]._asdict()} for slot, item in found]
-                session.bulk_update_mappings(Slot, rows)
+                _put(session, [slot for slot, _ in found], {item: places[item] for _, item in found})
             moved += len({item for _, item in found})
             time.sleep(pause)
     return moved
+
+
+def _put(session: Session, slots: Sequence[int], places: Mapping[int, Place]) -> None:
+    """Moves slots to the places of their items, all by one statement: row by row it keeps PostgreSQL busy for seconds."""
+    if not places:
+        return
+    rows = [(item, place.bucket, place.probability) for item, place in places.items()]
+    columns = (column("item_id", Integer), column("bucket", Integer), column("probability", Float))
+    wanted = values(*columns, name="places").data(rows).cte("places")
+    probability = cast(wanted.c.probability, Float)  # where all are null PostgreSQL takes them for text
+    moving = update(Slot).where(col(Slot.id).in_(slots), col(Slot.item_id) == wanted.c.item_id)
+    session.execute(moving.values(bucket=wanted.c.bucket, probability=probability).execution_options(synchronize_session=False))
 
 
 def _parts(rows: Sequence[Row], size: int) -> Iterable[Sequence[Row]]:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import create_engine, text
 from sqlmodel import Session, select
 
-from flagback.review_app import jobs
+from flagback.review_app import jobs, worker
 from flagback.review_app.home import worker_name
 from flagback.review_app.settings import Settings
 from flagback.storage.records import ModelVersion, Prompt, SamplingRun, WorkerHeartbeat, now
@@ -155,6 +156,13 @@ def test_a_worker_killed_in_a_step_goes_on_with_that_step_at_its_next_start_and_
     until(lambda: workers.state(run).state == "succeeded")
     until(lambda: f"three {run}" in workers.notes())
     assert workers.notes() == [f"one {run}", f"two {run} begins", f"two {run} begins", f"two {run} ends", f"three {run}"]
+
+
+def test_a_worker_gives_way_to_the_web_process_beside_it(workers: Workers) -> None:
+    run = workers.ask()
+    process = workers.start()
+    until(lambda: f"two {run} begins" in workers.notes())
+    assert psutil.Process(process.pid).nice() == min(19, psutil.Process().nice() + worker.NICE)
 
 
 def test_a_live_worker_takes_over_from_one_that_was_silent_for_a_minute(workers: Workers) -> None:
