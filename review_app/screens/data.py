@@ -105,10 +105,12 @@ def _take(installation: Installation, account: Account) -> None:
                 look.said(str(error))
                 return
             ticket = downloads.prepare(installation, account, place, f"flagback-{report.what}")
-            st.session_state["flagback_download"] = (ticket, report.what, sum(report.rows.values()))
+            st.session_state["flagback_download"] = (ticket, report.what, sum(report.rows.values()), report.left_out)
     if "flagback_download" in st.session_state:
-        ticket, name, count = st.session_state["flagback_download"]
+        ticket, name, count, left_out = st.session_state["flagback_download"]
         size = downloads.size(installation, account, ticket)
         if size is not None:
             words = f"Download {count:,} rows of {name} ({size / 1024:,.0f} KB)"
             look.html(f'<p><a class="fb-download" href="/downloads/{ticket}" download>{look.quiet(words)}</a></p>')
+            if left_out:
+                look.said(f"{left_out:,} pairs of the set are not in it: answers they rest on were left out since it was frozen.")
