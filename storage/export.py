@@ -459,7 +459,8 @@ def export_pairs(
         if left_out and not output.rows:
             raise NothingToExport(
                 f"All {left_out:,} pairs of set {frozen.id} rest on answers that were left out since it was frozen; a "
-                "correction that starts now freezes a set without them ('flagback correct'), and 'flagback set-aside list' says who left out what."
+                "correction that starts now freezes one without them ('flagback correct'). 'flagback set-aside list' says who left "
+                "out what."
             )
         about = _about_pairs(frozen, left_out, conversational=conversational)
         facts = {"preference_set": [frozen.fingerprint], "origin": [frozen.origin], "policy": [frozen.policy]}
@@ -555,8 +556,8 @@ def _about_pairs(frozen: PreferenceSet, left_out: int, *, conversational: bool) 
         )
     if left_out:
         about.append(
-            f"\n{left_out:,} pairs of the set are not here: answers they rest on were left out since it was frozen. The fingerprint "
-            "is that of the whole set."
+            f"\n{left_out:,} pairs of the set are not here: answers they rest on were left out since it was frozen. The "
+            "fingerprint is that of the whole set."
         )
     if frozen.simulated:
         about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")

@@ -86,7 +86,12 @@ def test_json_lines_and_parquet_say_the_same_as_csv(sqlite_store: Store, tmp_pat
         (HEAD + "a,ann,1,A,\na,bob,nan,A,\n", "interval", WrongValue, r"'nan', which is no number"),
         (HEAD + "a,ann,1,A,\na,bob,1e999,A,\n", "interval", WrongValue, r"'1e999', which is no number"),
         (HEAD + "a,ann,1,A,\na,bob,1_0,A,\n", "interval", WrongValue, r"'1_0', which is no number"),
-        (HEAD + "a,ann,1,A,\na,bob,high,A,\n", "ordinal", WrongValue, r"name the labels from low to high with --levels"),
+        (
+            HEAD + "a,ann,1,A,\na,bob,high,A,\n",
+            "ordinal",
+            WrongValue,
+            r"or labels named from low to high\..*name the labels with --levels",
+        ),
         (HEAD + "a,ann,1,A,\nb,ann,0,B,\n", "nominal", OneRater, r"all 2 ratings are by one rater, 'ann'"),
         (HEAD + "a,ann,1,A,\na,,0,A,\n", "nominal", WrongValue, r"line 3: the column 'who' is empty"),
         (HEAD + "a,ann,1,A,\na,bob,0,B,\n", "nominal", WrongValue, r"line 3: item 'a' has another text than before"),
