@@ -39,7 +39,7 @@ def words(change: Without) -> list[str]:
     """The same in sentences; the groups by their codes."""
     appear, vanish = f"{change.appear:,} new", f"{change.vanish:,} gone"
     lines = [
-        f"{change.reviews:,} reviews would be left out of the current version's; {change.unjudged:,} of its answers would have none.",
+        f"{change.reviews:,} reviews would be left out of the current version's; {change.unjudged:,} answers would have none.",
         f"Pairs by majority: {change.pairs_before:,} now, {change.pairs_after:,} then ({appear}, {vanish}).",
     ]
     for group, before, after in change.groups:

@@ -190,6 +190,42 @@ def test_figures_of_too_few_answers_are_not_given() -> None:
     assert pair_sets.Choice().to_dict() == {}
 
 
+def test_contested_answers_come_a_page_at_a_time_the_most_split_first_or_those_judged_last(store: Store) -> None:
+    panel = judged_panel(store, prompts=4, men=5, women=2)
+    with store.reading() as session:
+        items = {found.generation_id: found.id for found in session.exec(select(Item)).all()}
+        contested = [items[generation] for generation in panel.generations[::2]]
+    newest = session_ids(store, newest_first=True)
+    assert session_ids(store) == contested  # all alike: two of seven
+    assert newest == contested[::-1]
+    with store.writing() as session:  # one man fewer on the third answer makes it the most even
+        third = session.exec(select(Review.id).where(Review.item_id == contested[2], Review.reviewer == panel.men[0])).one()
+        set_aside.add(session, "exclude", review_id=third, reason=REASON, by="lea", now=now())
+    split = [contested[2], contested[0], contested[1], contested[3]]
+    assert session_ids(store) == split
+    with store.reading() as session:
+        pages = [adjudications.contested(session, limit=3, offset=offset) for offset in (0, 3, 6)]
+    assert [[one.item_id for one in page] for page in pages] == [split[:3], split[3:], []]
+    assert [len(one.arguments) for one in pages[0]] == [6, 7, 7]
+
+
+def session_ids(store: Store, *, newest_first: bool = False) -> list[int]:
+    with store.reading() as session:
+        return adjudications.differing(session, newest_first=newest_first)
+
+
+def test_everything_that_was_concluded_stays_to_be_seen_newest_first(store: Store) -> None:
+    judged_panel(store, prompts=1, men=5, women=2)
+    item = session_ids(store)[0]
+    with store.writing() as session:
+        adjudications.conclude(session, item, "harm", reason=REASON, by="lea", now=now())
+        adjudications.conclude(session, item, "legitimate_disagreement", reason=REASON, by="lou", now=now())
+    with store.reading() as session:
+        found = [(row.conclusion, row.decided_by) for row in adjudications.history(session, item)]
+        assert adjudications.history(session, item + 1) == []
+    assert found == [("legitimate_disagreement", "lou"), ("harm", "lea")]
+
+
 # ----------------------------------------------------------------- exports and totals
 
 

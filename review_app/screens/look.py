@@ -91,7 +91,8 @@ STYLE = """<style>
   .fb-two { grid-template-columns: 1fr; } .stMainBlockContainer { padding-left: 16px; padding-right: 16px; }
   .fb-table td, .fb-table th { padding: 8px 5px; font-size: 14px; }
   .fb-words thead, .fb-stacked thead { display: none; }
-  .fb-stacked tr { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 16px; border-top: 1px solid var(--line); padding: 8px 0; }
+  .fb-stacked tr { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 16px; border-top: 1px solid var(--line);
+    padding: 8px 0; }
   .fb-table.fb-stacked td { border: 0; padding: 0; text-align: left; }
   .fb-stacked td:first-child { grid-column: 1 / -1; font-weight: 600; }
   .fb-stacked td:not(:first-child)::before { content: attr(data-name); display: block; color: var(--soft); font-size: 13px; }
@@ -206,7 +207,7 @@ def table(
 ) -> None:
     """A quiet table of HTML cells; the caller escapes. Without any word in the header there is none.
 
-    `words`: three columns of which the last is a sentence; on a narrow screen it goes below the others. `stacked`: on a narrow screen
+    `words`: three columns of which the last is a sentence; on a narrow screen it goes below the others. `stacked`: on a narrow one
     each row is a block of its own, every cell under its column's name.
     """
 
