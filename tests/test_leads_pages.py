@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from sqlmodel import col, select
 
 from flagback.review_app.settings import Settings
@@ -91,6 +91,11 @@ def drawn(page: Page) -> None:
     assert page.locator(".stException").count() == 0
 
 
+def seen(where: Page | Locator, words: str | re.Pattern[str]) -> None:
+    """Waits until words stand there."""
+    expect(where.get_by_text(words)).to_be_visible(timeout=WAIT)
+
+
 def pick(page: Page, box: str, option: str) -> None:
     """Chooses from a list; one that was opened while the page was still drawn is closed again."""
     for _ in range(6):
@@ -145,7 +150,7 @@ def test_an_overlap_policy_is_set_after_its_cost_was_said_and_a_second_word(plac
         steps = page.get_by_role("textbox", name="Steps")
         steps.fill("3,4")
         steps.press("Tab")
-        expect(page.get_by_text("The steps are 3,4; expected")).to_be_visible(timeout=WAIT)
+        seen(page, "The steps are 3,4; expected")
         expect(page.get_by_role("button", name="Set it…")).to_have_count(0)
         steps.fill("3, 5, 7")
         steps.press("Tab")
@@ -182,40 +187,40 @@ def test_contested_answers_show_arguments_without_whose_or_when_and_are_conclude
         first = adjudications.differing(session)[0]
     with page_of(browser, width=1280) as page:
         place.open(page, "lea", "contested", "Contested")
-        expect(page.get_by_text("13 answers, 1 to 5 on this page.")).to_be_visible()
+        seen(page, "13 answers, 1 to 5 on this page.")
         card = page.locator(f".st-key-fb-card-item-{first}")
-        expect(card.get_by_text("3 flag it")).to_be_visible()
-        expect(card.get_by_text("3 find it fine")).to_be_visible()
-        expect(card.get_by_text("Nobody says why.")).to_be_visible()
-        expect(card.get_by_text("said alike by 2")).to_be_visible()
-        expect(card.get_by_text(NOTE)).to_be_visible()
-        expect(card.get_by_text("some other person.")).to_be_visible()
+        seen(card, "3 flag it")
+        seen(card, "3 find it fine")
+        seen(card, "Nobody says why.")
+        seen(card, "said alike by 2")
+        seen(card, NOTE)
+        seen(card, "some other person.")
         assert page.locator("a[href*='evil.example']:visible").count() == 0
         shown = page.locator(".stMain").inner_html()
         assert not any(name in shown for name in (*place.panel.men, *place.panel.women))
         assert not re.search(r"r_[0-9a-f]{6}|\d{1,2}:\d\d|\bwoman\b|\bman\b", page.locator(".stMain").inner_text())
         card.get_by_role("button", name="Conclude").click()
-        expect(card.get_by_text("Choose one of the three")).to_be_visible(timeout=WAIT)
+        seen(card, "Choose one of the three")
         card.get_by_text("It is harmful").click()
         card.get_by_role("textbox", name="Why?").fill("so it is")
         card.get_by_role("button", name="Conclude").click()
-        expect(card.get_by_text("expected at least 10 characters")).to_be_visible(timeout=WAIT)
+        seen(card, "expected at least 10 characters")
         with place.store.reading() as session:
             assert not session.exec(select(Adjudication)).all()
         card.get_by_role("textbox", name="Why?").fill("nobody is served by this")
         card.get_by_role("button", name="Conclude").click()
-        expect(page.get_by_text("Concluded: it is harmful. No review was changed.")).to_be_visible(timeout=WAIT)
+        seen(page, "Concluded: it is harmful. No review was changed.")
         expect(card).to_have_count(0)
         drawn(page)
         page.get_by_text("Also those concluded already").first.click()
-        expect(card.get_by_text("nobody is served by this")).to_be_visible(timeout=WAIT)
+        seen(card, "nobody is served by this")
         drawn(page)
         card.get_by_text("Legitimate disagreement").click()
         card.get_by_role("textbox", name="Why?").fill("on second thoughts both may be right")
         card.get_by_role("button", name="Conclude").click()
-        expect(card.get_by_text("on second thoughts")).to_be_visible(timeout=WAIT)
+        seen(card, "on second thoughts")
         expect(card.get_by_text("in force")).to_have_count(1)
-        expect(card.get_by_text("nobody is served by this")).to_be_visible()
+        seen(card, "nobody is served by this")
     with place.store.reading() as session:
         rows = session.exec(select(Adjudication).order_by(col(Adjudication.id))).all()
         assert [(row.item_id, row.conclusion, row.decided_by) for row in rows] == [
@@ -232,7 +237,7 @@ def test_contested_answers_are_turned_page_by_page(place: Served, browser: Brows
         expect(page.get_by_role("button", name="The ones before")).to_be_disabled()
         for shown in ("6 to 10", "11 to 1"):
             page.get_by_role("button", name="The next ones").click()
-            expect(page.get_by_text(re.compile(rf"answers, {shown}\d* on this page"))).to_be_visible(timeout=WAIT)
+            seen(page, re.compile(rf"answers, {shown}\d* on this page"))
             drawn(page)
         expect(page.get_by_role("button", name="The next ones")).to_be_disabled(timeout=WAIT)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -255,12 +260,12 @@ def test_answers_are_left_out_after_a_preview_and_a_second_word_and_count_again_
         expect(row).to_contain_text("0 %", timeout=WAIT)
         pick(page, "Whom?", who)
         page.get_by_text("Leave all answers out").click()
-        expect(page.get_by_text(f"{given} answers in all would count no more.")).to_be_visible(timeout=WAIT)
-        expect(page.get_by_text("Of what most of Woman (gender) flag, overruled: 1.00 now, 1.00 then.")).to_be_visible()
+        seen(page, f"{given} answers in all would count no more.")
+        seen(page, "Of what most of Woman (gender) flag, overruled: 1.00 now, 1.00 then.")
         drawn(page)
         page.get_by_role("button", name="Set aside…").click()
         page.get_by_role("button", name="Set aside", exact=True).click(timeout=WAIT)
-        expect(page.get_by_text("expected at least 10 characters")).to_be_visible(timeout=WAIT)
+        seen(page, "expected at least 10 characters")
         page.keyboard.press("Escape")
         why = page.get_by_role("textbox", name="Why?")
         why.fill(f"{REASON} {HOSTILE}")
@@ -268,9 +273,9 @@ def test_answers_are_left_out_after_a_preview_and_a_second_word_and_count_again_
         drawn(page)
         page.get_by_role("button", name="Set aside…").click()
         page.get_by_role("button", name="Set aside", exact=True).click(timeout=WAIT)
-        expect(page.get_by_text(f"{who} is left out (record 1). To take it back, end record 1 below.")).to_be_visible(timeout=WAIT)
+        seen(page, f"{who} is left out (record 1). To take it back, end record 1 below.")
         expect(row.get_by_text("left out")).to_be_visible()
-        expect(page.get_by_text(f"{REASON} {HOSTILE}")).to_be_visible()
+        seen(page, f"{REASON} {HOSTILE}")
         assert page.locator("a[href*='evil.example']:visible").count() == 0
         with place.store.reading() as session:
             (found,) = set_aside.in_force(session)
@@ -278,10 +283,8 @@ def test_answers_are_left_out_after_a_preview_and_a_second_word_and_count_again_
         drawn(page)
         page.get_by_role("button", name="End…").click()
         page.get_by_role("button", name="End it").click(timeout=WAIT)
-        expect(page.get_by_text("Record 1 has ended. To take that back, set the same aside again above.")).to_be_visible(
-            timeout=WAIT
-        )
-        expect(page.get_by_text(f"{who} was left out")).to_be_visible()
+        seen(page, "Record 1 has ended. To take that back, set the same aside again above.")
+        seen(page, f"{who} was left out")
     with place.store.reading() as session:
         assert session.exec(select(SetAside.ended_by)).all() == ["lea"]
     assert place.last_act() == ("lea", "set aside ended")
@@ -294,16 +297,14 @@ def test_who_is_paused_gives_back_what_they_hold(place: Served, browser: Browser
     with page_of(browser, width=1280, height=2400) as page:
         place.open(page, "lea", "reviewers", "Reviewers")
         pick(page, "Whom?", who)
-        expect(page.get_by_text("2 answers in hand would go back to the queue. No figure changes.")).to_be_visible(timeout=WAIT)
+        seen(page, "2 answers in hand would go back to the queue. No figure changes.")
         why = page.get_by_role("textbox", name="Why?")
         why.fill(REASON)
         why.press("Tab")
         drawn(page)
         page.get_by_role("button", name="Set aside…").click()
         page.get_by_role("button", name="Set aside", exact=True).click(timeout=WAIT)
-        expect(page.get_by_text(re.compile(rf"{who} is paused \(record \d\)\. 2 answers in hand went back\."))).to_be_visible(
-            timeout=WAIT
-        )
+        seen(page, re.compile(rf"{who} is paused \(record \d\)\. 2 answers in hand went back\."))
     with place.store.reading() as session:
         assert session.exec(select(Slot).where(Slot.reviewer == who, Slot.state == "claimed")).all() == []
         assert set_aside.paused(session, who)
@@ -338,16 +339,16 @@ def test_finished_ratings_come_in_by_matching_columns_and_are_removed_after_a_se
         expect(page.get_by_text("Finished ratings", exact=True)).to_be_visible(timeout=WAIT)
         upload = page.locator("input[type=file]")
         upload.set_input_files(tmp_path / "told.csv")
-        expect(page.get_by_text("Give the study a name")).to_be_visible(timeout=WAIT)
+        seen(page, "Give the study a name")
         expect(page.get_by_role("cell", name=HOSTILE).first).to_be_visible()
         name = page.get_by_role("textbox", name="Name the study")
         name.fill("tox")
         name.press("Tab")
-        expect(page.get_by_text("told.csv, line 26: rater 'r1' rates item 'c1' a second time; expected one rating")).to_be_visible(
-            timeout=WAIT
-        )
+        seen(page, "told.csv, line 26: rater 'r1' rates item 'c1' a second time; expected one rating")
         expect(page.get_by_role("button", name="Bring it in")).to_have_count(0)
         page.get_by_role("button", name=re.compile("Remove told")).click()
+        seen(page, "One rating a row: who rated")
+        drawn(page)
         upload.set_input_files(tmp_path / "good.csv")
         expect(
             page.get_by_text("Would come in: 24 ratings of 4 items by 6 raters, 2 different labels, as the study tox.")
@@ -355,19 +356,20 @@ def test_finished_ratings_come_in_by_matching_columns_and_are_removed_after_a_se
         with place.store.reading() as session:
             assert ratings.studies(session) == []
         drawn(page)
+        assert name.input_value() == "tox"
         page.get_by_role("button", name="Bring it in").click()
-        expect(page.get_by_text("Brought in: 24 ratings")).to_be_visible(timeout=WAIT)
+        seen(page, "Brought in: 24 ratings")
         with place.store.reading() as session:
             (study,) = ratings.studies(session)
             assert (study.study, study.scale, study.background, study.brought_by) == ("tox", "nominal", ["gender"], "max")
         page.get_by_role("link", name="See how far its raters agree").click()
-        expect(page.get_by_text("24 ratings of 4 items by 6 people.")).to_be_visible(timeout=WAIT)
+        seen(page, "24 ratings of 4 items by 6 people.")
         drawn(page)
         page.get_by_role("button", name="Remove the study…").click()
         page.get_by_role("button", name="Remove it").click(timeout=WAIT)
-        expect(page.get_by_text("The study tox and its 24 ratings are deleted.")).to_be_visible(timeout=WAIT)
+        seen(page, "The study tox and its 24 ratings are deleted.")
         expect(page.get_by_role("button", name="Remove the study…")).to_have_count(0)
-        expect(page.get_by_text("Reviews of this installation")).to_be_visible()
+        expect(page.get_by_role("combobox", name="Whose ratings")).to_have_value("Reviews of this installation")
         assert page.locator("a[href*='evil.example']:visible").count() == 0
     with place.store.reading() as session:
         assert session.exec(select(Study)).all() == []
@@ -388,7 +390,7 @@ def test_without_a_review_every_page_says_what_will_fill_it(tmp_path: Path, brow
     empty = Served(tmp_path, filled=False)
     with empty.web, page_of(browser, width=390, height=844) as page:
         empty.open(page, "lea", "panel", "Panel")
-        expect(page.get_by_text("Nothing waits for review")).to_be_visible()
+        seen(page, "Nothing waits for review")
         expect(page.get_by_text("Seats nobody has taken")).to_have_count(0)
         for where, title, words in (
             ("contested", "Contested", "Nothing is left to conclude"),
@@ -396,6 +398,6 @@ def test_without_a_review_every_page_says_what_will_fill_it(tmp_path: Path, brow
         ):
             page.goto(f"{empty.web.url}/{where}")
             expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=WAIT)
-            expect(page.get_by_text(words)).to_be_visible(timeout=WAIT)
+            seen(page, words)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     empty.store.close()

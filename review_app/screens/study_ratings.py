@@ -39,6 +39,14 @@ def bring(installation: Installation, account: Account) -> None:
         report, address = done
         look.said(_words(report, "Brought in: "), "ok")
         look.html(f"<p>{look.link(address, 'See how far its raters agree')}</p>")
+    # Before the file: what is only there with a file is forgotten while another is chosen.
+    study = st.text_input(
+        "Name the study",
+        max_chars=64,
+        placeholder="safety-2026",
+        key=f"study-{turn}",
+        help="Letters, digits, dots, dashes, underscores.",
+    ).strip()
     file = st.file_uploader(
         "File of finished ratings", type=["csv", "jsonl", "gz", "parquet"], key=f"ratings-{turn}", help="One rating a row."
     )
@@ -51,10 +59,10 @@ def bring(installation: Installation, account: Account) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / _file_name(file.name)
         path.write_bytes(file.getbuffer())
-        _match(installation, account, path, turn)
+        _match(installation, account, path, study, turn)
 
 
-def _match(installation: Installation, account: Account, path: Path, turn: int) -> None:
+def _match(installation: Installation, account: Account, path: Path, study: str, turn: int) -> None:
     """The questions, the look and the button."""
     try:
         found = rating_columns.sample(path)
@@ -66,18 +74,11 @@ def _match(installation: Installation, account: Account, path: Path, turn: int) 
         _rows(found, found.names)
         return
     scale, levels = _scale(found, columns.label, turn)
-    study = st.text_input(
-        "Name the study",
-        max_chars=64,
-        placeholder="safety-2026",
-        key=f"study-{turn}",
-        help="Letters, digits, dots, dashes, underscores.",
-    )
     _rows(found, [name for name in (columns.item, columns.rater, columns.label, columns.text, *columns.background) if name])
-    if not study.strip():
+    if not study:
         look.html('<div class="soft">Give the study a name to see what would come in.</div>')
         return
-    asked: dict[str, Any] = {"study": study.strip(), "columns": columns, "scale": scale, "levels": levels}
+    asked: dict[str, Any] = {"study": study, "columns": columns, "scale": scale, "levels": levels}
     try:
         report = ratings.preview_ratings(installation.store, path, **asked)
     except BadImport as error:
