@@ -43,8 +43,9 @@ class Served:
         self.web = WebProcess(settings.home, folder=folder)
         self.panel: Panel | None = _fill(self.store) if filled else None
         with self.store.writing() as session:
-            for login, role in (("lea", "lead"), ("max", "maintainer"), ("aud", "auditor")):
-                person(session, login, role)
+            person(session, "lea", "lead")
+            person(session, "max", "maintainer")
+            person(session, "aud", "auditor")
 
     def open(self, page: Page, login: str, where: str, title: str) -> None:
         """Signs in and opens a page that draws itself to its end."""

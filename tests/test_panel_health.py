@@ -30,7 +30,7 @@ def _items(session: Session, count: int, *, each: int = 1) -> list[int]:
 
 def _said(session: Session, item: int, reviewer: str, at: datetime, **said: Any) -> int:
     """A row as `submit` stores it, at a moment of the test's choice."""
-    slot = session.exec(select(Slot.id).where(Slot.item_id == item)).first()
+    slot = session.exec(select(Slot.id).where(Slot.item_id == item)).all()[0]
     lease = Lease(id=str(uuid.uuid4()), slot_id=slot, item_id=item, reviewer=reviewer, claimed_at=at, expires_at=at)
     session.add(lease)
     session.flush()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from sqlalchemy.exc import DatabaseError
-from sqlmodel import select
+from sqlmodel import col, select
 
 from flagback.model import pair_sets, reviewer_quality
 from flagback.model.reviewer_quality import qualities
@@ -258,7 +258,7 @@ def test_an_export_of_pairs_is_without_those_that_rest_on_what_was_left_out_sinc
     with store.writing() as session:
         mine = session.exec(select(Review.id).where(Review.reviewer == panel.men[0])).all()
         theirs = session.exec(select(Review.id).where(Review.reviewer == panel.men[1])).all()
-        prompts = session.exec(select(Item.prompt_id).distinct().order_by(Item.prompt_id)).all()
+        prompts = session.exec(select(Item.prompt_id).distinct().order_by(col(Item.prompt_id))).all()
         pairs = [
             NewPair("contrast", prompt, panel.generations[2 * place + 1], panel.generations[2 * place], 0.9, 1.0, [backing])
             for place, (prompt, backing) in enumerate(zip(prompts, (mine[0], theirs[0], theirs[1]), strict=True))
