@@ -64,8 +64,13 @@ PAGES: tuple[Listed, ...] = (
             ("patterns", "Patterns", "words that go with flags, whom the data speak of, the detector"),
         )
     ),
-    Listed(
-        OVERSEEING_ROLES, "flagback.review_app.screens.panel", "Panel", "panel", "who reviews: totals of groups of five or more"
+    *(
+        Listed(roles, f"flagback.review_app.screens.{module}", title, module, what, "Panel")
+        for roles, module, title, what in (
+            (OVERSEEING_ROLES, "panel", "Panel", "who reviews, what waits for them and what they met: totals only"),
+            (LEADING_ROLES, "contested", "Contested", "answers that people differ on, and what leads conclude"),
+            (LEADING_ROLES, "reviewers", "Reviewers", "how reviewers work, by pseudonym; pause and leave out"),
+        )
     ),
     Listed(STEERING_ROLES, "flagback.review_app.screens.data", "Data", "data", "import and export"),
     Listed(ADMINISTRATORS, "flagback.review_app.screens.people", "People", "people", "accounts, invitations, pools, hours"),

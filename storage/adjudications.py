@@ -5,14 +5,15 @@ pseudonyms, times and backgrounds are not among it. Reviews stay as they are; "l
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func
+from sqlalchemy import case, func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import audit, reviews
+from flagback.storage import audit, counting, reviews
 from flagback.storage.prompts import check_storable
 from flagback.storage.records import Adjudication, Conclusion, Generation, Item, Prompt, Review
 
@@ -54,19 +55,47 @@ class Contested(NamedTuple):
     conclusion: Conclusion | None
 
 
-def contested(session: Session, *, limit: int | None = None, open_only: bool = True, simulated: bool = False) -> list[Contested]:
-    """Items of the loop whose votes differ, the most evenly split first; those concluded already left out unless asked for."""
+def contested(
+    session: Session,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    newest_first: bool = False,
+    open_only: bool = True,
+    simulated: bool = False,
+) -> list[Contested]:
+    """`limit` of the items in `differing` behind the first `offset`, with their arguments."""
+    end = None if limit is None else offset + limit
+    found = differing(session, newest_first=newest_first, open_only=open_only, simulated=simulated)[offset:end]
     concluded = in_force(session)
-    split: dict[int, list[Review]] = {}
-    for review in reviews.effective(session, purpose="loop", simulated=simulated):
+    votes: dict[int, list[Review]] = {item_id: [] for item_id in found}
+    for review in reviews.effective(session, item_ids=found, purpose="loop", simulated=simulated):
         if review.verdict in ("flag", "fine"):
-            split.setdefault(review.item_id, []).append(review)
-    found = sorted(
-        (abs(2 * sum(review.verdict == "flag" for review in votes) / len(votes) - 1), item_id)
-        for item_id, votes in split.items()
-        if len({review.verdict for review in votes}) == 2 and not (open_only and item_id in concluded)
-    )
-    return [_contested(session, item_id, split[item_id], concluded.get(item_id)) for _, item_id in found[:limit]]
+            votes[review.item_id].append(review)
+    return [_contested(session, item_id, votes[item_id], concluded.get(item_id)) for item_id in found]
+
+
+def differing(session: Session, *, newest_first: bool = False, open_only: bool = True, simulated: bool = False) -> list[int]:
+    """Items of the loop that some flag and others find fine, the most evenly split first, or those judged last; those concluded
+    already left out unless asked for."""
+    newer = aliased(Review)
+    flags = func.sum(case((col(Review.verdict) == "flag", 1), else_=0))
+    rows = session.exec(
+        select(Review.item_id, flags, func.count(), func.max(Review.id))
+        .outerjoin(newer, col(newer.supersedes) == Review.id)
+        .join(Item, col(Item.id) == Review.item_id)
+        .where(col(newer.id).is_(None), Item.purpose == "loop", Review.simulated == simulated)
+        .where(col(Review.verdict).in_(["flag", "fine"]), counting.counts())
+        .group_by(col(Review.item_id))
+        .having(flags > 0, flags < func.count())
+    ).all()
+    left_out = in_force(session) if open_only else {}
+    ranked = [
+        (-int(last) if newest_first else abs(2 * int(flagged) / int(voted) - 1), item_id)
+        for item_id, flagged, voted, last in rows
+        if item_id not in left_out
+    ]
+    return [item_id for _, item_id in sorted(ranked)]
 
 
 def _contested(session: Session, item_id: int, votes: list[Review], conclusion: Conclusion | None) -> Contested:
@@ -116,6 +145,12 @@ def conclude(
     details: dict[str, Any] = {"record": row.id, "item": item_id, "conclusion": conclusion, "reason": reason}
     audit.record(session, actor=by, action="adjudicated", details=details, now=now)
     return row
+
+
+def history(session: Session, item_id: int) -> Sequence[Adjudication]:
+    """Everything that was concluded of an item, newest first."""
+    rows = select(Adjudication).where(Adjudication.item_id == item_id).order_by(col(Adjudication.id).desc())
+    return session.exec(rows).all()
 
 
 def in_force(session: Session) -> dict[int, Conclusion]:

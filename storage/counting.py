@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, not_
 from sqlalchemy.orm import aliased
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from flagback.storage.records import Review, SetAside
 
@@ -25,3 +25,13 @@ def counts(review: Any = Review) -> ColumnElement[bool]:
         .exists()
     )
     return and_(not_(person), not_(answer))
+
+
+def left_out(session: Session) -> frozenset[int]:
+    """The numbers of all reviews that are left out."""
+    if (
+        session.exec(select(SetAside.id).where(SetAside.kind == "exclude", col(SetAside.ended_at).is_(None)).limit(1)).first()
+        is None
+    ):
+        return frozenset()
+    return frozenset(session.exec(select(Review.id).where(not_(counts()))).all())

@@ -17,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import and_, func
+from sqlalchemy import and_, case, func
 from sqlalchemy import select as columns_select
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from flagback.storage import background
+from flagback.storage import background, counting
 from flagback.storage.card import (
     FLAG,
     FRACTION,
@@ -77,6 +77,8 @@ class ExportReport:
     rows: dict[str, int]
     #: Policy, taxonomy and guideline versions and the like: all values found.
     versions: dict[str, list[str]] = field(default_factory=dict)
+    #: Pairs of the set that are not among the rows: answers they rest on were left out since the set was frozen.
+    left_out: int = 0
     #: sha256 of the manifest, which holds those of all other files.
     manifest_sha256: str = ""
 
@@ -220,6 +222,12 @@ REVIEW_COLUMNS = (
     Column("late", FLAG, "answered after the reviewer's claim had run out; counted all the same"),
     Column("supersedes", NUMBER, "the earlier review that this one corrects", nullable=True),
     Column("superseded", FLAG, "true where a later review corrects this one: leave these out to count each answer once"),
+    Column(
+        "left_out",
+        FLAG,
+        "true where somebody answerable for the panel left the answer out, with a reason on record: no figure, set or other "
+        "export counts it, so leave it out too",
+    ),
     Column("policy_version", TEXT, "how votes become one judgement, and the policy of overlap that the answer was under"),
     Column("taxonomy_version", TEXT, "which categories were offered"),
     Column("guideline_version", TEXT, "which guideline the reviewer had"),
@@ -271,13 +279,13 @@ def export_reviews(
             raise NothingToExport(f"There is no review {whose} to export; review some items first ('flagback serve').")
         about = [
             "What reviewers said about a model's answers, one row a review, exported by Flagback.",
-            "Corrected answers are kept: the column superseded marks them.",
+            "Corrected answers are kept, and so are those that were left out: the columns superseded and left_out mark them.",
         ]
         if simulated:
             about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
         rows, manifest = output.finish(what="reviews", name="Flagback reviews", about=about, facts={})
     versions = {key: sorted(values) for key, values in output.found.items()}
-    return ExportReport("reviews", str(folder), format, rows, versions, manifest)
+    return ExportReport("reviews", str(folder), format, rows, versions, manifest_sha256=manifest)
 
 
 def _background(store: Store, key: bytes, *, simulated: bool) -> dict[str, str]:
@@ -323,6 +331,7 @@ def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, A
             col(Review.reviewer).label("pseudonym"),
             *(getattr(Review, name).label(name) for name in _AS_STORED),
             col(later.id).label("later"),
+            case((counting.counts(), 0), else_=1).label("left_out"),
             col(Item.kind).label("item_kind"),
             col(Item.purpose).label("purpose"),
             col(Prompt.messages).label("prompt_messages"),
@@ -366,6 +375,7 @@ def _review_row(found: dict[str, Any]) -> dict[str, Any]:
         "tags": json_text(tags),
         "sampling_seed": None if decoding is None else decoding.get("seed"),
         "superseded": found.pop("later") is not None,
+        "left_out": bool(found["left_out"]),
         "spans": [{"start": span["start"], "end": span["end"], "category": span.get("category")} for span in found["spans"]],
     }
 
@@ -424,7 +434,7 @@ def export_pairs(
 ) -> ExportReport:
     """Writes a frozen set (the newest of people's, unless named) in TRL's preference format, train and heldout apart.
 
-    Raises ExportRefused.
+    Pairs that rest on answers left out since the set was frozen are not written, and counted. Raises ExportRefused.
     """
     _check(format, spreadsheet)
     if conversational and format == "csv":
@@ -433,19 +443,30 @@ def export_pairs(
     columns = pair_columns(conversational=conversational)
     with _written_aside(folder) as aside:
         output = _Output(aside, columns, format, spreadsheet=spreadsheet)
+        with store.reading() as session:
+            gone = counting.left_out(session)
+        left_out = 0
         try:
-            for page in _pair_pages(store, frozen.id):
+            for whole in _pair_pages(store, frozen.id):
+                page = [found for found in whole if gone.isdisjoint(found["review_ids"])]
+                left_out += len(whole) - len(page)
                 rows = [_pair_row(found, frozen, conversational=conversational) for found in page]
                 for split in ("train", "heldout"):
                     output.write(split, [row for row in rows if row["split"] == split])
                 output.sources.update(_source(found["tags"]) for found in page)
         finally:
             output.close()
-        about = _about_pairs(frozen, conversational=conversational)
+        if left_out and not output.rows:
+            raise NothingToExport(
+                f"All {left_out:,} pairs of set {frozen.id} rest on answers that were left out since it was frozen; a "
+                "correction that starts now freezes one without them ('flagback correct'). 'flagback set-aside list' says who left "
+                "out what."
+            )
+        about = _about_pairs(frozen, left_out, conversational=conversational)
         facts = {"preference_set": [frozen.fingerprint], "origin": [frozen.origin], "policy": [frozen.policy]}
         written, manifest = output.finish(what="pairs", name="Flagback preference pairs", about=about, facts=facts)
     versions = {key: sorted(values) for key, values in output.found.items()} | {"preference_set": [frozen.fingerprint]}
-    return ExportReport("pairs", str(folder), format, written, versions, manifest)
+    return ExportReport("pairs", str(folder), format, written, versions, left_out, manifest)
 
 
 def _set(store: Store, set_id: int | None) -> PreferenceSet:
@@ -521,7 +542,7 @@ def _pair_row(found: dict[str, Any], frozen: PreferenceSet, *, conversational: b
     return row | {"prompt": plain_text(messages), "prompt_messages": json_text(messages)}
 
 
-def _about_pairs(frozen: PreferenceSet, *, conversational: bool) -> list[str]:
+def _about_pairs(frozen: PreferenceSet, left_out: int, *, conversational: bool) -> list[str]:
     layout = "conversational (lists of messages)" if conversational else "plain (texts)"
     about = [
         f"Preference pairs for DPO and its relatives in TRL's {layout} layout, the prompt always explicit, exported by Flagback.",
@@ -532,6 +553,11 @@ def _about_pairs(frozen: PreferenceSet, *, conversational: bool) -> list[str]:
         about.append(
             "\nA prompt that is one user message stands as it is. A dialogue is written in Human and Assistant turns "
             "and ends in the label of the answer; the column prompt_messages tells the two apart."
+        )
+    if left_out:
+        about.append(
+            f"\n{left_out:,} pairs of the set are not here: answers they rest on were left out since it was frozen. The "
+            "fingerprint is that of the whole set."
         )
     if frozen.simulated:
         about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")

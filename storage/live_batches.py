@@ -11,7 +11,7 @@ from sqlalchemy import case, func, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import audit
+from flagback.storage import audit, counting
 from flagback.storage.prompts import AT_A_TIME, check_storable
 from flagback.storage.reading import shortened
 from flagback.storage.records import Generation, Item, Lease, OutputBatch, Prompt, Review, Slot
@@ -69,7 +69,7 @@ def batches(session: Session) -> list[LiveBatch]:
         .join(Generation, col(Generation.id) == Item.generation_id)
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
         .where(Generation.source == "logged", col(newer.id).is_(None))
-        .where(col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
+        .where(col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]), counting.counts())
         .group_by(col(Generation.origin), col(Prompt.split_key))
     ).all()
     families: dict[str, list[tuple[int, int, int]]] = defaultdict(list)

@@ -18,7 +18,7 @@ from sqlalchemy import case, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import audit, background
+from flagback.storage import audit, background, counting
 from flagback.storage.records import Item, Overlap, Review, Slot
 
 #: Widest 90 % interval (Wilson 1927) of the share who flag at which unanimous answers count as clear: 3 of 3 is .47, 1 of 1 .73.
@@ -172,7 +172,7 @@ def open_seats(session: Session) -> dict[str, int]:
 
 
 def votes(session: Session) -> list[tuple[int, int]]:
-    """(flags, votes) in force of every item of the loop that people judged."""
+    """(flags, votes) that count on every item of the loop that people judged."""
     newer = aliased(Review)
     rows = session.exec(
         select(func.sum(case((col(Review.verdict) == "flag", 1), else_=0)), func.count())
@@ -180,7 +180,7 @@ def votes(session: Session) -> list[tuple[int, int]]:
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
         .where(col(newer.id).is_(None), Item.purpose == "loop", col(Review.simulated).is_(False))
-        .where(col(Review.verdict).in_(["flag", "fine"]))
+        .where(col(Review.verdict).in_(["flag", "fine"]), counting.counts())
         .group_by(col(Review.item_id))
     ).all()
     return [(int(flags), int(count)) for flags, count in rows]

@@ -9,6 +9,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from flagback.storage import counting
 from flagback.storage.records import (
     CorrectionRun,
     Decision,
@@ -38,7 +39,7 @@ class Next(NamedTuple):
 
 @dataclass(frozen=True)
 class LoopState:
-    """Everything on the maintainer's first page. Counts are of rows in force; simulated answers are counted apart."""
+    """Everything on the maintainer's first page. Counts are of rows in force that count; simulated ones are counted apart."""
 
     prompts: int
     #: Prompts by language tag.
@@ -119,12 +120,12 @@ def loop_state(session: Session) -> LoopState:
 
 
 def _verdicts(session: Session) -> dict[tuple[bool, str], int]:
-    """Answers in force by (simulated, verdict), skips left out."""
+    """Answers in force that count, by (simulated, verdict), skips left out."""
     newer = aliased(Review)
     rows = session.exec(
         select(Review.simulated, Review.verdict, func.count())
         .outerjoin(newer, col(newer.supersedes) == Review.id)
-        .where(col(newer.id).is_(None), Review.verdict != "skip")
+        .where(col(newer.id).is_(None), Review.verdict != "skip", counting.counts())
         .group_by(col(Review.simulated), col(Review.verdict))
     ).all()
     return {(simulated, verdict): count for simulated, verdict, count in rows}
@@ -144,7 +145,8 @@ def _flags_on(session: Session, version_id: int) -> int:
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .join(Item, col(Item.id) == Review.item_id)
         .join(Generation, col(Generation.id) == Item.generation_id)
-        .where(col(newer.id).is_(None), Review.verdict == "flag", Item.purpose == "loop", Generation.version_id == version_id)
+        .where(col(newer.id).is_(None), Review.verdict == "flag", counting.counts())
+        .where(Item.purpose == "loop", Generation.version_id == version_id)
     )
     return session.exec(flags if learnt is None else flags.where(Review.created_at > learnt)).one()
 
@@ -238,7 +240,7 @@ def _judged_since(session: Session, candidate_id: int, evaluation: Evaluation) -
         .join(SamplingRun, col(SamplingRun.id) == Generation.sampling_run_id)
         .join(Evaluation, col(Evaluation.id) == SamplingRun.evaluation_id)
         .where(Evaluation.candidate_id == candidate_id, Item.purpose == "blind", Review.verdict != "skip")
-        .where(Review.created_at > (evaluation.ended_at or evaluation.created_at))
+        .where(Review.created_at > (evaluation.ended_at or evaluation.created_at), counting.counts())
     ).one()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import background, consent
+from flagback.storage import background, consent, counting
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review
 from flagback.storage.suppression import SMALLEST, band, shown_cells, shown_options
@@ -91,5 +91,5 @@ def _answers(session: Session) -> int:
         select(func.count())
         .select_from(Review)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
-        .where(col(newer.id).is_(None), Review.verdict != "skip", col(Review.simulated).is_(False))
+        .where(col(newer.id).is_(None), Review.verdict != "skip", col(Review.simulated).is_(False), counting.counts())
     ).one()

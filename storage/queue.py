@@ -26,7 +26,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import Float, Integer, cast, column, func, literal_column, update, values
 from sqlmodel import Session, col, select
 
-from flagback.storage import overlap
+from flagback.storage import counting, overlap
 from flagback.storage.items import FIRST_BUCKET, LAST_BUCKET
 from flagback.storage.prompts import AT_A_TIME, primary_language
 from flagback.storage.records import Generation, Item, Lease, Overlap, Prompt, Review, Slot
@@ -253,7 +253,7 @@ def _judged_topics(store: Store) -> Counter[str]:
             .select_from(Review)
             .join(Item, col(Item.id) == Review.item_id)
             .join(Prompt, col(Prompt.id) == Item.prompt_id)
-            .where(Item.purpose == "loop", Review.verdict != "skip")
+            .where(Item.purpose == "loop", Review.verdict != "skip", counting.counts())
             .group_by(col(Prompt.split_key))
         ).all()
     return Counter({topic: int(count) for topic, count in rows})

@@ -118,19 +118,11 @@ def import_ratings(
     Raises BadImport naming line, value and what was expected, and stores nothing then.
     """
     check_storable(by=by)
-    _check_call(path, study, columns, scale, levels)
-    read = _Reading(columns, scale, levels)
-    for row in read_rows(path):
-        read.add(row)
-    read.check(path)
+    read = _read(path, study, columns, scale, levels)
     salt = secrets.token_bytes(32)
     named = {rater: keyed_hash(salt, rater) for rater in read.raters}
     with store.writing() as session:
-        if session.exec(select(Study.id).where(Study.name == study)).first() is not None:
-            raise StudyThere(
-                f"There is a study {study!r} already.",
-                todo=f"choose another --study, or remove that one ('flagback study remove {study}').",
-            )
+        _check_free(session, study)
         made = Study(
             name=study,
             scale=scale,
@@ -148,20 +140,37 @@ def import_ratings(
             "study_rating",
             [at | {"item": item, "rater": named[rater], "label": label} for (item, rater), label in read.labels.items()],
         )
-        report = StudyReport(
-            study,
-            str(path),
-            scale,
-            len(read.labels),
-            len(read.items),
-            len(named),
-            len(set(read.labels.values())),
-            list(columns.background),
-            read.without_label,
-        )
+        report = read.report(study, path)
         details = {**report._asdict(), "file": storable(path.name)}
         audit.record(session, actor=by, action="import ratings", details=details, now=now)
     return report
+
+
+def preview_ratings(
+    store: Store, path: Path, *, study: str, columns: Columns, scale: ScaleType, levels: Sequence[str] = ()
+) -> StudyReport:
+    """What `import_ratings` would take in; stores nothing. Raises BadImport as it does."""
+    with store.reading() as session:
+        _check_free(session, study)
+    return _read(path, study, columns, scale, levels).report(study, path)
+
+
+def _read(path: Path, study: str, columns: Columns, scale: ScaleType, levels: Sequence[str]) -> "_Reading":
+    """A whole file, checked."""
+    _check_call(path, study, columns, scale, levels)
+    read = _Reading(columns, scale, levels)
+    for row in read_rows(path):
+        read.add(row)
+    read.check(path)
+    return read
+
+
+def _check_free(session: Session, study: str) -> None:
+    if session.exec(select(Study.id).where(Study.name == study)).first() is not None:
+        raise StudyThere(
+            f"There is a study {study!r} already.",
+            todo=f"choose another --study, or remove that one ('flagback study remove {study}').",
+        )
 
 
 def _check_call(path: Path, study: str, columns: Columns, scale: ScaleType, levels: Sequence[str]) -> None:
@@ -201,9 +210,9 @@ class _Reading:
         """One rating."""
         item = self._name(row, self.columns.item)
         rater = self._name(row, self.columns.rater)
-        said = _cell(row, self.columns.label)
+        said = cell(row, self.columns.label)
         facts = {name: fact for name in self.columns.background if (fact := _short(row, name, LONGEST_LABEL))}
-        text = _cell(row, self.columns.text) if self.columns.text else None
+        text = cell(row, self.columns.text) if self.columns.text else None
         if not said:
             self.without_label += 1
             return
@@ -239,10 +248,11 @@ class _Reading:
                 raise WrongValue(f"{row.place}: the label is {shortened(said)}; expected one of {', '.join(self._given)}.")
             return said
         if not _NUMBER.fullmatch(said) or not math.isfinite(float(said)):
-            how = "" if self.scale == "interval" else ", or name the labels from low to high with --levels"
+            ranked = self.scale == "ordinal"
             raise WrongValue(
                 f"{row.place}: the label is {shortened(said)}, which is no number; expected a number on a scale that is "
-                f"{self.scale}{how}."
+                f"{self.scale}{', or labels named from low to high' if ranked else ''}.",
+                todo=f"{'name the labels with --levels, or ' if ranked else ''}correct the file and run the same command again.",
             )
         return repr(float(said)).removesuffix(".0")
 
@@ -254,6 +264,20 @@ class _Reading:
         if self._given:
             return self._given
         return sorted(used, key=float) if self.scale == "ordinal" else sorted(used)
+
+    def report(self, study: str, path: Path) -> StudyReport:
+        """What was read, counted."""
+        return StudyReport(
+            study,
+            str(path),
+            self.scale,
+            len(self.labels),
+            len(self.items),
+            len(self.raters),
+            len(set(self.labels.values())),
+            list(self.columns.background),
+            self.without_label,
+        )
 
     def check(self, path: Path) -> None:
         """What only the whole file shows."""
@@ -281,7 +305,7 @@ class _Reading:
                 )
 
 
-def _cell(row: Row, column: str) -> str:
+def cell(row: Row, column: str) -> str:
     """A value as text, without space around it; numbers as a CSV file would have them."""
     if column not in row.values:
         raise WrongColumns(
@@ -301,7 +325,7 @@ def _cell(row: Row, column: str) -> str:
 
 
 def _short(row: Row, column: str, longest: int) -> str:
-    value = _cell(row, column)
+    value = cell(row, column)
     if len(value) > longest:
         raise WrongValue(f"{row.place}: {column!r} has {len(value):,} characters; expected at most {longest}.")
     return value

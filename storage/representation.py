@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from flagback.storage import counting
 from flagback.storage.records import Generation, Item, PreferencePair, PreferenceSet, Prompt, Review
 
 #: Rows of one station at most.
@@ -69,7 +70,9 @@ def answers(session: Session, *, most: int = MOST) -> Station:
 
 def reviewed(session: Session, *, most: int = MOST) -> Station:
     """The prompts of answers that people judged, once for each answer."""
-    judged = select(Review.item_id).where(col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]))
+    judged = select(Review.item_id).where(
+        col(Review.simulated).is_(False), col(Review.verdict).in_(["flag", "fine"]), counting.counts()
+    )
     chosen = (Item.purpose == "loop", col(Item.id).in_(judged))
     found = session.exec(
         select(*_COUNTED)

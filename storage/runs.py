@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from flagback.storage import audit, versions
+from flagback.storage import audit, counting, versions
 from flagback.storage.preferences import NoPairs
 from flagback.storage.prompts import HELD_OUT_SHARDS, TRAINING_SHARDS, check_storable
 from flagback.storage.records import (
@@ -216,7 +216,7 @@ def flags_to_learn_from(session: Session, version_id: int) -> int:
         .select_from(Review)
         .join(Item, col(Item.id) == Review.item_id)
         .join(Generation, col(Generation.id) == Item.generation_id)
-        .where(Generation.version_id == version_id, Item.purpose == "loop", Review.verdict == "flag")
+        .where(Generation.version_id == version_id, Item.purpose == "loop", Review.verdict == "flag", counting.counts())
     ).one()
 
 

@@ -266,6 +266,8 @@ MARKS = {
     "agreement": 'body: "Agreement"',
     "patterns": 'body: "Patterns"',
     "panel": 'body: "Panel"',
+    "contested": 'body: "Contested"',
+    "reviewers": 'body: "Reviewers"',
     "data": 'body: "Data"',
     "people": 'body: "People"',
     "you": 'body: "You"',

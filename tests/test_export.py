@@ -175,6 +175,7 @@ def _expected(store: Store) -> list[dict[str, Any]]:
             "late": row.late,
             "supersedes": None,
             "superseded": False,
+            "left_out": False,
             "policy_version": "1",
             "taxonomy_version": "1",
             "guideline_version": "1",

@@ -11,7 +11,16 @@ import pytest
 from sqlmodel import Session, select
 
 from flagback.storage import ratings
-from flagback.storage.ratings import Columns, NoStudy, OneRater, RatedTwice, StudyReport, StudyThere, import_ratings
+from flagback.storage.ratings import (
+    Columns,
+    NoStudy,
+    OneRater,
+    RatedTwice,
+    StudyReport,
+    StudyThere,
+    import_ratings,
+    preview_ratings,
+)
 from flagback.storage.reading import BadImport, WrongColumns, WrongValue
 from flagback.storage.records import AuditEntry, ScaleType, Study, StudyItem, StudyRater, StudyRating
 from flagback.storage.store import Store
@@ -86,7 +95,12 @@ def test_json_lines_and_parquet_say_the_same_as_csv(sqlite_store: Store, tmp_pat
         (HEAD + "a,ann,1,A,\na,bob,nan,A,\n", "interval", WrongValue, r"'nan', which is no number"),
         (HEAD + "a,ann,1,A,\na,bob,1e999,A,\n", "interval", WrongValue, r"'1e999', which is no number"),
         (HEAD + "a,ann,1,A,\na,bob,1_0,A,\n", "interval", WrongValue, r"'1_0', which is no number"),
-        (HEAD + "a,ann,1,A,\na,bob,high,A,\n", "ordinal", WrongValue, r"name the labels from low to high with --levels"),
+        (
+            HEAD + "a,ann,1,A,\na,bob,high,A,\n",
+            "ordinal",
+            WrongValue,
+            r"or labels named from low to high\..*name the labels with --levels",
+        ),
         (HEAD + "a,ann,1,A,\nb,ann,0,B,\n", "nominal", OneRater, r"all 2 ratings are by one rater, 'ann'"),
         (HEAD + "a,ann,1,A,\na,,0,A,\n", "nominal", WrongValue, r"line 3: the column 'who' is empty"),
         (HEAD + "a,ann,1,A,\na,bob,0,B,\n", "nominal", WrongValue, r"line 3: item 'a' has another text than before"),
@@ -142,3 +156,18 @@ def test_a_name_is_taken_once_and_free_again_when_the_study_is_removed(store: St
         with pytest.raises(NoStudy, match="expected one of: other"):
             ratings.ratings_of(session, "s")
     assert bring(store, tmp_path).ratings == 3
+
+
+def test_a_preview_says_what_an_import_does_and_stores_nothing(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text(FILE, encoding="utf-8")
+    said: dict[str, Any] = {"study": "s", "columns": COLUMNS, "scale": "interval"}
+    looked = preview_ratings(store, path, **said)
+    with store.reading() as session:
+        assert rows(session) == 0
+        assert session.exec(select(AuditEntry)).all() == []
+    assert import_ratings(store, path, **said, by="max", now=NOON) == looked
+    with pytest.raises(StudyThere, match="There is a study 's' already"):
+        preview_ratings(store, path, **said)
+    with pytest.raises(WrongValue, match=r"line 2: the label is '1'; expected one of 0, 2\.5"):
+        preview_ratings(store, path, study="t", columns=COLUMNS, scale="ordinal", levels=["0", "2.5"])

@@ -1,17 +1,25 @@
 """Claims about setting aside and adjudicating: reasoned, reversible, recorded; and about what is told of how reviewers work."""
 
+import json
+from pathlib import Path
+
+import pandas as pd
 import pytest
 from sqlalchemy.exc import DatabaseError
-from sqlmodel import select
+from sqlmodel import col, select
 
 from flagback.model import pair_sets, reviewer_quality
 from flagback.model.reviewer_quality import qualities
-from flagback.storage import adjudications, audit, judgements, reviews, set_aside
+from flagback.storage import adjudications, audit, judgements, overlap, reviews, runs, set_aside
+from flagback.storage.export import FORMATS, NothingToExport, export_pairs, export_reviews
 from flagback.storage.judgements import Given
+from flagback.storage.overview import loop_state
+from flagback.storage.panel import totals as panel_totals
+from flagback.storage.preferences import NewPair, freeze
 from flagback.storage.records import Adjudication, AuditEntry, Item, Review, now
 from flagback.storage.set_aside import AlreadySetAside, NoReason, NotSetAside, UnknownReviewer
 from flagback.storage.store import Store
-from tests.panel_of_two_groups import judged_panel
+from tests.panel_of_two_groups import KEY, judged_panel
 
 REASON = "answers in under a second, all fine"
 
@@ -180,3 +188,116 @@ def test_figures_of_too_few_answers_are_not_given() -> None:
     assert (found.seconds, found.hasty, found.steady, found.plain) == (None, None, None, None)
     assert reviewer_quality.share(4, 4) is None
     assert pair_sets.Choice().to_dict() == {}
+
+
+def test_contested_answers_come_a_page_at_a_time_the_most_split_first_or_those_judged_last(store: Store) -> None:
+    panel = judged_panel(store, prompts=4, men=5, women=2)
+    with store.reading() as session:
+        items = {found.generation_id: found.id for found in session.exec(select(Item)).all()}
+        contested = [items[generation] for generation in panel.generations[::2]]
+    newest = session_ids(store, newest_first=True)
+    assert session_ids(store) == contested  # all alike: two of seven
+    assert newest == contested[::-1]
+    with store.writing() as session:  # one man fewer on the third answer makes it the most even
+        third = session.exec(select(Review.id).where(Review.item_id == contested[2], Review.reviewer == panel.men[0])).one()
+        set_aside.add(session, "exclude", review_id=third, reason=REASON, by="lea", now=now())
+    split = [contested[2], contested[0], contested[1], contested[3]]
+    assert session_ids(store) == split
+    with store.reading() as session:
+        pages = [adjudications.contested(session, limit=3, offset=offset) for offset in (0, 3, 6)]
+    assert [[one.item_id for one in page] for page in pages] == [split[:3], split[3:], []]
+    assert [len(one.arguments) for one in pages[0]] == [6, 7, 7]
+
+
+def session_ids(store: Store, *, newest_first: bool = False) -> list[int]:
+    with store.reading() as session:
+        return adjudications.differing(session, newest_first=newest_first)
+
+
+def test_everything_that_was_concluded_stays_to_be_seen_newest_first(store: Store) -> None:
+    judged_panel(store, prompts=1, men=5, women=2)
+    item = session_ids(store)[0]
+    with store.writing() as session:
+        adjudications.conclude(session, item, "harm", reason=REASON, by="lea", now=now())
+        adjudications.conclude(session, item, "legitimate_disagreement", reason=REASON, by="lou", now=now())
+    with store.reading() as session:
+        found = [(row.conclusion, row.decided_by) for row in adjudications.history(session, item)]
+        assert adjudications.history(session, item + 1) == []
+    assert found == [("legitimate_disagreement", "lou"), ("harm", "lea")]
+
+
+# ----------------------------------------------------------------- exports and totals
+
+
+def test_an_export_of_reviews_keeps_what_is_left_out_and_marks_it(store: Store, tmp_path: Path) -> None:
+    panel = judged_panel(store, prompts=2, men=5, women=2)
+    who = panel.men[0]
+    with store.writing() as session:
+        one = set_aside.add(session, "exclude", reviewer=who, reason=REASON, by="lea", now=now())
+        other = session.exec(select(Review.id).where(Review.reviewer == panel.women[0])).all()[0]
+        set_aside.add(session, "exclude", review_id=other, reason=REASON, by="lea", now=now())
+        set_aside.add(session, "pause", reviewer=panel.men[1], reason=REASON, by="lea", now=now())
+    for kind in FORMATS:
+        export_reviews(store, tmp_path / kind, format=kind)
+    rows = [json.loads(line) for line in (tmp_path / "jsonl" / "reviews.jsonl").read_text().splitlines()]
+    assert len(rows) == 28
+    assert {row["review_id"] for row in rows if row["left_out"]} == {
+        other,
+        *(row["review_id"] for row in rows if row["pseudonym"] == who),
+    }
+    assert [row["left_out"] for row in rows] == pd.read_parquet(tmp_path / "parquet" / "reviews.parquet")["left_out"].tolist()
+    with store.writing() as session:
+        set_aside.end(session, one.id, by="lea", now=now())
+    export_reviews(store, tmp_path / "again", format="jsonl")
+    after = [json.loads(line) for line in (tmp_path / "again" / "reviews.jsonl").read_text().splitlines()]
+    assert [row["review_id"] for row in after if row["left_out"]] == [other]
+
+
+def test_an_export_of_pairs_is_without_those_that_rest_on_what_was_left_out_since(store: Store, tmp_path: Path) -> None:
+    panel = judged_panel(store, prompts=3, men=5, women=2)
+    with store.writing() as session:
+        mine = session.exec(select(Review.id).where(Review.reviewer == panel.men[0])).all()
+        theirs = session.exec(select(Review.id).where(Review.reviewer == panel.men[1])).all()
+        prompts = session.exec(select(Item.prompt_id).distinct().order_by(col(Item.prompt_id))).all()
+        pairs = [
+            NewPair("contrast", prompt, panel.generations[2 * place + 1], panel.generations[2 * place], 0.9, 1.0, [backing])
+            for place, (prompt, backing) in enumerate(zip(prompts, (mine[0], theirs[0], theirs[1]), strict=True))
+        ]
+        freeze(session, pairs, origin="reviews", policy="majority", policy_version="1", arguments={}, salt="s", simulated=False)
+    whole = export_pairs(store, tmp_path / "whole", format="jsonl")
+    assert (sum(whole.rows.values()), whole.left_out) == (3, 0)
+    with store.writing() as session:
+        first = set_aside.add(session, "exclude", reviewer=panel.men[0], reason=REASON, by="lea", now=now())
+    part = export_pairs(store, tmp_path / "part", format="jsonl")
+    assert (sum(part.rows.values()), part.left_out) == (2, 1)
+    rows = [json.loads(line) for file in (tmp_path / "part").glob("*.jsonl") for line in file.read_text().splitlines()]
+    assert sorted(row["review_ids"] for row in rows) == sorted([[theirs[0]], [theirs[1]]])
+    assert "1 pairs of the set are not here" in (tmp_path / "part" / "README.md").read_text()
+    with store.writing() as session:
+        set_aside.add(session, "exclude", reviewer=panel.men[1], reason=REASON, by="lea", now=now())
+    with pytest.raises(NothingToExport, match="All 3 pairs of set 1 rest on answers that were left out"):
+        export_pairs(store, tmp_path / "none", format="jsonl")
+    with store.writing() as session:
+        set_aside.end(session, first.id, by="lea", now=now())
+    assert export_pairs(store, tmp_path / "back", format="jsonl").left_out == 2
+
+
+def test_what_is_left_out_is_in_no_total(store: Store) -> None:
+    panel = judged_panel(store, prompts=2, men=5, women=2)
+
+    def totals() -> tuple[int, int, int, float | None, list[tuple[int, int]], int]:
+        with store.reading() as session:
+            loop = loop_state(session)
+            voted = sorted(overlap.votes(session))
+            learnt = runs.flags_to_learn_from(session, panel.version_id)
+            return panel_totals(session, KEY).answers, loop.reviews, loop.flags_on_current, loop.flag_share, voted, learnt
+
+    before = totals()
+    assert before == (28, 28, 4, 4 / 28, [(0, 7), (0, 7), (2, 7), (2, 7)], 4)
+    with store.writing() as session:
+        row = set_aside.add(session, "exclude", reviewer=panel.women[0], reason=REASON, by="lea", now=now())
+    assert totals() == (24, 24, 2, 2 / 24, [(0, 6), (0, 6), (1, 6), (1, 6)], 2)
+    with store.writing() as session:
+        set_aside.end(session, row.id, by="lea", now=now())
+        set_aside.add(session, "pause", reviewer=panel.women[0], reason=REASON, by="lea", now=now())
+    assert totals() == before

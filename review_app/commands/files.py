@@ -143,4 +143,7 @@ def pairs(
 
     with records(context) as store:
         report = export_pairs(store, folder, set_id=set_id, format=format_, conversational=conversational)
-    show(asdict(report), as_json=as_json, lines=[f"{sum(report.rows.values())} pairs are in {folder}."])
+    lines = [f"{sum(report.rows.values())} pairs are in {folder}."]
+    if report.left_out:
+        lines.append(f"{report.left_out} pairs of the set are not: answers they rest on were left out since it was frozen.")
+    show(asdict(report), as_json=as_json, lines=lines)

@@ -7,9 +7,6 @@ import typer
 from flagback.review_app.commands.shared import As, Json, Limit, actor, columns, note, records, settings_of, shortened, show
 
 if TYPE_CHECKING:
-    from sqlmodel import Session
-
-    from flagback.model.policy_comparison import Without
     from flagback.model.reviewer_quality import Share
 
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
@@ -81,6 +78,7 @@ def add(
 
     Nothing is deleted: 'flagback set-aside end' takes it back. To differ from the majority is no reason.
     """
+    from flagback.review_app import setting_aside
     from flagback.storage import set_aside, slots
     from flagback.storage.records import now
 
@@ -94,9 +92,10 @@ def add(
         lines = []
         if pause is None:
             with store.reading() as session:
-                change = _change(context, session, exclude, review)
+                key = settings_of(context).pseudonym_key()
+                change = setting_aside.change(session, key, reviewer=exclude, review_id=review)
             if change is not None:
-                found["change"], lines = change.to_dict(), _words(change)
+                found["change"], lines = change.to_dict(), setting_aside.words(change)
         if not yes:
             for line in lines:
                 note(line)
@@ -111,45 +110,6 @@ def add(
             lines.append(f"{pause} is handed nothing any more; {found['given_back']} items in hand went back.")
     lines.append(f"Record {row.id}; 'flagback set-aside end {row.id}' takes it back.")
     show({**_record(row), **found}, as_json=as_json, lines=lines)
-
-
-def _change(context: typer.Context, session: "Session", reviewer: str | None, review_id: int | None) -> "Without | None":
-    """What leaving them out does to the current version's pairs; None where there is no model."""
-    from flagback.model import pair_sets, policy_comparison
-    from flagback.storage import adjudications, rater_groups
-    from flagback.storage.records import Review
-    from flagback.storage.versions import NoModel, current
-
-    try:
-        version = current(session)
-    except NoModel:
-        return None
-    rows = pair_sets.read(session, version.id, simulated=False)
-    meant = None if review_id is None else session.get(Review, review_id)
-    left_out = frozenset(
-        review.id
-        for row in rows
-        for review in row.reviews
-        if review.reviewer == reviewer
-        or (meant is not None and (review.item_id, review.reviewer) == (meant.item_id, meant.reviewer))
-    )
-    voters = {review.reviewer for row in rows for review in row.reviews}
-    try:
-        grouping = rater_groups.grouping(session, settings_of(context).pseudonym_key(), voters)
-    except rater_groups.NoSuchQuestion:  # several questions give groups; which one counts is a policy's business
-        grouping = rater_groups.NOBODY
-    return policy_comparison.without(rows, left_out, grouping, adjudications.of_generations(session))
-
-
-def _words(change: "Without") -> list[str]:
-    lines = [
-        f"{change.reviews} reviews would be left out; {change.unjudged} answers would have none left.",
-        f"Pairs by majority: {change.pairs_before} now, {change.pairs_after} then ({change.appear} new, {change.vanish} gone).",
-    ]
-    for group, before, after in change.groups:
-        shares = "not shown: too few" if before is None or after is None else f"{before:.2f} now, {after:.2f} then"
-        lines.append(f"Of what most of {group} flag, overruled: {shares}.")
-    return lines
 
 
 def end(

@@ -10,9 +10,10 @@ import pandas as pd
 import streamlit as st
 
 from flagback.review_app import agreement, monitoring
+from flagback.review_app.access import STEERING_ROLES
 from flagback.review_app.agreement import Figure, Group, Report
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import evidence, look, picture
+from flagback.review_app.screens import look, picture, section, study_ratings
 from flagback.storage import ratings
 from flagback.storage.records import Account, ScaleType
 from flagback.storage.store import Store
@@ -28,25 +29,37 @@ _FOUND = ("found", "groups drawn by lot")
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading("Agreement", "How far people agree, and whether groups of people judge the same answers differently.")
-    evidence.strip(account, "agreement")
+    section.strip(account, "agreement")
     with installation.store.reading() as session:
-        names = [one.study for one in ratings.studies(session)]
+        studies = {one.study: one for one in ratings.studies(session)}
+    names = list(studies)
+    if gone := st.session_state.pop("flagback_study_gone", None):
+        look.said(gone, "ok")
     asked = st.query_params.get("study")
     choices = [None, *names]
     at = choices.index(asked) if asked in choices else 0
-    chosen = st.selectbox("Whose ratings", choices, index=at, format_func=lambda name: OWN if name is None else f"Study {name}")
+    # A list whose choice is gone is another list: else the browser goes on showing it.
+    key = f"agreement-of-{st.session_state.get('flagback_studies_gone', 0)}"
+    chosen = st.selectbox(
+        "Whose ratings", choices, index=at, format_func=lambda name: OWN if name is None else f"Study {name}", key=key
+    )
+    may = account.role in STEERING_ROLES
+    if may:
+        look.html(f'<div class="small">{look.link("/data?bring=ratings", "Bring in finished ratings of a study")}</div>')
     found = _report(installation, chosen)
     if not found.n_ratings:
         look.empty(
             "Nobody has judged an answer yet.",
-            "Agreement appears as soon as two people have judged the same one. Finished ratings from elsewhere come in with: "
-            "flagback import ratings FILE --study NAME --item COL --rater COL --label COL --scale SCALE.",
+            "Agreement appears as soon as two people have judged the same one. A maintainer brings finished ratings from "
+            "elsewhere in on the page Data, or with 'flagback import ratings FILE'.",
         )
         return
     with st.container(key="fb-card-overall"):
         _overall(found, installation, account)
     with st.container(key="fb-card-bygroup"):
         _by_group(found, installation, account)
+    if may and chosen is not None:
+        study_ratings.manage(installation, account, studies[chosen])
 
 
 def _report(installation: Installation, study: str | None) -> Report:

@@ -10,7 +10,7 @@ from flagback.model import suite_runs
 from flagback.model.suites.suite import Item, Suite
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import evidence, harm, look, picture, texts
+from flagback.review_app.screens import harm, look, picture, section, texts
 from flagback.storage import suites
 from flagback.storage.artifacts import Artifacts, MissingArtifact
 from flagback.storage.records import Account, Evaluation, ModelVersion, SuiteData
@@ -21,7 +21,7 @@ _ALL = "answers"
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading("Two versions", "Both answer the same held-out prompts with the same noise, so what differs is what was learnt.")
-    evidence.strip(account, "compare")
+    section.strip(account, "compare")
     with installation.store.reading() as session:
         versions = session.exec(select(ModelVersion).order_by(col(ModelVersion.id).desc())).all()
         if len(versions) < 2:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from flagback.review_app import downloads
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import live_batches, look
+from flagback.review_app.screens import live_batches, look, study_ratings
 from flagback.storage.card import Format
 from flagback.storage.export import ExportRefused, export_pairs, export_reviews
 from flagback.storage.generations import storable
@@ -18,6 +18,7 @@ from flagback.storage.reading import BadImport
 from flagback.storage.records import Account, now
 
 LOGGED = "Logged answers"
+RATINGS = "Finished ratings"
 
 
 def show(installation: Installation, account: Account) -> None:
@@ -39,8 +40,13 @@ def _bring(installation: Installation, account: Account) -> None:
         "Perplexity texts": "One text a line, or JSONL with `text`: ordinary writing that a correction must not spoil.",
         "Replay texts": "One text a line, or JSONL with `text`: neutral lines that anchor training; never perplexity texts.",
         LOGGED: "From a model in use: CSV, JSONL or Parquet with `prompt` and `answer`; lang, written_at, version, consent.",
+        RATINGS: "Of a study made elsewhere, one rating a row, to see how far its raters agree. Never mixed with reviews.",
     }
-    kind = st.radio("What is it?", list(kinds), captions=list(kinds.values()))
+    asked = list(kinds).index(RATINGS) if st.query_params.get("bring") == "ratings" else 0
+    kind = st.radio("What is it?", list(kinds), asked, captions=list(kinds.values()))
+    if kind == RATINGS:
+        study_ratings.bring(installation, account)
+        return
     name = "" if kind == "Prompts" else st.text_input("Name it", placeholder="november" if kind == LOGGED else "neutral")
     if kind == LOGGED:
         terms = live_batches.ask_terms()
@@ -105,10 +111,12 @@ def _take(installation: Installation, account: Account) -> None:
                 look.said(str(error))
                 return
             ticket = downloads.prepare(installation, account, place, f"flagback-{report.what}")
-            st.session_state["flagback_download"] = (ticket, report.what, sum(report.rows.values()))
+            st.session_state["flagback_download"] = (ticket, report.what, sum(report.rows.values()), report.left_out)
     if "flagback_download" in st.session_state:
-        ticket, name, count = st.session_state["flagback_download"]
+        ticket, name, count, left_out = st.session_state["flagback_download"]
         size = downloads.size(installation, account, ticket)
         if size is not None:
             words = f"Download {count:,} rows of {name} ({size / 1024:,.0f} KB)"
             look.html(f'<p><a class="fb-download" href="/downloads/{ticket}" download>{look.quiet(words)}</a></p>')
+            if left_out:
+                look.said(f"{left_out:,} pairs of the set are not in it: answers they rest on were left out since it was frozen.")

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import evidence, harm, look, picture, texts
+from flagback.review_app.screens import harm, look, picture, section, texts
 from flagback.storage.records import Account, Decision, Evaluation, ModelVersion
 
 #: Rows of the picture of published tests; those with the most items come first.
@@ -18,7 +18,7 @@ MOST_GROUPS = 24
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading("One version", "What this version does, for whom, beside the version it corrects.")
-    evidence.strip(account, "figures")
+    section.strip(account, "figures")
     with installation.store.reading() as session:
         versions = session.exec(select(ModelVersion).order_by(col(ModelVersion.id).desc())).all()
         if not versions:

@@ -6,14 +6,14 @@ from sqlmodel import Session
 
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import evidence, harm, look, picture, texts
+from flagback.review_app.screens import harm, look, picture, section, texts
 from flagback.storage.records import Account
 
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading("Groups", "Choose a group: how its prompts were answered, version by version, beside all prompts.")
-    evidence.strip(account, "groups")
+    section.strip(account, "groups")
     with installation.store.reading() as session:
         names = harm.names_of(session)
         with st.container(key="fb-card-blind"):

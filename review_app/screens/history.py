@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import evidence, harm, look, picture, texts
+from flagback.review_app.screens import harm, look, picture, section, texts
 from flagback.storage.records import Account
 
 #: Figures of usefulness in the order of the picture; those that are not there are left out.
@@ -19,7 +19,7 @@ USEFUL = ("refusal_rate", "empty_rate", "repeated_share", "preference_accuracy",
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading("History", "What changed, for whom, and how sure that is. Every picture opens the texts behind it.")
-    evidence.strip(account, "history")
+    section.strip(account, "history")
     with installation.store.reading() as session:
         weeks = monitoring.weeks(harm.judged(installation, session))
         with st.container(key="fb-card-harm"):

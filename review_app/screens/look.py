@@ -43,7 +43,7 @@ STYLE = """<style>
   font-weight: 600; }
 .fb a { color: var(--accent); text-decoration: none; } .fb a:hover, .fb a:focus-visible { text-decoration: underline; }
 .fb .soft { color: var(--soft); } .fb .small { font-size: 14px; } .fb .title { font-size: 18px; font-weight: 600; }
-.fb-way { display: grid; grid-template-columns: repeat(6, 1fr); border: 1px solid var(--line); border-radius: 10px;
+.fb-way { display: grid; grid-template-columns: repeat(var(--fb-steps, 6), 1fr); border: 1px solid var(--line); border-radius: 10px;
   background: var(--card); overflow: hidden; }
 .fb-step { padding: 14px 16px 16px; border-right: 1px solid var(--line); } .fb-step:last-child { border-right: 0; }
 .fb-step .n { font-size: 28px; font-weight: 600; letter-spacing: -.02em; line-height: 1.2; font-variant-numeric: tabular-nums; }
@@ -78,12 +78,24 @@ STYLE = """<style>
 .fb-sign::before { content: attr(data-sign); font: 600 12px/1.2 "Source Sans", sans-serif; color: var(--flag); white-space: normal;
   overflow-wrap: anywhere; }
 .fb-card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; height: 100%; }
+.fb-argument { padding: 8px 0; overflow-wrap: anywhere; } .fb-argument + .fb-argument { border-top: 1px solid var(--line); }
+.fb-marked { text-decoration: underline; text-decoration-color: var(--flag); text-decoration-thickness: 2px;
+  text-underline-offset: 3px; }
+.fb-range { position: relative; height: 8px; min-width: 96px; margin: 7px 4px 3px 0; border-radius: 4px; background: var(--line); }
+.fb-range i { position: absolute; top: 2px; height: 4px; border-radius: 2px; background: var(--accent); opacity: .45; }
+.fb-range b { position: absolute; top: 0; width: 8px; height: 8px; margin-left: -4px; border-radius: 50%;
+  background: var(--accent); }
 .fb-two { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin: 8px 0 16px; }
 @media (max-width: 760px) {
   .fb-way { grid-template-columns: repeat(2, 1fr); } .fb-step { border-bottom: 1px solid var(--line); }
   .fb-two { grid-template-columns: 1fr; } .stMainBlockContainer { padding-left: 16px; padding-right: 16px; }
   .fb-table td, .fb-table th { padding: 8px 5px; font-size: 14px; }
-  .fb-words thead { display: none; }
+  .fb-words thead, .fb-stacked thead { display: none; }
+  .fb-stacked tr { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 16px; border-top: 1px solid var(--line);
+    padding: 8px 0; }
+  .fb-table.fb-stacked td { border: 0; padding: 0; text-align: left; }
+  .fb-stacked td:first-child { grid-column: 1 / -1; font-weight: 600; }
+  .fb-stacked td:not(:first-child)::before { content: attr(data-name); display: block; color: var(--soft); font-size: 13px; }
   .fb-words tr { display: grid; grid-template-columns: 1fr auto; border-top: 1px solid var(--line); }
   .fb-words td { border: 0; padding-left: 0; }
   .fb-words td:last-child { grid-column: 1 / -1; padding-top: 0; }
@@ -138,9 +150,9 @@ def heading(title: str, under: str = "") -> None:
 
 
 def strip(steps: Sequence[Step]) -> None:
-    """The loop from left to right."""
+    """Stations from left to right: the loop's six, or as many as there are."""
     html(
-        '<div class="fb-way">'
+        f'<div class="fb-way" style="--fb-steps:{len(steps)}">'
         + "".join(
             f'<div class="fb-step{" wait" if step.waiting else ""}"><div class="t">{escape(step.title)}</div>'
             f'<div class="n">{step.number:,}</div><div class="d">{escape(step.words)}</div>{_bar(step.share)}</div>'
@@ -185,19 +197,31 @@ def pill(words: str, tone: Tone = "plain") -> str:
     return f'<span class="fb-pill {tone if tone != "plain" else ""}">{marked(words)}</span>'
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), words: bool = False) -> None:
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numeric: Sequence[int] = (),
+    words: bool = False,
+    stacked: bool = False,
+) -> None:
     """A quiet table of HTML cells; the caller escapes. Without any word in the header there is none.
 
-    `words`: three columns of which the last is a sentence; on a narrow screen it goes below the others.
+    `words`: three columns of which the last is a sentence; on a narrow screen it goes below the others. `stacked`: on a narrow one
+    each row is a block of its own, every cell under its column's name.
     """
 
     def row(tag: str, cells: Sequence[str]) -> str:
-        joined = "".join(f"<{tag}{' class=num' if place in numeric else ''}>{cell}</{tag}>" for place, cell in enumerate(cells))
+        names = [f' data-name="{escape(name)}"' if stacked else "" for name in header]
+        joined = "".join(
+            f"<{tag}{' class=num' if place in numeric else ''}{names[place]}>{cell}</{tag}>" for place, cell in enumerate(cells)
+        )
         return f"<tr>{joined}</tr>"
 
     head = f"<thead>{row('th', [escape(name) for name in header])}</thead>" if any(header) else ""
     body = "".join(row("td", cells) for cells in rows)
-    html(f'<div class="fb-wide"><table class="fb-table{" fb-words" if words else ""}">{head}<tbody>{body}</tbody></table></div>')
+    kind = " fb-words" if words else " fb-stacked" if stacked else ""
+    html(f'<div class="fb-wide"><table class="fb-table{kind}">{head}<tbody>{body}</tbody></table></div>')
 
 
 def asked(messages: Sequence[dict[str, str]]) -> str:

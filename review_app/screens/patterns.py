@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from flagback.model import mentions, policy, word_odds
 from flagback.model.representation import spoken_of
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import evidence, look, pattern_detector, pattern_groups, pattern_words
+from flagback.review_app.screens import look, pattern_detector, pattern_groups, pattern_words, section
 from flagback.storage import judgements
 from flagback.storage.records import Account, Generation, PreferenceSet, Prompt, Review
 from flagback.storage.store import Store
@@ -53,7 +53,7 @@ class Stamp(NamedTuple):
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading("Patterns", "What people's flags have in common, and whom the data speak of.")
-    evidence.strip(account, "patterns")
+    section.strip(account, "patterns")
     with installation.store.reading() as session:
         at = stamp(session, installation.store)
     answers = read_answers(at, installation.store)

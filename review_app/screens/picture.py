@@ -1,6 +1,6 @@
-"""Pictures of figures: points with their intervals; their data, and the texts behind a point, are one click away.
+"""Pictures of figures: points with intervals, bars of counts; their data, and the texts behind a point, are one click away.
 
-Knows Altair, the palette and tables with the columns value, low and high; knows nothing of what they measure.
+Knows Altair, the palette and tables with the columns value, low and high, or count; knows nothing of what they measure.
 """
 
 from collections.abc import Sequence
@@ -50,6 +50,41 @@ def down(
 ) -> alt.LayerChart:
     """Points one below the other: groups, or kinds of figures, whose names are long."""
     return _drawn(frame, along, unit, shades, False, none, upright=False)
+
+
+def bars(frame: pd.DataFrame, along: Along, *, shades: Shades | None = None, upright: bool = True) -> alt.LayerChart:
+    """Counts, in a column "count": bars from left to right, or one below the other where names are long."""
+    palette = look.colours()
+    names = alt.Axis(labelAngle=0, labelFontSize=13, labelLimit=260, ticks=False, title=None, labelOverlap="greedy", domain=False)
+    numbers = alt.Axis(format=",~d", tickCount=4, tickMinStep=1, labelFontSize=13, title=None)
+    # With nothing to count the axis still needs a length.
+    scale = alt.Scale(domain=[0, 1.05 * max(1, *(int(count) for count in frame["count"].fillna(0)))], nice=True)
+    place, number = (alt.X, alt.Y) if upright else (alt.Y, alt.X)
+    shared = [along.column, *([shades.column] if shades else [])]
+    encoded: dict[str, Any] = {
+        "x" if upright else "y": place(f"{along.column}:N", sort=list(along.order), axis=names),
+        "y" if upright else "x": number("count:Q", axis=numbers, scale=scale),
+        "tooltip": [*(alt.Tooltip(f"{name}:N") for name in shared), alt.Tooltip("count:Q", format=",")],
+        "color": alt.value(palette["accent"]),
+    }
+    if shades is not None:
+        colours = alt.Scale(domain=list(shades.of), range=[palette[name] for name in shades.of.values()])
+        below = 1 if sum(map(len, shades.of)) > 45 else 0  # as in _drawn
+        legend = alt.Legend(orient="bottom", labelLimit=300, columns=below)
+        encoded["color"] = alt.Color(f"{shades.column}:N", title=None, legend=legend, scale=colours)
+        offset = alt.XOffset if upright else alt.YOffset
+        encoded["xOffset" if upright else "yOffset"] = offset(f"{shades.column}:N", sort=list(shades.of))
+    chart = alt.Chart(frame).transform_filter("isValid(datum.count)")
+    return alt.layer(chart.mark_bar(cornerRadiusEnd=2).encode(**encoded))
+
+
+def spoken_counts(frame: pd.DataFrame, names: Sequence[str]) -> str:
+    """A table of counts as words: "3 November: 12; 4 November: not shown"."""
+    said = []
+    for row in frame.to_dict("records"):
+        count = "not shown" if pd.isna(row["count"]) else f"{int(row['count']):,}"
+        said.append(f"{', '.join(str(row[name]) for name in names)}: {count}")
+    return "; ".join(said)
 
 
 def _drawn(

@@ -10,7 +10,7 @@ from flagback.storage.records.record import Record, now, one_of
 
 #: nominal: labels without an order; ordinal: ranks; interval: numbers whose differences mean something.
 ScaleType = Literal["nominal", "ordinal", "interval"]
-#: pause: is handed no item; exclude: answers are left out of sets, figures and exports of sets.
+#: pause: is handed no item; exclude: answers are left out of sets, figures, totals and exports of pairs.
 SettingAside = Literal["pause", "exclude"]
 #: What leads conclude of a contested item; legitimate_disagreement keeps the split as it is.
 Conclusion = Literal["harm", "fine", "legitimate_disagreement"]
