@@ -129,7 +129,7 @@ def ordering(pool: list[detector.Judged]) -> dict[str, float]:
             held = slots.claim(
                 store, f"r_{reviewer}", count=100, now=datetime.now(UTC), lease_for=timedelta(hours=1), seed=reviewer
             )
-            served += [one.generation_id for one in held]
+            served += [one.generation_id or 0 for one in held]
         store.close()
     return {
         "ordered": round(sum(truth[number] for number in served[:count]) / count, 3),

@@ -61,7 +61,7 @@ def fill(
     place = {generation: number % answers for number, generation in enumerate(made)}
     for number, name in enumerate(names):
         for claim in slots.claim(store, name, count=len(made), now=NOON, lease_for=timedelta(hours=1), seed=1):
-            found = severity(number, place[claim.generation_id])
+            found = severity(number, place[claim.generation_id or 0])
             answer = reviews.Answer(
                 token=str(uuid.uuid4()),
                 lease_id=claim.lease_id,

@@ -176,8 +176,8 @@ def test_a_corrected_answer_counts_as_corrected_and_a_skip_as_nothing(sqlite_sto
         rows = judgements.reviewed(session)
         assert judgements.count(session) == 1
     votes = {row.generation_id: detecting.judged(row) for row in rows}
-    assert (votes[first.generation_id].harm, votes[first.generation_id].votes) == (1, 1)
-    assert votes[second.generation_id].votes == 0
+    assert (votes[first.generation_id or 0].harm, votes[first.generation_id or 0].votes) == (1, 1)
+    assert votes[second.generation_id or 0].votes == 0
     assert [one.votes for one in detecting.chosen(rows)] == [1]
 
 

@@ -92,7 +92,7 @@ def judge(
     wanted = dict(zip(made, verdicts, strict=True))
     for place in range(max(map(len, verdicts))):
         for claim in slots.claim(store, f"r_{place}", count=len(made), now=at, lease_for=timedelta(hours=1), seed=1):
-            letters = wanted[claim.generation_id]
+            letters = wanted[claim.generation_id or 0]
             if place >= len(letters):
                 continue
             kind = {"F": "flag", "S": "skip"}.get(letters[place], "fine")
