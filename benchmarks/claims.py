@@ -18,7 +18,7 @@ import os
 import queue as queues
 import random
 import shutil
-import subprocess
+import subprocess  # nosec B404 # runs initdb and pg_ctl
 import tempfile
 import threading
 import time
@@ -84,7 +84,7 @@ CHECKS = {
 
 def fill(store: Store, generations: int) -> None:
     """Prompts, answers, items and seats, as many as asked for, written in bulk; expected harm as a detector would leave it."""
-    moment, draw = datetime.now(UTC), random.Random(0)
+    moment, draw = datetime.now(UTC), random.Random(0)  # nosec B311 # made-up harm, seeded
     with store.writing() as session:
         policy = set_overlap(
             session, steps=STEPS, seats=SEATS, relax_after=timedelta(hours=72), random_share=0.5, by="benchmark", now=moment
@@ -105,7 +105,7 @@ def fill(store: Store, generations: int) -> None:
     if not store.is_sqlite:
         with store.engine.begin() as connection:
             for table in ("generation", "item"):
-                connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {generations})"))  # nosec B608
+                connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {generations})"))
     with store.engine.connect() as connection:
         connection.execute(text("ANALYZE"))
         connection.commit()
@@ -119,7 +119,7 @@ def _generation(number: int, prompt_id: int, moment: datetime, harm: float) -> d
         "source": "sampled",
         "sampling_run_id": None,
         "version_id": None,
-        "token_ids": None,
+        "token_ids": None,  # nosec B105 # an answer's tokens
         "text": f" answer {number}",
         "text_hash": f"{number:064x}",
         "finish_reason": "end",
@@ -174,7 +174,7 @@ def person(store: Store, number: int, ends: float, times: "Times") -> None:
 
 def turns(store: Store, number: int, ends: float, times: "Times") -> None:
     """Claim, think, answer, until the time is over."""
-    who, draw = f"r_{number:03d}", random.Random(number)
+    who, draw = f"r_{number:03d}", random.Random(number)  # nosec B311 # made-up people, seeded
     groups = [GROUP] if number % 3 == 0 else []
     time.sleep(draw.random() * THINK)
     while time.monotonic() < ends:
@@ -370,8 +370,8 @@ def worst_case(store: Store, generations: int) -> dict[str, Any]:
             store, who, count=1, now=moment, lease_for=LEASE, seed=number, languages=["en"], groups=lambda _session: [GROUP]
         )
         times.append(time.perf_counter() - began)
-        assert held
-        assert held[0].item_id not in set(items)
+        assert held  # nosec B101 # a check of this benchmark
+        assert held[0].item_id not in set(items)  # nosec B101 # a check of this benchmark
         release(store, who, now=moment)
     return {"items_done": len(items), "claim_ms": quantiles(sorted(times))}
 
@@ -420,16 +420,16 @@ def postgres() -> Iterator[str]:
     where = binaries[-1].parent if binaries else Path(str(on_path)).parent
     data = folder / "data"
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run(
+    subprocess.run(  # nosec B603 # fixed words, no shell
         [*as_user, str(where / "initdb"), "-D", str(data), "-U", "flagback", "-A", "trust", "-E", "UTF8"], check=True, **quiet
     )
     control = [*as_user, str(where / "pg_ctl"), "-D", str(data), "-w"]
     options = f"-k {folder} -c listen_addresses='' -c max_connections=200"
-    subprocess.run([*control, "-l", str(folder / "log"), "-o", options, "start"], check=True, **quiet)
+    subprocess.run([*control, "-l", str(folder / "log"), "-o", options, "start"], check=True, **quiet)  # nosec B603 # fixed words, no shell
     try:
         yield f"postgresql+psycopg://flagback@/postgres?host={folder}"
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **quiet)
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **quiet)  # nosec B603 # fixed words, no shell
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -57,7 +57,7 @@ class Panel(NamedTuple):
 
 def panel(seed: int, *, apart: float, prevalence: float = PREVALENCE) -> Panel:
     """One pool with its detector, reviewed in the product's order."""
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # nosec B311 # a simulated pool, seeded
     harmful = [draw.random() < prevalence for _ in range(ITEMS)]
     expected = [1 / (1 + math.exp(2 - draw.gauss(apart if harm else 0.0, 1))) for harm in harmful]
     left = set(range(ITEMS))
@@ -73,7 +73,7 @@ def panel(seed: int, *, apart: float, prevalence: float = PREVALENCE) -> Panel:
             draws.append(Draw(float(harmful[item]), places[item].probability))
             left.remove(item)
     found = rate(draws, ITEMS)
-    assert found is not None
+    assert found is not None  # nosec B101 # a check of this benchmark
     truth = sum(harmful) / ITEMS
     sample = 2 * 1.96 * (truth * (1 - truth) / REVIEWED * (1 - REVIEWED / ITEMS)) ** 0.5
     caught = sum(one.value for one in draws)
@@ -149,7 +149,7 @@ class _Ordered(Rehearsal):
                 found.append(sum(draw.value > 0 for draw in part))
                 draws += part
         told = rate(draws, len(truth))
-        assert told is not None
+        assert told is not None  # nosec B101 # a check of this benchmark
         sample = 2 * 1.96 * (prevalence * (1 - prevalence) / REVIEWED * (1 - REVIEWED / len(truth))) ** 0.5
         interval = (told.value, told.low, told.high)
         return Order(prevalence, found, sum(found) / (prevalence * REVIEWED), interval, (told.high - told.low) / sample)
@@ -170,7 +170,7 @@ class _Ordered(Rehearsal):
     def _judge(self, most: int | None) -> list[Draw]:
         """Claims one item after the other and judges it, as many as asked for or all that wait."""
         draws: list[Draw] = []
-        moment, chance = datetime.now(UTC), random.Random(f"{self.plan.seed} {most}")
+        moment, chance = datetime.now(UTC), random.Random(f"{self.plan.seed} {most}")  # nosec B311 # a simulated reviewer, seeded
         while most is None or len(draws) < most:
             held = slots.claim(self.store, "r_one", count=1, now=moment, lease_for=timedelta(hours=8), seed=chance.getrandbits(32))
             if not held:

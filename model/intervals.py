@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 _Floats: TypeAlias = NDArray[np.float64]
 #: How often each cluster was drawn (D, G) -> estimates (D, S) and their standard errors (D, S), without the G / (G - 1).
@@ -62,6 +61,8 @@ class NotANumber(ValueError):
 
 def t_quantile(probability: float, freedom: float) -> float:
     """The point below which Student's t of so many degrees of freedom, over 0, lies with this probability."""
+    from scipy import special  # not before it is needed: the web process starts without it
+
     return float(special.stdtrit(freedom, probability))
 
 

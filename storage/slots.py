@@ -220,7 +220,7 @@ def _take(
 ) -> _Seat | None:
     """Claims one slot, or returns None when nothing is open for this reviewer."""
     connection = session.connection()
-    for group in [*random.sample(groups, len(groups)), ANYBODY]:
+    for group in [*random.sample(groups, len(groups)), ANYBODY]:  # nosec B311 # which group's seat is tried first
         of = {"mode": mode, "group": group}
         lanes = list(_open_languages(connection, of)) if languages is None else sorted({*languages, "und"})
         random.shuffle(lanes)  # a language with few items is not left behind by one with many
