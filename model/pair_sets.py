@@ -70,9 +70,26 @@ def grouping_for(
     wanted = policies.named(choice.policy).needs_groups or choice.by is not None
     if key is None or not wanted:
         return rater_groups.NOBODY
-    voters = {review.reviewer for row in rows for review in row.reviews if policy.ballot(review) != "none"}
-    voters |= {review.reviewer for one in compared for review in one.reviews}
-    return rater_groups.grouping(session, key, voters, choice.by)
+    return rater_groups.grouping(session, key, _voters(rows, compared), choice.by)
+
+
+def groups_to_speak_of(
+    session: Session, choice: Choice, rows: Sequence[Read], key: bytes, compared: Sequence[Compared] = ()
+) -> Grouping:
+    """The groups by which a preview says whose flags a policy overrules, also one that weighs none; nobody's where several
+    questions give groups and none is named."""
+    voters = _voters(rows, compared)
+    try:
+        return rater_groups.grouping(session, key, voters, choice.by)
+    except rater_groups.NoSuchQuestion:
+        if choice.by is not None:
+            raise
+        return rater_groups.NOBODY
+
+
+def _voters(rows: Sequence[Read], compared: Sequence[Compared]) -> set[str]:
+    of_one = {review.reviewer for row in rows for review in row.reviews if policy.ballot(review) != "none"}
+    return of_one | {review.reviewer for one in compared for review in one.reviews}
 
 
 def votes_of(row: Read, grouping: Grouping) -> list[policies.RaterVote]:

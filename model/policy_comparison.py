@@ -11,10 +11,13 @@ from random import Random
 from typing import Any, NamedTuple
 
 from flagback.model import pair_sets, policies
+from flagback.model.mentions import tagged_axes
 from flagback.model.pair_sets import Built, Choice, Read
+from flagback.model.representation import spoken_of
+from flagback.storage import rater_groups
 from flagback.storage.comparisons import Compared
 from flagback.storage.rater_groups import Grouping
-from flagback.storage.records import Conclusion
+from flagback.storage.records import Conclusion, Prompt
 from flagback.storage.suppression import shown_cells
 
 #: Times that the groups are dealt out anew for the null.
@@ -130,50 +133,55 @@ class Without(NamedTuple):
     pairs_after: int
     appear: int
     vanish: int
-    #: (group, share before, share after) of the answers that a group's majority flags which the panel does not call harmful; None
-    #: for both where the group is not shown or flagged too few. What each group flags is taken as it was before, so that the line
-    #: does not say which group the reviews left out come from.
-    groups: list[tuple[str, float | None, float | None]]
+    #: (kind of group, group, pairs before, pairs after) by whom the prompts speak of. Never by who reviews: what the panel makes of
+    #: a group's flags moves with its members' votes, so a line for each group would say which one the person left out is of.
+    groups: list[tuple[str, str, int, int]]
 
     def to_dict(self) -> dict[str, Any]:
         """For --json."""
-        groups = [
-            {"group": group, "suppressed": True} if before is None else {"group": group, "before": before, "after": after}
-            for group, before, after in self.groups
-        ]
+        groups = [{"about": axis, "group": group, "before": a, "after": b} for axis, group, a, b in self.groups]
         return {**self._asdict(), "groups": groups}
 
 
-def without(rows: Sequence[Read], left_out: frozenset[int], grouping: Grouping, concluded: Mapping[int, Conclusion]) -> Without:
+def without(
+    rows: Sequence[Read],
+    left_out: frozenset[int],
+    concluded: Mapping[int, Conclusion],
+    compared: Sequence[Compared] = (),
+) -> Without:
     """The reviews as they stand, beside those that stay when some are left out."""
-    choice = Choice()
+    choice, nobody = Choice(), rater_groups.NOBODY
     kept = [row._replace(reviews=[review for review in row.reviews if review.id not in left_out]) for row in rows]
     kept = [row for row in kept if row.reviews]
-    before, after = (pair_sets.build(side, choice, grouping, concluded) for side in (rows, kept))
+    beside = [one._replace(reviews=[review for review in one.reviews if review.id not in left_out]) for one in compared]
+    before = pair_sets.build(rows, choice, nobody, concluded, compared)
+    after = pair_sets.build(kept, choice, nobody, concluded, [one for one in beside if one.reviews])
     first, second = set(_directed(before)), set(_directed(after))
-    flagged, shown = _flagged(rows, grouping), _shown(rows, grouping)
-    shares: list[tuple[str, float | None, float | None]] = []
-    for group in grouping.groups:
-        mine = flagged[group]
-        if group not in shown or len(mine) < LEAST_ITEMS:
-            shares.append((group, None, None))
-            continue
-        ends = [sum(not _harmful(side, number) for number in mine) / len(mine) for side in (before, after)]
-        shares.append((group, ends[0], ends[1]))
     return Without(
-        reviews=sum(len(row.reviews) for row in rows) - sum(len(row.reviews) for row in kept),
+        reviews=_reviews(rows, compared) - _reviews(kept, beside),
         unjudged=len(rows) - len(kept),
         pairs_before=len(first),
         pairs_after=len(second),
         appear=len(second - first),
         vanish=len(first - second),
-        groups=shares,
+        groups=_by_group_spoken_of(
+            {row.prompt.id: row.prompt for row in rows} | {one.prompt.id: one.prompt for one in compared}, before, after
+        ),
     )
 
 
-def _harmful(built: Built, generation_id: int) -> bool:
-    judged = built.judgements.get(generation_id)
-    return judged is not None and judged.outcome == "harmful"
+def _reviews(rows: Sequence[Read], compared: Sequence[Compared]) -> int:
+    return sum(len(row.reviews) for row in rows) + sum(len(one.reviews) for one in compared)
+
+
+def _by_group_spoken_of(prompts: Mapping[int, Prompt], before: Built, after: Built) -> list[tuple[str, str, int, int]]:
+    axes = tagged_axes([prompt.tags for prompt in prompts.values()])
+    spoken = {
+        number: spoken_of(prompt.messages[-1]["content"], prompt.tags, lang=prompt.lang, extra=axes)
+        for number, prompt in prompts.items()
+    }
+    counts = [Counter(pair for one in side.pairs for pair in spoken[one.prompt_id].items()) for side in (before, after)]
+    return [(*about, counts[0][about], counts[1][about]) for about in sorted({*counts[0], *counts[1]})]
 
 
 def _directed(built: Built) -> dict[tuple[int, int], float]:

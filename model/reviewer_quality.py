@@ -99,9 +99,9 @@ def share(count: int, of: int) -> Share | None:
 
 
 def _flagged_by(given: Sequence[Given]) -> dict[int, dict[str, bool]]:
-    """Item -> reviewer -> whether they flagged it for a harm that is clear or severe; skips are not in it."""
+    """Item -> reviewer -> whether they flagged it for a harm that is clear or severe; skips and what was left out are not in it."""
     found: dict[int, dict[str, bool]] = defaultdict(dict)
     for answer in given:
-        if answer.verdict in ("flag", "fine"):
+        if answer.verdict in ("flag", "fine") and answer.counts:
             found[answer.item_id][answer.reviewer] = ballot(answer) == "harm" and answer.severity in ("clear", "severe")
     return found

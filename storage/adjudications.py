@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import case, func
+from sqlalchemy import and_, case, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -77,7 +77,7 @@ def contested(
 
 def differing(session: Session, *, newest_first: bool = False, open_only: bool = True, simulated: bool = False) -> list[int]:
     """Items of the loop that some flag and others find fine, the most evenly split first, or those judged last; those concluded
-    already left out unless asked for."""
+    already left out unless asked for, and then also such as nobody differs on any more: a conclusion can always be revised."""
     newer = aliased(Review)
     flags = func.sum(case((col(Review.verdict) == "flag", 1), else_=0))
     rows = session.exec(
@@ -87,7 +87,7 @@ def differing(session: Session, *, newest_first: bool = False, open_only: bool =
         .where(col(newer.id).is_(None), Item.purpose == "loop", Review.simulated == simulated)
         .where(col(Review.verdict).in_(["flag", "fine"]), counting.counts())
         .group_by(col(Review.item_id))
-        .having(flags > 0, flags < func.count())
+        .having(or_(and_(flags > 0, flags < func.count()), col(Review.item_id).in_(select(Adjudication.item_id))))
     ).all()
     left_out = in_force(session) if open_only else {}
     ranked = [
@@ -135,7 +135,7 @@ def conclude(
             f"The reason is {reason!r}; expected at least {SHORTEST_REASON} characters that say why, for who reads it later."
         )
     said = {review.verdict for review in reviews.effective(session, item_ids=[item_id], purpose="loop", simulated=simulated)}
-    if not {"flag", "fine"} <= said:
+    if not {"flag", "fine"} <= said and item_id not in in_force(session):
         raise NotContested(
             f"Nobody differs on item {item_id}; expected one that some flag and others find fine: 'flagback contested'."
         )

@@ -16,7 +16,7 @@ from flagback.storage import reviews
 from flagback.storage.items import FIRST_BUCKET, slot_row
 from flagback.storage.prompts import HELD_OUT_SHARDS, primary_language, shard_of
 from flagback.storage.records import Generation, Item, ItemGeneration, Prompt, Review, now
-from flagback.storage.store import insert_all
+from flagback.storage.store import insert_all, one_at_a_time
 
 #: Most answers of one comparison: more than four are not held in mind.
 MOST_ANSWERS = 4
@@ -52,6 +52,7 @@ def make(session: Session, *, version_id: int, prompts: int, answers: int, revie
         raise BadComparison(f"{answers} answers were asked for side by side; expected 2 to {MOST_ANSWERS}.")
     if prompts < 1 or reviews_per_item < 1:
         raise BadComparison(f"{prompts} prompts with {reviews_per_item} reviews each were asked for; expected 1 or more of both.")
+    one_at_a_time(session, "comparisons")
     known = set(
         session.exec(
             select(Item.prompt_id)

@@ -61,6 +61,10 @@ class NothingToExport(ExportRefused):
     """There is no row, or no such set."""
 
 
+class TellsGroups(ExportRefused):
+    """The pairs, beside exported reviews, would tell who is of which group."""
+
+
 class UnknownFormat(ExportRefused):
     """The format is none of FORMATS."""
 
@@ -431,15 +435,24 @@ def export_pairs(
     format: Format,
     conversational: bool = False,
     spreadsheet: bool = False,
+    groups_may_show: bool = False,
 ) -> ExportReport:
     """Writes a frozen set (the newest of people's, unless named) in TRL's preference format, train and heldout apart.
 
-    Pairs that rest on answers left out since the set was frozen are not written, and counted. Raises ExportRefused.
+    Pairs that rest on answers left out since the set was frozen are not written, and counted. A set whose policy weighs groups of
+    reviewers is written only where `groups_may_show`: which answers it calls harmful, and how much a pair weighs, follow from who
+    is of which group, so that beside exported reviews it names a group's members. Raises ExportRefused.
     """
     _check(format, spreadsheet)
     if conversational and format == "csv":
         raise UnknownFormat("CSV has no lists of messages; ask for jsonl or parquet, or for the plain layout.")
     frozen = _set(store, set_id)
+    if frozen.arguments.get("groups") and not groups_may_show:
+        raise TellsGroups(
+            f"Set {frozen.id} was made by {frozen.policy!r}, which weighs groups of reviewers: beside exported reviews its pairs "
+            "tell who is of which group, and people agreed to that for training only. Export a set that weighs none ('flagback "
+            "correct --policy majority' freezes one), or, once those people have agreed, 'flagback export pairs --groups-may-show'."
+        )
     columns = pair_columns(conversational=conversational)
     with _written_aside(folder) as aside:
         output = _Output(aside, columns, format, spreadsheet=spreadsheet)
@@ -553,6 +566,11 @@ def _about_pairs(frozen: PreferenceSet, left_out: int, *, conversational: bool) 
         about.append(
             "\nA prompt that is one user message stands as it is. A dialogue is written in Human and Assistant turns "
             "and ends in the label of the answer; the column prompt_messages tells the two apart."
+        )
+    if frozen.arguments.get("groups"):
+        about.append(
+            "\n**Keep these pairs apart from any export of reviews:** their policy weighs groups of reviewers, so that both "
+            "together tell who is of which group."
         )
     if left_out:
         about.append(

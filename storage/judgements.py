@@ -54,6 +54,8 @@ class Given(NamedTuple):
     severity: str | None
     #: How long it was open; None where the browser did not tell.
     seconds: float | None
+    #: Not left out by a lead.
+    counts: bool = True
 
 
 def given(session: Session, *, simulated: bool = False) -> list[Given]:
@@ -82,6 +84,7 @@ _GIVEN: Any = (
     Review.categories,
     Review.severity,
     Review.seconds_open,
+    counting.counts(),
 )
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
-from sqlalchemy import case, func
+from sqlalchemy import and_, case, func, not_, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -32,6 +32,8 @@ SHORTEST_HOURS, LONGEST_HOURS = 1.0, 24.0 * 366
 LEAST_RANDOM = 0.1
 #: How often a reviewer flags harm, and what is fine: for the cost of a policy at a stated prevalence (the rehearsal's panel).
 SEES_HARM, FALSE_FLAGS = 0.9, 0.05
+#: Seats kept for a group are told in steps of so many.
+TENS = 10
 #: Fewest items with two votes or more from which the cost is reckoned.
 FEWEST_ITEMS = 20
 #: Share of harmful answers that the cost is reckoned for while fewer were judged and none is stated.
@@ -166,9 +168,18 @@ def kept_seats(seats: Mapping[str, int], count: int) -> list[str]:
 
 
 def open_seats(session: Session) -> dict[str, int]:
-    """Seats nobody has taken, by the group they are kept for, "any" included."""
-    rows = session.exec(select(Slot.want_group, func.count()).where(Slot.state == "open").group_by(col(Slot.want_group))).all()
-    return {group: int(count) for group, count in sorted(rows)}
+    """Seats nobody has taken, "any", and those kept for each group that are not answered yet, in tens, rounded up.
+
+    Whoever saw a group's seats become one fewer as somebody opens the board, or one more as that person is paused, would know whose
+    group it is: what is in somebody's hands is not told from what is not, and single seats are not told.
+    """
+    is_any = col(Slot.want_group) == "any"
+    rows = session.exec(
+        select(Slot.want_group, func.count())
+        .where(or_(col(Slot.state) == "open", and_(col(Slot.state) == "claimed", not_(is_any))))
+        .group_by(col(Slot.want_group))
+    ).all()
+    return {group: int(count) if group == "any" else -(-int(count) // TENS) * TENS for group, count in sorted(rows)}
 
 
 def votes(session: Session) -> list[tuple[int, int]]:

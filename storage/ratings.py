@@ -30,6 +30,10 @@ from flagback.storage.store import Store, insert_all
 LONGEST_NAME, LONGEST_LABEL = 500, 200
 #: Different labels of a scale without numbers, and different facts in one column about raters: more are free text.
 MOST_LABELS, MOST_FACTS = 200, 100
+#: Largest number of a scale, either way: beyond it squares have no room.
+LARGEST = 1e100
+#: How other programs write that there is no value: R, pandas, SQL.
+MISSING = frozenset({"NA", "N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
@@ -73,7 +77,7 @@ class StudyReport(NamedTuple):
     #: Different labels; of an interval scale, different numbers.
     labels: int
     background: list[str]
-    #: Rows whose label was empty: that rater did not rate that item.
+    #: Rows whose label was empty or says that there is none (NA): that rater did not rate that item.
     without_label: int
 
 
@@ -210,8 +214,8 @@ class _Reading:
         """One rating."""
         item = self._name(row, self.columns.item)
         rater = self._name(row, self.columns.rater)
-        said = cell(row, self.columns.label)
-        facts = {name: fact for name in self.columns.background if (fact := _short(row, name, LONGEST_LABEL))}
+        said = _value(cell(row, self.columns.label))
+        facts = {name: fact for name in self.columns.background if (fact := _value(_short(row, name, LONGEST_LABEL)))}
         text = cell(row, self.columns.text) if self.columns.text else None
         if not said:
             self.without_label += 1
@@ -254,7 +258,10 @@ class _Reading:
                 f"{self.scale}{', or labels named from low to high' if ranked else ''}.",
                 todo=f"{'name the labels with --levels, or ' if ranked else ''}correct the file and run the same command again.",
             )
-        return repr(float(said)).removesuffix(".0")
+        number = float(said) or 0.0  # minus nought is nought
+        if abs(number) > LARGEST:
+            raise WrongValue(f"{row.place}: the label is {shortened(said)}; expected a number from -{LARGEST:g} to {LARGEST:g}.")
+        return repr(number).removesuffix(".0")
 
     def levels(self) -> list[str]:
         """The scale's labels in order; none of an interval scale."""
@@ -303,6 +310,11 @@ class _Reading:
                     "More are names or free text, which are not kept.",
                     todo="leave the column out of --background, or make bands of it.",
                 )
+
+
+def _value(said: str) -> str:
+    """What a cell says; nothing where it says that there is no value."""
+    return "" if said in MISSING else said
 
 
 def cell(row: Row, column: str) -> str:

@@ -57,7 +57,8 @@ def add(
             f"The reason is {reason!r}; expected at least {SHORTEST_REASON} characters that say why, for who reads it later."
         )
     _check_whom(session, kind, reviewer, review_id)
-    one_at_a_time(session, f"set aside {reviewer or review_id}")
+    whose = reviewer or (session.get_one(Review, review_id).reviewer if review_id is not None else "")
+    one_at_a_time(session, f"reviewer {whose}")  # no answer of theirs is stored and nothing handed out meanwhile
     same = [row for row in in_force(session, kind) if (row.reviewer, row.review_id) == (reviewer, review_id)]
     if same:
         raise AlreadySetAside(
@@ -69,9 +70,8 @@ def add(
     session.flush()
     details = {"record": row.id, "kind": kind, "reviewer": reviewer, "review": review_id, "reason": reason}
     if kind == "exclude":
-        meant = None if review_id is None else session.get_one(Review, review_id)
-        whose, item_id = (reviewer, None) if meant is None else (meant.reviewer, meant.item_id)
-        details["seats_opened"] = seat_others(session, whose or "", item_id)
+        item_id = None if review_id is None else session.get_one(Review, review_id).item_id
+        details["seats_opened"] = seat_others(session, whose, item_id)
     audit.record(session, actor=by, action="set aside", details=details, now=now)
     return row
 
@@ -102,8 +102,8 @@ def everything(session: Session) -> Sequence[SetAside]:
 
 
 def paused(session: Session, reviewer: str) -> bool:
-    """Whether a reviewer is to be handed nothing."""
-    row = select(SetAside.id).where(SetAside.kind == "pause", SetAside.reviewer == reviewer, col(SetAside.ended_at).is_(None))
+    """Whether a reviewer is to be handed nothing: paused, or left out, whose answers would fill seats and count nowhere."""
+    row = select(SetAside.id).where(SetAside.reviewer == reviewer, col(SetAside.ended_at).is_(None))
     return session.exec(row.limit(1)).first() is not None
 
 

@@ -67,10 +67,10 @@ def test_setting_says_the_cost_first_and_showing_repeats_it(run: Run, records: S
     items(records, 2)
     shown = run("overlap", "show")[1]
     assert "3 people judge an answer, up to 5 and 7 where people flag it or differ." in shown
-    assert "Open seats kept for gender=woman: 2." in shown
+    assert "Seats kept for gender=woman that are not answered, in tens: 10." in shown
     found = json.loads(run("overlap", "show", "--json", "--prevalence", "0.55")[1])
     assert found["cost"]["reviews_per_item"] == pytest.approx(4.9, abs=0.15)
-    assert found["open_seats"] == {"any": 4, "gender=woman": 2}
+    assert found["open_seats"] == {"any": 4, "gender=woman": 10}
 
 
 def test_with_enough_reviews_the_cost_is_reckoned_from_them(run: Run, records: Store) -> None:

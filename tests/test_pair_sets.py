@@ -8,7 +8,7 @@ from sqlmodel import select
 
 from flagback.model import pair_sets, pairs, policies, suite_runs
 from flagback.model.pair_sets import Choice, Contaminated
-from flagback.storage import adjudications, preferences, rater_groups
+from flagback.storage import adjudications, export, preferences, rater_groups
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import NewPair, NoPairs
 from flagback.storage.records import Conclusion, Generation, Item, PolicyScore, now
@@ -203,3 +203,17 @@ def test_a_rewrite_is_frozen_as_the_chosen_side_by_every_policy(sqlite_store: St
         made = pair_sets.freeze(session, panel.version_id, simulated=False, choice=Choice("max_of_groups"), key=KEY)
         rows = preferences.pairs_of(session, made.id)
     assert [row.chosen_text for row in rows if row.kind == "rewrite"] == [" a kinder answer"]
+
+
+def test_pairs_that_would_tell_whose_group_is_whose_are_exported_only_when_that_is_said(
+    panel: Panel, sqlite_store: Store, tmp_path: Path
+) -> None:
+    with sqlite_store.writing() as session:
+        plain = pair_sets.freeze(session, panel.version_id, simulated=False, choice=Choice("dawid_skene"))
+        weighed = pair_sets.freeze(session, panel.version_id, simulated=False, choice=Choice("any_group"), key=KEY)
+    export.export_pairs(sqlite_store, tmp_path / "plain", set_id=plain.id, format="jsonl")
+    with pytest.raises(export.TellsGroups, match="--groups-may-show"):
+        export.export_pairs(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl")
+    assert not (tmp_path / "weighed").exists()
+    export.export_pairs(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl", groups_may_show=True)
+    assert "Keep these pairs apart" in (tmp_path / "weighed" / "README.md").read_text()

@@ -137,7 +137,7 @@ def test_a_lead_sets_aside_after_a_preview_and_takes_it_back(home: Home, capsys:
         mine = len(session.exec(select(Review).where(Review.reviewer == who)).all())
     made = reported(home, capsys, *asked, "--yes")
     assert made["change"]["reviews"] == mine
-    assert {"group": "woman", "before": 1.0, "after": 1.0} in made["change"]["groups"]
+    assert "woman" not in str(made["change"])  # nothing there says which group of reviewers it is of
     listed = reported(home, capsys, "reviewers")
     assert next(one for one in listed if one["reviewer"] == who)["state"] == ["left out"]
     assert len(listed) == 15

@@ -6,9 +6,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
-from flagback.storage import overlap, set_aside
+from flagback.storage import overlap, set_aside, slots
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.panel_health import AGES, DAYS, Day, health
@@ -61,7 +61,23 @@ def test_open_seats_are_counted_by_the_group_they_are_kept_for(store: Store) -> 
         for slot in session.exec(select(Slot).where(Slot.want_group == "any").limit(3)).all():
             slot.state = "done"
     with store.reading() as session:
-        assert health(session, now=NOON).seats == {"any": 5, "gender=woman": 4}
+        assert health(session, now=NOON).seats == {"any": 5, "gender=woman": 10}
+
+
+def test_taking_a_kept_seat_and_giving_it_back_shows_nowhere(store: Store) -> None:
+    """Else who watches would know the group of whoever came or was paused just now."""
+    with store.writing() as session:
+        policy = {"steps": [3, 5], "seats": {"gender=woman": 1}, "relax_after": timedelta(hours=72), "random_share": 0.5}
+        overlap.set_overlap(session, **policy, by="max", now=NOON)  # type: ignore[arg-type]
+        _items(session, 10)
+        before = health(session, now=NOON).seats
+    held = slots.claim(
+        store, "r_ada", count=3, now=NOON, lease_for=timedelta(hours=1), seed=0, groups=lambda _session: ["gender=woman"]
+    )
+    with store.reading() as session:
+        assert len(held) == 3
+        assert session.exec(select(func.count()).where(Slot.state == "claimed", Slot.want_group == "gender=woman")).one() == 3
+        assert health(session, now=NOON).seats == before == {"any": 20, "gender=woman": 10}
 
 
 def test_an_answer_waits_from_when_it_was_put_up_until_its_last_seat_is_filled(store: Store) -> None:

@@ -75,13 +75,12 @@ def test_leaving_a_reviewer_out_is_previewed_without_telling_whose_group_they_ar
     panel = judged_panel(sqlite_store)
     with sqlite_store.reading() as session:
         rows = pair_sets.read(session, panel.version_id, simulated=False)
-        grouping = pair_sets.grouping_for(session, Choice("any_group"), rows, KEY)
     mine = frozenset(review.id for row in rows for review in row.reviews if review.reviewer == panel.women[0])
-    change = policy_comparison.without(rows, mine, grouping, {})
+    change = policy_comparison.without(rows, mine, {})
     assert change.reviews == len(mine) > 0
     assert change.unjudged == 0
-    # the women's line is the same as if a man had been left out: what they flag is taken as it was before
-    assert {group: (before, after) for group, before, after in change.groups}["woman"] == (1.0, 1.0)
+    # Never by who reviews: only by whom the prompts speak of, and these speak of nobody.
+    assert change.groups == []
 
 
 def test_without_groups_a_policy_of_groups_is_not_compared_in_silence(sqlite_store: Store) -> None:

@@ -92,7 +92,7 @@ def test_json_lines_and_parquet_say_the_same_as_csv(sqlite_store: Store, tmp_pat
     [
         (HEAD + "a,ann,1,A,\na,bob,0,A,\na,ann,0,A,\n", "nominal", RatedTwice, r"line 4: rater 'ann' rates item 'a' a second time"),
         (HEAD + "a,ann,1,A,\na,bob,high,A,\n", "interval", WrongValue, r"line 3: the label is 'high', which is no number"),
-        (HEAD + "a,ann,1,A,\na,bob,nan,A,\n", "interval", WrongValue, r"'nan', which is no number"),
+        (HEAD + "a,ann,1,A,\na,bob,infinity,A,\n", "interval", WrongValue, r"'infinity', which is no number"),
         (HEAD + "a,ann,1,A,\na,bob,1e999,A,\n", "interval", WrongValue, r"'1e999', which is no number"),
         (HEAD + "a,ann,1,A,\na,bob,1_0,A,\n", "interval", WrongValue, r"'1_0', which is no number"),
         (
@@ -171,3 +171,19 @@ def test_a_preview_says_what_an_import_does_and_stores_nothing(store: Store, tmp
         preview_ratings(store, path, **said)
     with pytest.raises(WrongValue, match=r"line 2: the label is '1'; expected one of 0, 2\.5"):
         preview_ratings(store, path, study="t", columns=COLUMNS, scale="ordinal", levels=["0", "2.5"])
+
+
+def test_what_other_programs_write_for_no_value_is_none(sqlite_store: Store, tmp_path: Path) -> None:
+    """R writes NA: a rating that was not given and a background that is not known, not a category and a group."""
+    text = HEAD + "a,ann,1,Text A,NA\na,bob,NA,Text A,India\nb,ann,0,Text B,NA\nb,bob,0,Text B,India\n"
+    report = bring(sqlite_store, tmp_path, text)
+    assert (report.ratings, report.labels, report.without_label) == (3, 2, 1)
+    with sqlite_store.reading() as session:
+        assert set(ratings.ratings_of(session, "s").background["country"].values()) == {"India"}
+
+
+def test_minus_nought_is_nought_and_a_number_beyond_reckoning_is_refused(sqlite_store: Store, tmp_path: Path) -> None:
+    report = bring(sqlite_store, tmp_path, HEAD + "a,ann,-0,,\na,bob,0.0,,\n", scale="interval")
+    assert report.labels == 1
+    with pytest.raises(WrongValue, match="1e308"):
+        bring(sqlite_store, tmp_path, HEAD + "a,ann,1e308,,\na,bob,0,,\n", scale="interval", study="t")

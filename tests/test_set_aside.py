@@ -301,3 +301,49 @@ def test_what_is_left_out_is_in_no_total(store: Store) -> None:
         set_aside.end(session, row.id, by="lea", now=now())
         set_aside.add(session, "pause", reviewer=panel.women[0], reason=REASON, by="lea", now=now())
     assert totals() == before
+
+
+def test_who_is_left_out_is_handed_nothing_since_it_would_fill_seats_and_count_nowhere(sqlite_store: Store) -> None:
+    panel = judged_panel(sqlite_store, prompts=1, men=5, women=2)
+    with sqlite_store.writing() as session:
+        row = set_aside.add(session, "exclude", reviewer=panel.men[0], reason=REASON, by="lea", now=now())
+        assert set_aside.paused(session, panel.men[0])
+        set_aside.end(session, row.id, by="lea", now=now())
+        assert not set_aside.paused(session, panel.men[0])
+
+
+def test_one_answer_left_out_pauses_nobody(sqlite_store: Store) -> None:
+    panel = judged_panel(sqlite_store, prompts=1, men=5, women=2)
+    with sqlite_store.writing() as session:
+        [review] = session.exec(select(Review).where(Review.reviewer == panel.men[0]).limit(1)).all()
+        set_aside.add(session, "exclude", review_id=review.id, reason=REASON, by="lea", now=now())
+        assert not set_aside.paused(session, panel.men[0])
+
+
+def test_a_conclusion_can_be_revised_when_nobody_differs_any_more(sqlite_store: Store) -> None:
+    panel = judged_panel(sqlite_store, prompts=1, men=5, women=2)
+    with sqlite_store.writing() as session:
+        [item] = session.exec(select(Item.id).where(Item.generation_id == panel.generations[0])).all()
+        adjudications.conclude(session, item, "fine", reason=REASON, by="lea", now=now())
+        for who in panel.men:
+            set_aside.add(session, "exclude", reviewer=who, reason=REASON, by="lea", now=now())
+        verdicts = {review.verdict for review in reviews.effective(session, item_ids=[item])}
+        assert len(verdicts) == 1
+        assert item in adjudications.differing(session, open_only=False)
+        assert item not in adjudications.differing(session)
+        adjudications.conclude(session, item, "legitimate_disagreement", reason=REASON, by="lea", now=now())
+        assert adjudications.in_force(session)[item] == "legitimate_disagreement"
+
+
+def test_what_was_left_out_makes_no_plain_case() -> None:
+    """Six flag everything as clear, one does not; five of the six are left out, and nothing is plain any more."""
+    given = [
+        Given(who, item, f"text {item}", "fine" if who == "r_other" else "flag", ["stereotype"], "clear", 5.0, counts=counted)
+        for item in range(6)
+        for who, counted in [("r_other", True), *((f"r_{n}", n == 0) for n in range(6))]
+    ]
+    [plain] = [one.plain for one in qualities(given) if one.reviewer == "r_other"]
+    assert plain is None
+    [before] = [one.plain for one in qualities([one._replace(counts=True) for one in given]) if one.reviewer == "r_other"]
+    assert before is not None
+    assert before.value == 0

@@ -136,13 +136,18 @@ def pairs(
     format_: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = "jsonl",
     set_id: Annotated[int | None, typer.Option("--set", help="Which frozen set.", show_default="the newest")] = None,
     conversational: Annotated[bool, typer.Option("--conversational", help="Prompts and answers as lists of messages.")] = False,
+    groups_may_show: Annotated[
+        bool, typer.Option("--groups-may-show", help="Also where beside exported reviews they tell who is of which group.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the pairs of a frozen set in TRL's format, with their weights."""
     from flagback.storage.export import export_pairs
 
     with records(context) as store:
-        report = export_pairs(store, folder, set_id=set_id, format=format_, conversational=conversational)
+        report = export_pairs(
+            store, folder, set_id=set_id, format=format_, conversational=conversational, groups_may_show=groups_may_show
+        )
     lines = [f"{sum(report.rows.values())} pairs are in {folder}."]
     if report.left_out:
         lines.append(f"{report.left_out} pairs of the set are not: answers they rest on were left out since it was frozen.")

@@ -47,7 +47,9 @@ def show_overlap(context: typer.Context, prevalence: Prevalence = None, as_json:
             overlap_policy.in_words(policy.steps, policy.seats, policy.relax_after_hours, policy.random_share),
             overlap_policy.cost_in_words(cost),
         ]
-    lines += [f"Open seats kept for {group}: {count}." for group, count in missing.items() if group != "any"]
+    lines += [
+        f"Seats kept for {group} that are not answered, in tens: {count}." for group, count in missing.items() if group != "any"
+    ]
     show(found, as_json=as_json, lines=lines)
 
 

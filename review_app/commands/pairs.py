@@ -100,7 +100,11 @@ def preview(
         compared = comparisons.judged(session, version.id, simulated=False)
         weighs = [choice for choice in (first, second) if policies.named(choice.policy).needs_groups]
         key = settings.pseudonym_key()
-        grouping = pair_sets.grouping_for(session, weighs[0] if weighs else first, rows, key, compared)
+        grouping = (
+            pair_sets.grouping_for(session, weighs[0], rows, key, compared)
+            if weighs
+            else pair_sets.groups_to_speak_of(session, first, rows, key, compared)
+        )
         concluded = adjudications.of_generations(session)
         found = policy_comparison.compare(rows, first, second, grouping, concluded, compared=compared, seed=seed)
         built = pair_sets.build(rows, second, grouping, concluded, compared)
@@ -141,6 +145,8 @@ def _lines(found: "Comparison", *, one: bool) -> list[str]:
 def _share(found: "Overruled") -> str:
     if found.share is None:
         return "not enough answers"
+    if found.null_low is None:
+        return f"{found.share:.2f} of {found.items}"
     return f"{found.share:.2f} of {found.items} (by chance {found.null_low:.2f} to {found.null_high:.2f})"
 
 

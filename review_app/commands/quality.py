@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flagback.review_app.commands.shared import As, Json, Limit, actor, columns, note, records, settings_of, shortened, show
+from flagback.review_app.commands.shared import As, Json, Limit, actor, columns, note, records, shortened, show
 
 if TYPE_CHECKING:
     from flagback.model.reviewer_quality import Share
@@ -92,8 +92,7 @@ def add(
         lines = []
         if pause is None:
             with store.reading() as session:
-                key = settings_of(context).pseudonym_key()
-                change = setting_aside.change(session, key, reviewer=exclude, review_id=review)
+                change = setting_aside.change(session, reviewer=exclude, review_id=review)
             if change is not None:
                 found["change"], lines = change.to_dict(), setting_aside.words(change)
         if not yes:
@@ -102,12 +101,14 @@ def add(
             if not typer.confirm("Set it aside?", err=True):
                 note("Nothing was changed.")
                 raise typer.Exit(1)
-        with store.writing() as session:
-            kind: Literal["pause", "exclude"] = "exclude" if pause is None else "pause"
-            row = set_aside.add(session, kind, reviewer=pause or exclude, review_id=review, reason=reason, by=by, now=now())
-        if pause is not None:
-            found["given_back"] = slots.release(store, pause, now=now())
-            lines.append(f"{pause} is handed nothing any more; {found['given_back']} items in hand went back.")
+        kind: Literal["pause", "exclude"] = "exclude" if pause is None else "pause"
+        whom = pause or exclude
+        row = store.settle(
+            lambda session: set_aside.add(session, kind, reviewer=whom, review_id=review, reason=reason, by=by, now=now())
+        )
+        if whom is not None:
+            found["given_back"] = slots.release(store, whom, now=now())
+            lines.append(f"{whom} is handed nothing any more; {found['given_back']} items in hand went back.")
     lines.append(f"Record {row.id}; 'flagback set-aside end {row.id}' takes it back.")
     show({**_record(row), **found}, as_json=as_json, lines=lines)
 

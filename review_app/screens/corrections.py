@@ -9,6 +9,7 @@ import streamlit as st
 from sqlmodel import col, select
 
 from flagback.model import pair_sets
+from flagback.model.recipe import Recipe
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look, policy_choice
@@ -124,12 +125,12 @@ def _said_of(would: policy_choice.Preview, version_id: int) -> str:
 def _recipe() -> tuple[dict[str, float | int], int]:
     with st.expander("Recipe"):
         st.caption("Defaults fit the embedded model. Steps are optimiser steps, so that runs with few and many pairs compare.")
-        columns = st.columns(5)
+        columns, known = st.columns(5), Recipe()
         recipe: dict[str, float | int] = {
-            "steps": int(columns[0].number_input("Steps", 1, 10_000, 24)),
-            "learning_rate": float(columns[1].number_input("Learning rate", 1e-6, 1e-1, 1.5e-3, format="%.1e")),
-            "beta": float(columns[2].number_input("Beta", 0.01, 5.0, 0.1)),
-            "rank": int(columns[3].number_input("LoRA rank", 1, 256, 8)),
+            "steps": int(columns[0].number_input("Steps", 1, 10_000, known.steps)),
+            "learning_rate": float(columns[1].number_input("Learning rate", 1e-6, 1e-1, known.learning_rate, format="%.1e")),
+            "beta": float(columns[2].number_input("Beta", 0.01, 5.0, known.beta)),
+            "rank": int(columns[3].number_input("LoRA rank", 1, 256, known.rank)),
         }
         return recipe, int(columns[4].number_input("Seed", 0, 2**31 - 1, 0))
 

@@ -107,8 +107,8 @@ def _seats(health: Health, groups: dict[str, str], installation: Installation, a
     picture.show(chart, frame, name="seats", spoken=spoken, installation=installation, account=account, height=high, opens=False)
     kept = sum(count for group, count in health.seats.items() if group != "any")
     words = (
-        f"{kept:,} {'is' if kept == 1 else 'are'} kept for people of a group who agreed to be asked as such; after a time they "
-        "are open to anybody."
+        f"About {kept:,} are kept for people of a group who agreed to be asked as such, told in tens until they are answered; "
+        "after a time they are open to anybody."
         if kept
         else "None is kept for a group."
     )

@@ -82,6 +82,8 @@ def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, 
             try:
                 grouping = pair_sets.grouping_for(session, choice, rows, installation.pseudonym_key, compared)
                 would = preview(session, version_id, choice, grouping)
+                if not policy.needs_groups:
+                    grouping = pair_sets.groups_to_speak_of(session, choice, rows, installation.pseudonym_key, compared)
                 change = (
                     None
                     if name == "majority"
@@ -132,4 +134,5 @@ def _changes(found: policy_comparison.Comparison, words: Mapping[str, str]) -> N
 def _share(found: policy_comparison.Overruled) -> str:
     if found.share is None:
         return "too few answers"
-    return f"{found.share:.0%} of {found.items:,} ({found.null_low:.0%}–{found.null_high:.0%})"
+    chance = "" if found.null_low is None else f" ({found.null_low:.0%}–{found.null_high:.0%})"
+    return f"{found.share:.0%} of {found.items:,}{chance}"

@@ -9,10 +9,10 @@ import streamlit as st
 
 from flagback.model import reviewer_quality
 from flagback.model.reviewer_quality import FEWEST, HASTE, OTHERS, Quality, Share
-from flagback.review_app import monitoring, overlap_policy, setting_aside
+from flagback.review_app import monitoring, setting_aside
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look, section
-from flagback.storage import judgements, rater_groups, set_aside, slots
+from flagback.storage import judgements, set_aside, slots
 from flagback.storage.records import Account, SetAside, SettingAside, now
 from flagback.storage.store import Store
 
@@ -21,7 +21,7 @@ AT_A_TIME = 25
 _ACTS: dict[SettingAside, str] = {"pause": "Pause", "exclude": "Leave all answers out"}
 _MEANING: dict[SettingAside, str] = {
     "pause": "Is handed nothing more; what was answered counts.",
-    "exclude": "Counts in no figure, total or set; others are asked in their place.",
+    "exclude": "Counts in no figure, total or set, and is handed nothing more; others are asked in their place.",
 }
 _STATES: dict[SettingAside, str] = {"pause": "paused", "exclude": "left out"}
 
@@ -134,25 +134,22 @@ def _preview(installation: Installation, kind: SettingAside, reviewer: str, give
         if kind == "pause":
             held = len(slots.held_claims(session, reviewer, now=now()))
             return [f"{held:,} answer{'s' * (held != 1)} in hand would go back to the queue. No figure changes."]
-        change = setting_aside.change(session, installation.pseudonym_key, reviewer=reviewer)
-        words = overlap_policy.group_words(session)
+        change = setting_aside.change(session, reviewer=reviewer)
     everything = f"{given:,} answer{'s' * (given != 1)} in all would count no more."
     if change is None:
         return [everything, "No model is registered, so there are no pairs that could change."]
-    named = {code: text for group, text in words.items() for code in [group.partition("=")[2]]} | {rater_groups.REST: "others"}
-    shown = change._replace(groups=[(named.get(group, group), before, after) for group, before, after in change.groups])
-    return [everything, *setting_aside.words(shown)]
+    return [everything, *setting_aside.words(change)]
 
 
 def _add(installation: Installation, account: Account, kind: SettingAside, reviewer: str, reason: str) -> None:
     try:
-        with installation.store.writing() as session:
-            row = set_aside.add(session, kind, reviewer=reviewer, reason=reason, by=account.login, now=now())
-            number = row.id
+        number = installation.store.settle(
+            lambda session: set_aside.add(session, kind, reviewer=reviewer, reason=reason, by=account.login, now=now()).id
+        )
     except (set_aside.NoReason, set_aside.AlreadySetAside, set_aside.UnknownReviewer) as error:
         look.said(str(error), "flag")
         return
-    back = slots.release(installation.store, reviewer, now=now()) if kind == "pause" else 0
+    back = slots.release(installation.store, reviewer, now=now())
     returned = f" {back:,} answers in hand went back." if back else ""
     st.session_state["flagback_aside_turn"] += 1
     st.session_state["flagback_aside"] = (
