@@ -345,7 +345,7 @@ TOUCHES = {
     "/api/v1/claim": {"slot", "lease"},
     "/api/v1/release": {"slot", "lease"},
     "/api/v1/answers": {"slot", "lease", "review", "work_log"},
-    "/signout": {"session"},
+    "/signout": {"session", "slot", "lease"},
     "/signin/oidc/connect": {"session"},
     "/signin": {"session"},
     "/join": {"session", "account", "invitation", "audit_entry"},

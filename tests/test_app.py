@@ -66,6 +66,8 @@ def test_reviewers_have_the_board_and_no_page_of_those_who_steer() -> None:
     assert reviewing == {"review", "you"}
     assert {listed.url_path for listed in PAGES if listed.roles & STEERING_ROLES and listed.roles & REVIEWING_ROLES} == {
         "panel",
+        "contested",
+        "reviewers",
         "you",
     }
 

@@ -424,7 +424,7 @@ def test_reviewers_are_shown_no_model_no_score_and_no_version(board: Page) -> No
     with board.expect_response("**/api/v1/claim") as claimed:
         board.reload()
     item = claimed.value.json()["items"][0]
-    assert set(item) == {"lease_id", "messages", "lang", "text", "seconds_left"}
+    assert set(item) == {"lease_id", "messages", "lang", "text", "answers", "seconds_left"}
     assert set(mount_data(account="a_1", token="t", aim=40)) == {"account", "token", "aim", "api", "taxonomy"}
 
 
