@@ -131,7 +131,7 @@ def test_the_panel_page_tells_what_waits_and_what_was_done_and_names_nobody(plac
     with page_of(browser, width=1280) as page:
         place.open(page, "aud", "panel", "Panel")
         assert place.panel is not None
-        expect(page.locator(".st-key-fb-card-seats")).to_contain_text("5 are kept for people of a group")
+        expect(page.locator(".st-key-fb-card-seats")).to_contain_text("About 10 are kept for people of a group")
         spoken = page.locator('[aria-label*="Open seats"], [alt*="Open seats"]').first
         expect(spoken).to_be_attached(timeout=WAIT)
         expect(page.locator(".fb-step").first).to_contain_text("5the oldest for less than an hour")
