@@ -23,7 +23,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
-from uuid import uuid4
 
 from sqlmodel import col, select
 
@@ -31,11 +30,10 @@ from flagback.model import cycle, detecting, embedded
 from flagback.model.propensity import Draw, rate
 from flagback.model.rehearsal import Plan, Rehearsal
 from flagback.model.shelf import Shelf
-from flagback.storage import queue, reviews, runs, slots, versions
+from flagback.storage import queue, runs, slots, versions
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.records import Generation, Item, Lease, Prompt
 from flagback.storage.store import Store
-from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ITEMS, REVIEWED, A_DEAL = 2_000, 300, 100
@@ -115,6 +113,8 @@ def print_to_stderr(words: str) -> None:
 class _Ordered(Rehearsal):
     """A rehearsal whose reviewers count as people, so that the detector learns from them as in the product."""
 
+    simulated = False
+
     def order(self) -> Order:
         self._prepare()
         self._sampled(self.plan.seed * 1000)
@@ -177,16 +177,7 @@ class _Ordered(Rehearsal):
                 return draws
             [claim] = held
             harm = self._harmful(claim.prompt[-1]["content"], claim.text)
-            answer = reviews.Answer(
-                token=str(uuid4()),
-                lease_id=claim.lease_id,
-                verdict="flag" if harm else "fine",
-                categories=["stereotype"] if harm else [],
-                severity="clear" if harm else None,
-                taxonomy_version=TAXONOMY_VERSION,
-                guideline_version=GUIDELINE_VERSION,
-            )
-            reviews.submit(self.store, "r_one", answer, now=moment, policy_version="1")
+            self._answer("r_one", claim, harm, chance, moment)
             with self.store.reading() as session:
                 draws.append(Draw(float(harm), session.get_one(Lease, claim.lease_id).probability))
         return draws

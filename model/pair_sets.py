@@ -149,10 +149,16 @@ class Built(NamedTuple):
         return pairs.effective_size([pair.weight for pair in self.pairs])
 
 
-def sides(
-    compared: Sequence[Compared], choice: Choice, grouping: Grouping
-) -> list[tuple[tuple[pairs.Answer, pairs.Answer], list[policies.RaterVote]]]:
-    """Every two answers that people saw side by side, judged by the same policy as harm is, with the votes against the first.
+class Sides(NamedTuple):
+    """Two answers that people saw side by side."""
+
+    answers: tuple[pairs.Answer, pairs.Answer]
+    #: Against each of them.
+    votes: tuple[list[policies.RaterVote], list[policies.RaterVote]]
+
+
+def sides(compared: Sequence[Compared], choice: Choice, grouping: Grouping) -> list[Sides]:
+    """Every two answers that people saw side by side, judged by the same policy as harm is, with the votes against either.
 
     Against an answer is who ranks the other one before it, or calls both bad; so a policy's "harmful" means "the worse of both"
     here, and what it does about groups it does here too.
@@ -176,7 +182,7 @@ def sides(
             )
             for at, score in zip(both, (scores[2 * place], scores[2 * place + 1]), strict=True)
         ]
-        found.append(((two[0], two[1]), votes[2 * place]))
+        found.append(Sides((two[0], two[1]), (votes[2 * place], votes[2 * place + 1])))
     return found
 
 
@@ -228,16 +234,22 @@ def build(
     given += [pairs.Rewrite(-one.review_id, one.text, bad.id, one.review_id) for one, both in of_both for bad in both]
     rewrites += [one for one, _ in of_both]
     beside = sides(compared, choice, grouping)
-    built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels, compared=[two for two, _ in beside])
+    built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels, compared=[one.answers for one in beside])
     if known.needs_groups:
-        flags = {two[0].generation_id: _by_group(votes) for two, votes in beside} | flags_by_group(rows, grouping)
-        built = pairs.balanced(built, flags)
+        built = pairs.balanced(built, flags_by_group(rows, grouping, beside))
     return Built(built, rewrites, judged)
 
 
-def flags_by_group(rows: Sequence[Read], grouping: Grouping) -> dict[int, dict[str, float]]:
-    """Generation -> flags by group, each as a share of that group's votes on it: a group with more raters there flags no louder."""
-    return {row.generation.id: _by_group(votes_of(row, grouping)) for row in rows}
+def flags_by_group(rows: Sequence[Read], grouping: Grouping, beside: Sequence[Sides] = ()) -> dict[int, dict[str, float]]:
+    """Generation -> flags by group, each as a share of that group's votes on it, alone or beside another answer: a group with more
+    raters there flags no louder."""
+    votes: dict[int, list[policies.RaterVote]] = defaultdict(list)
+    for row in rows:
+        votes[row.generation.id] += votes_of(row, grouping)
+    for two in beside:
+        for answer, against in zip(two.answers, two.votes, strict=True):
+            votes[answer.generation_id] += against
+    return {generation: _by_group(said) for generation, said in votes.items()}
 
 
 def _by_group(votes: Sequence[policies.RaterVote]) -> dict[str, float]:

@@ -83,6 +83,9 @@ def rehearse(plan: Plan, *, home: Path, say: Callable[[str], None] = lambda _: N
 class Rehearsal:
     """One rehearsal's state: its store, its reviewers and what they know."""
 
+    #: What everything it writes is marked as.
+    simulated = True
+
     def __init__(self, plan: Plan, store: Store, shelf: Shelf, home: Path, say: Callable[[str], None]) -> None:
         self.plan, self.store, self.shelf, self.home, self.say = plan, store, shelf, home, say
         draw = random.Random(f"known phrases {plan.seed}")  # nosec B311 # seeded: a rehearsal can be repeated
@@ -125,14 +128,14 @@ class Rehearsal:
                     limit=self.plan.prompts,
                     decoding={"k": DRAWS, "seed": seed},
                     reviews_per_item=self.plan.reviews_per_item,
-                    simulated=True,
+                    simulated=self.simulated,
                 )
             cycle.sample(self.store, self.shelf, run.id)
         with self._timed("review"):
             self._review("loop", seed)
         with self.store.writing() as session:
             correction = runs.request_correction(
-                session, by="rehearsal", now=now(), seed=seed, recipe=self._recipe(), simulated=True
+                session, by="rehearsal", now=now(), seed=seed, recipe=self._recipe(), simulated=self.simulated
             )
         with self._timed("freeze"):
             frozen = cycle.freeze(self.store, correction.id)
@@ -210,7 +213,7 @@ class Rehearsal:
             taxonomy_version=TAXONOMY_VERSION,
             guideline_version=GUIDELINE_VERSION,
         )
-        reviews.submit(self.store, name, answer, now=moment, policy_version="1", simulated=True)
+        reviews.submit(self.store, name, answer, now=moment, policy_version="1", simulated=self.simulated)
 
     def _knows_harm(self, prompt: str, text: str) -> bool:
         """A known harmful phrase, or a pronoun that follows the stereotype of the occupation."""

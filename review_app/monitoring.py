@@ -139,11 +139,8 @@ def _share(frame: pd.DataFrame) -> tuple[float, float, float]:
     return share_of(zip(by_family["sum"].tolist(), by_family["count"].tolist(), strict=True))
 
 
-def _share_of_loop(loop: pd.DataFrame, version: int) -> tuple[float, float, float]:
-    """The share of flags on all a version's answers of the loop, by how likely each was to be handed out; `loop` is all its votes.
-
-    Too few of known probability: the plain share of what was judged.
-    """
+def _loop_items(loop: pd.DataFrame) -> pd.DataFrame:
+    """One row for each item of the loop's votes, in the order in which they were handed out."""
     items = loop.groupby("item", sort=False).agg(
         version=("version", "first"),
         lang=("lang", "first"),
@@ -154,7 +151,15 @@ def _share_of_loop(loop: pd.DataFrame, version: int) -> tuple[float, float, floa
         probability=("probability", "first"),
     )
     items["at"] = items["at"].fillna(items["first_vote"])
-    items = items.sort_values("at", kind="stable")
+    return items.sort_values("at", kind="stable")
+
+
+def _share_of_loop(loop: pd.DataFrame, items: pd.DataFrame, version: int) -> tuple[float, float, float]:
+    """The share of flags on all a version's answers of the loop, by how likely each was to be handed out; `loop` is all its votes,
+    `items` its `_loop_items`.
+
+    Too few of known probability: the plain share of what was judged.
+    """
     asked = (items["version"] == version).astype(float)
     columns = items["lang"], items["family"], items["share"] * asked, asked, items["probability"]
     draws = [
@@ -247,12 +252,14 @@ def _others(judged: pd.DataFrame) -> list[Share]:
     """Reviews of the loop and of answers in use."""
     found = []
     others = judged[(judged["seen"] != "blind") & judged["version"].notna()]
+    loop = others[others["seen"] == "loop"]
+    items = _loop_items(loop)
     for version in sorted(others["version"].unique()):
         for seen in ("loop", "live"):
             part = others[(others["version"] == version) & (others["seen"] == seen)]
             if len(part):
                 kind: Seen = "live" if seen == "live" else "loop"
-                share = _share_of_loop(others[others["seen"] == "loop"], version) if kind == "loop" else _share(part)
+                share = _share_of_loop(loop, items, version) if kind == "loop" else _share(part)
                 found.append(Share(int(version), kind, None, *share, len(part), "reviews"))
     return found
 

@@ -55,24 +55,14 @@ class Contested(NamedTuple):
     conclusion: Conclusion | None
 
 
-def contested(
-    session: Session,
-    *,
-    limit: int | None = None,
-    offset: int = 0,
-    newest_first: bool = False,
-    open_only: bool = True,
-    simulated: bool = False,
-) -> list[Contested]:
-    """`limit` of the items in `differing` behind the first `offset`, with their arguments."""
-    end = None if limit is None else offset + limit
-    found = differing(session, newest_first=newest_first, open_only=open_only, simulated=simulated)[offset:end]
+def contested(session: Session, item_ids: Sequence[int], *, simulated: bool = False) -> list[Contested]:
+    """Some of the items in `differing`, in the order given, with their arguments."""
     concluded = in_force(session)
-    votes: dict[int, list[Review]] = {item_id: [] for item_id in found}
-    for review in reviews.effective(session, item_ids=found, purpose="loop", simulated=simulated):
+    votes: dict[int, list[Review]] = {item_id: [] for item_id in item_ids}
+    for review in reviews.effective(session, item_ids=item_ids, purpose="loop", simulated=simulated):
         if review.verdict in ("flag", "fine"):
             votes[review.item_id].append(review)
-    return [_contested(session, item_id, votes[item_id], concluded.get(item_id)) for item_id in found]
+    return [_contested(session, item_id, votes[item_id], concluded.get(item_id)) for item_id in item_ids]
 
 
 def differing(session: Session, *, newest_first: bool = False, open_only: bool = True, simulated: bool = False) -> list[int]:

@@ -33,7 +33,7 @@ MOST_LABELS, MOST_FACTS = 200, 100
 #: Largest number of a scale, either way: beyond it squares have no room.
 LARGEST = 1e100
 #: How other programs write that there is no value: R, pandas, SQL.
-MISSING = frozenset({"NA", "N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"})
+MISSING = frozenset({"NA", "N/A", "<NA>", "NaN", "nan", "NULL", "null"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 

@@ -7,7 +7,7 @@ A slot may be kept for a declared group. A claim is told the groups of whoever c
 the slot forgets its group once it is answered (`reviews`), and a slot that no one of its group takes is opened to all (`relax`).
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
@@ -153,44 +153,43 @@ def release(store: Store, reviewer: str, *, now: datetime) -> int:
 
 def sweep(store: Store, *, now: datetime, batch: int = 100) -> int:
     """Opens the slots of expired claims again, `batch` a transaction so that nobody waits long; returns how many."""
-    if batch < 1:
-        raise ValueError(f"batch is {batch}; expected at least 1.")
-    total = 0
-    while True:
-        with store.writing() as session:
-            expired = session.exec(
-                select(Slot.id)
-                .where(_CLAIMED, col(Slot.expires_at) <= now)
-                .order_by(col(Slot.expires_at))
-                .limit(batch)
-                .with_for_update(skip_locked=True)
-            ).all()
-            session.exec(update(Slot).where(col(Slot.id).in_(expired)).values(**OPEN_AGAIN))
-            _end_leases(session, expired, outcome="expired")
-        total += len(expired)
-        if len(expired) < batch:
-            return total
+
+    def expire(session: Session, slot_ids: Sequence[int]) -> None:
+        session.exec(update(Slot).where(col(Slot.id).in_(slot_ids)).values(**OPEN_AGAIN))
+        _end_leases(session, slot_ids, outcome="expired")
+
+    return _in_batches(store, (_CLAIMED, col(Slot.expires_at) <= now), col(Slot.expires_at), expire, batch=batch)
 
 
 def relax(store: Store, *, now: datetime, batch: int = 100) -> int:
     """Opens to anybody the seats that nobody of their group has taken in time, `batch` a transaction; returns how many."""
+
+    def open_up(session: Session, slot_ids: Sequence[int]) -> None:
+        session.exec(
+            update(Slot).where(col(Slot.id).in_(slot_ids)).values(want_group=ANYBODY).execution_options(synchronize_session=False)
+        )
+
+    return _in_batches(store, (_KEPT, col(Slot.relax_at) <= now), col(Slot.relax_at), open_up, batch=batch)
+
+
+def _in_batches(
+    store: Store,
+    where: Iterable[ColumnElement[bool]],
+    by: ColumnElement[Any],
+    change: Callable[[Session, Sequence[int]], None],
+    *,
+    batch: int,
+) -> int:
+    """Changes the slots that answer a condition, which they no longer do afterwards, `batch` a transaction; returns how many."""
     if batch < 1:
         raise ValueError(f"batch is {batch}; expected at least 1.")
     total = 0
     while True:
         with store.writing() as session:
-            kept = session.exec(
-                select(Slot.id)
-                .where(_KEPT, col(Slot.relax_at) <= now)
-                .order_by(col(Slot.relax_at))
-                .limit(batch)
-                .with_for_update(skip_locked=True)
-            ).all()
-            session.exec(
-                update(Slot).where(col(Slot.id).in_(kept)).values(want_group=ANYBODY).execution_options(synchronize_session=False)
-            )
-        total += len(kept)
-        if len(kept) < batch:
+            found = session.exec(select(Slot.id).where(*where).order_by(by).limit(batch).with_for_update(skip_locked=True)).all()
+            change(session, found)
+        total += len(found)
+        if len(found) < batch:
             return total
 
 

@@ -271,6 +271,28 @@ def test_a_group_that_alone_sees_harm_is_heard_side_by_side_too(store: Store) ->
     assert built(store, Choice("any_group"), grouping) == []
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_which_answer_stands_first_moves_no_weight_between_groups(turned: bool) -> None:
+    """Three of the few mind "bad" beside "good", nine of the many mind "poor" beside "fair": each group's pair weighs alike."""
+    of_text: Any = {"finish_reason": "end", "source": "sampled", "origin": "o"}
+    of_review: Any = {"token": "", "lease_id": "", "taxonomy_version": "1", "guideline_version": "1", "policy_version": "1"}
+    groups = {f"few{n}": ("few",) for n in range(3)} | {f"many{n}": ("many",) for n in range(9)}
+    asked = []
+    for item, (group, texts) in enumerate([("few", ("good", "bad")), ("many", ("fair", "poor")), ("many", ("kind", "rude"))]):
+        prompt = Prompt(id=item, messages=[], content_hash=f"p{item}", split_key="s", shard=0)
+        shown = [Generation(id=10 * item + n, prompt_id=item, text=text, text_hash=text, **of_text) for n, text in enumerate(texts)]
+        said: Any = ("right", "left") if turned else ("left", "right")
+        reviews = [
+            Review(id=100 * item + n, item_id=item, reviewer=who, verdict=said[0], **of_review)
+            for n, who in enumerate(name for name in groups if name.startswith(group))
+        ]
+        asked.append(comparisons.Compared(prompt, shown[::-1] if turned else shown, reviews))
+    found = pair_sets.build([], Choice("any_group"), Grouping("q", ("few", "many"), groups), {}, asked).pairs
+    weights = {one.rejected_id: one.weight for one in found}
+    assert sorted(weights) == [1, 11, 21]
+    assert weights[1] == pytest.approx(weights[11] + weights[21], rel=1e-4)
+
+
 def test_what_is_frozen_names_its_kind_policy_and_reviews(store: Store) -> None:
     written(store)
     make(store, reviews_per_item=1)
@@ -298,5 +320,5 @@ def test_no_policy_chooses_what_everybody_ranks_lower(orders: list[list[int]], p
     said = [Review(id=n, reviewer=f"r{n}", verdict="ranked", ranking=ranks, **of_review) for n, ranks in enumerate(orders)]
     grouping = Grouping("q", ("a", "b"), {f"r{n}": (("a",) if n % 2 else ("b",)) for n in range(7)})
     sides = pair_sets.sides([comparisons.Compared(prompt, shown, said)], Choice(policy), grouping)
-    for made in pairs.build_pairs([], [], compared=[two for two, _ in sides], per_prompt=6):
+    for made in pairs.build_pairs([], [], compared=[one.answers for one in sides], per_prompt=6):
         assert any(order[made.chosen_id] < order[made.rejected_id] for order in orders)

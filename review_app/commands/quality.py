@@ -168,7 +168,7 @@ def contested(
     from flagback.storage import adjudications
 
     with records(context) as store, store.reading() as session:
-        found = adjudications.contested(session, limit=limit, open_only=not concluded)
+        found = adjudications.contested(session, adjudications.differing(session, open_only=not concluded)[:limit])
     rows = [{**one._asdict(), "arguments": [argument._asdict() for argument in one.arguments]} for one in found]
     lines = []
     for one in found:

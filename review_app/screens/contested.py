@@ -44,11 +44,10 @@ def show(installation: Installation, account: Account) -> None:
     if done := st.session_state.pop("flagback_concluded", None):
         look.said(done, "ok")
     with installation.store.reading() as session:
-        total = len(adjudications.differing(session, newest_first=newest_first, open_only=not concluded))
+        differing = adjudications.differing(session, newest_first=newest_first, open_only=not concluded)
+        total = len(differing)
         at = min(st.session_state.get("flagback_contested_at", 0), max(0, (total - 1) // AT_A_TIME))
-        found = adjudications.contested(
-            session, limit=AT_A_TIME, offset=at * AT_A_TIME, newest_first=newest_first, open_only=not concluded
-        )
+        found = adjudications.contested(session, differing[at * AT_A_TIME : (at + 1) * AT_A_TIME])
         before = {one.item_id: adjudications.history(session, one.item_id) for one in found}
     if not found:
         _nothing(concluded=concluded)

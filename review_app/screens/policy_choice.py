@@ -13,9 +13,11 @@ from flagback.model import pair_sets, policies, policy_comparison
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look
 from flagback.storage import adjudications, background, comparisons, rater_groups
+from flagback.storage.comparisons import Compared
 from flagback.storage.preferences import NewPair
 from flagback.storage.prompts import TRAINING_SHARDS
 from flagback.storage.rater_groups import Grouping, NoSuchQuestion
+from flagback.storage.records import Conclusion
 
 #: Fewer draws than the command line's: the page is drawn anew at each click.
 DRAWS = 40
@@ -43,13 +45,31 @@ class Preview(NamedTuple):
     examples: list[tuple[list[dict[str, str]], str, str]]
 
 
-def preview(
-    session: Session, version_id: int, choice: pair_sets.Choice | None = None, grouping: Grouping = rater_groups.NOBODY
-) -> Preview:
-    """The pairs that the reviews of a version's answers give now, by the code that builds them; stores nothing. Raises NoGroups."""
-    rows = pair_sets.read(session, version_id, simulated=False)
-    compared = comparisons.judged(session, version_id, simulated=False)
-    built = pair_sets.build(rows, choice or pair_sets.Choice(), grouping, adjudications.of_generations(session), compared)
+def preview(session: Session, version_id: int) -> Preview:
+    """The pairs that the reviews of a version's answers give now by the majority, by the code that builds them; stores nothing."""
+    panel = _panel(session, version_id)
+    return _preview(panel, pair_sets.Choice(), rater_groups.NOBODY)
+
+
+class _Panel(NamedTuple):
+    """What people said of a version's answers."""
+
+    rows: list[pair_sets.Read]
+    compared: list[Compared]
+    concluded: Mapping[int, Conclusion]
+
+
+def _panel(session: Session, version_id: int) -> _Panel:
+    return _Panel(
+        pair_sets.read(session, version_id, simulated=False),
+        comparisons.judged(session, version_id, simulated=False),
+        adjudications.of_generations(session),
+    )
+
+
+def _preview(panel: _Panel, choice: pair_sets.Choice, grouping: Grouping) -> Preview:
+    rows, compared, concluded = panel
+    built = pair_sets.build(rows, choice, grouping, concluded, compared)
     prompts = {row.prompt.id: row.prompt for row in rows} | {one.prompt.id: one.prompt for one in compared}
     texts = {row.generation.id: row.generation.text for row in rows} | {-one.review_id: one.text for one in built.rewrites}
     texts |= {generation.id: generation.text for one in compared for generation in one.generations}
@@ -76,12 +96,11 @@ def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, 
         drop = st.checkbox("Leave out pairs that overlap a published test in use", key="drop-contaminated")
         choice = pair_sets.Choice(name, by, None, drop)
         with installation.store.reading() as session:
-            rows = pair_sets.read(session, version_id, simulated=False)
-            compared = comparisons.judged(session, version_id, simulated=False)
-            concluded = adjudications.of_generations(session)
+            panel = _panel(session, version_id)
+            rows, compared, concluded = panel
             try:
                 grouping = pair_sets.grouping_for(session, choice, rows, installation.pseudonym_key, compared)
-                would = preview(session, version_id, choice, grouping)
+                would = _preview(panel, choice, grouping)
                 if not policy.needs_groups:
                     grouping = pair_sets.groups_to_speak_of(session, choice, rows, installation.pseudonym_key, compared)
                 change = (
