@@ -10,10 +10,11 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
+from flagback.storage import store as module
 from flagback.storage.records import Account, Pool, Record
 from flagback.storage.store import NewerSchema, OlderSchema, Store
 
@@ -68,6 +69,24 @@ def test_reading_changes_nothing(store: Store) -> None:
         session.flush()
     with store.reading() as session:
         assert session.exec(select(Account)).all() == []
+
+
+def test_connections_that_the_server_has_ended_while_they_rested_are_made_anew(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESTED", 0.0)
+    store = Store(postgres_url)
+    with store.reading() as one, store.reading() as other:
+        ours = [session.connection().exec_driver_sql("SELECT pg_backend_pid()").scalar_one() for session in (one, other)]
+    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for number in ours:
+            connection.exec_driver_sql(f"SELECT pg_terminate_backend({number}, 5000)")
+    with store.reading() as one, store.reading() as other:
+        new = [session.connection().exec_driver_sql("SELECT pg_backend_pid()").scalar_one() for session in (one, other)]
+    assert not set(ours) & set(new)
+    admin.dispose()
+    store.close()
 
 
 def test_sqlite_records_can_be_read_by_their_owner_only(tmp_path: Path) -> None:
