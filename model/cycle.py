@@ -16,6 +16,7 @@ from typing import TypeVar
 from sqlmodel import Session, col, select
 
 from flagback.model import checkpoint, dialogue, pair_sets, sampling, training
+from flagback.model.reference import KeptReference, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
 from flagback.storage import preferences, runs, versions
 from flagback.storage.artifacts import Artifacts
@@ -220,6 +221,7 @@ def train(
             recipe=recipe,
             seed=run.seed,
             folder=work / f"correction-{run_id}",
+            kept=KeptReference(shelf.artifacts.root, weights=parent.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer)),
             on_step=_step_keeper(store, run_id),
             should_stop=stop,
         )
