@@ -139,6 +139,26 @@ def reference_logps(
     before = _of_run(folder / FILE, run, trees)
     if before is not None:
         return before
+    logps, known = kept_logps(model, trees, layout, kept, should_stop=should_stop)
+    found = _found(logps, known)
+    aside = (folder / FILE).with_suffix(".writing")
+    save_file({"logps": _tensor(logps)}, aside, metadata={"run": run, "sha256": found.sha256, "kept": str(found.kept)})
+    aside.replace(folder / FILE)
+    return found
+
+
+def kept_logps(
+    model: Any,
+    trees: Sequence[Tree],
+    layout: LayoutName,
+    kept: KeptReference | None,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[list[list[float]], int]:
+    """Every tree's answers under a model, and how many of them were kept from before; what was not is kept now.
+
+    Raises NotFinite and Stopped, and keeps nothing then.
+    """
     how = f"{layout}.{str(next(iter(model.parameters())).dtype).removeprefix('torch.')}"
     known = [[None] * len(tree.answers) if kept is None else kept.get(how, tree) for tree in trees]
     missing = [
@@ -153,13 +173,9 @@ def reference_logps(
             "The model gives an answer of the pairs no finite probability before any training; "
             "check the model with 'flagback model add', and load it in float32."
         )
-    found = _found(logps, sum(value is not None for values in known for value in values))
     if kept is not None:
         kept.add(how, trees, logps)
-    aside = (folder / FILE).with_suffix(".writing")
-    save_file({"logps": _tensor(logps)}, aside, metadata={"run": run, "sha256": found.sha256, "kept": str(found.kept)})
-    aside.replace(folder / FILE)
-    return found
+    return logps, sum(value is not None for values in known for value in values)
 
 
 def _of_run(place: Path, run: str, trees: Sequence[Tree]) -> Found | None:
