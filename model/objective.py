@@ -73,6 +73,16 @@ def part_trees(plan: Plan, part: Part) -> list[Tree]:
     ]
 
 
+def shared(trees: Sequence[Tree]) -> tuple[list[Tree], list[int]]:
+    """Every prompt once with each of its answers once; and where, among theirs, the given trees' answers are in their order."""
+    families: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
+    for tree in trees:
+        families.setdefault(tree.prompt, {}).update(dict.fromkeys(tree.answers))
+    made = [Tree(prompt, tuple(answers)) for prompt, answers in families.items()]
+    known = {row: place for place, row in enumerate((tree.prompt, answer) for tree in made for answer in tree.answers)}
+    return made, [known[tree.prompt, answer] for tree in trees for answer in tree.answers]
+
+
 def part_loss(
     plan: Plan, part: Part, logps: Tensor, reference: Reference, recipe: Recipe, *, point: Tensor | float = 0.0
 ) -> tuple[Tensor, dict[str, float]]:

@@ -32,6 +32,7 @@ LATER = (
     "flag_point",
     "ranking_weight",
     "rankings_per_step",
+    "sharing",
 )
 
 
@@ -132,16 +133,16 @@ def make_plan(
             )
     per_step = min(recipe.pairs_per_step, len(kept))
 
-    def steps_of(digests: Sequence[str], wanted: int, what: str) -> list[list[int]]:
+    def steps_of(digests: Sequence[str], wanted: int, what: str, families: Sequence[str] | None = None) -> list[list[int]]:
         """The places of one kind of content, step by step."""
         each = min(wanted, len(digests))
-        stream = _stream(digests, each * recipe.steps, f"{seed}:{what}")
+        stream = _stream(digests, each * recipe.steps, f"{seed}:{what}", families)
         return [stream[step * each : (step + 1) * each] for step in range(recipe.steps)]
 
     contents = _Contents(kept, lines, kept_flags, kept_rankings)
     steps = list(
         zip(
-            steps_of([_digest(p) for p in kept], recipe.pairs_per_step, "pair"),
+            steps_of([_digest(p) for p in kept], recipe.pairs_per_step, "pair", _families(kept, recipe)),
             steps_of([_digest(line) for line in lines], recipe.replay_per_step, "replay"),
             steps_of([_digest(f) for f in kept_flags], recipe.flags_per_step, "flag"),
             steps_of([_digest(r) for r in kept_rankings], recipe.rankings_per_step, "ranking"),
@@ -286,15 +287,24 @@ def _usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int
     return kept, dropped
 
 
-def _stream(digests: Sequence[str], count: int, salt: str) -> list[int]:
-    """`count` places: every pass visits each place once, in an order of its own that follows contents and salt."""
+def _stream(digests: Sequence[str], count: int, salt: str, families: Sequence[str] | None = None) -> list[int]:
+    """`count` places: every pass visits each place once, in an order of its own that follows contents and salt.
+
+    With `families` those of one family follow each other, and the families' order is drawn.
+    """
     places: list[int] = []
     passed = 0
     while digests and len(places) < count:
         drawn = [hashlib.sha256(f"{salt}:{passed}:{digest}".encode()).digest() for digest in digests]
-        places += sorted(range(len(digests)), key=lambda i: (drawn[i], i))
+        kin = [hashlib.sha256(f"{salt}:{passed}:{name}".encode()).digest() for name in families or [""] * len(digests)]
+        places += sorted(range(len(digests)), key=lambda i: (kin[i], drawn[i], i))
         passed += 1
     return places[:count]
+
+
+def _families(pairs: Sequence[Pair], recipe: Recipe) -> list[str] | None:
+    """A name for every pair's prompt, where pairs of one prompt are to be drawn together."""
+    return [json.dumps(list(pair.prompt_ids)) for pair in pairs] if recipe.sharing == "prompt" else None
 
 
 def _cost(rows: list[tuple[int, int]], vocabulary: int) -> float:

@@ -23,6 +23,7 @@ LossName = Literal[
     "apo_zero",  # chosen up and rejected down, each against the reference
     "apo_down",  # both down, rejected more so: for chosen answers that are bad too
 ]
+Sharing = Literal["pair", "prompt"]
 #: From where a flag's gain and loss are told: the reference itself, or KTO's estimate of how far the policy has moved.
 FlagPoint = Literal["reference", "kl"]
 
@@ -83,6 +84,9 @@ class Recipe:
     checkpoint_every: int = 8
     #: How batches are laid out; auto takes flat where a probe shows that it agrees with padded.
     layout: Literal["auto", "flat", "padded"] = "auto"
+    #: What is laid out behind a prompt that is computed once: the answers of one pair, or each answer of all that a step has under
+    #: that prompt, whose pairs are then drawn together. The same losses, fewer tokens where several answers were reviewed.
+    sharing: Sharing = "pair"
     #: What is learnt from a pair, and which share of labels is taken for wrong (cdpo and robust alone).
     loss: LossName = "dpo"
     label_noise: float = 0.0
@@ -130,6 +134,7 @@ class Recipe:
             "layout": ("auto", *get_args(LayoutName)),
             "loss": get_args(LossName),
             "flag_point": get_args(FlagPoint),
+            "sharing": get_args(Sharing),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

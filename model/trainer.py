@@ -93,7 +93,13 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         _dropout_of_the_adapter_only(model)
         if self.recipe.dropout:
             torch.manual_seed(seed_of(self.seed, "dropout", part.number))
-        logps = answer_logps(model, objective.part_trees(self.plan, part), self.layout)
+        trees = objective.part_trees(self.plan, part)
+        if self.recipe.sharing == "prompt":
+            trees, places = objective.shared(trees)
+            logps = answer_logps(model, trees, self.layout)
+            logps = logps.index_select(0, torch.tensor(places, device=logps.device))
+        else:
+            logps = answer_logps(model, trees, self.layout)
         loss, figures = objective.part_loss(self.plan, part, logps, self.reference, self.recipe, point=point)
         for name, value in figures.items():
             self.sums[name] += value

@@ -20,7 +20,7 @@ import torch
 
 from flagback.model.checkpoint import context_length
 from flagback.model.layout import Choice, choose_layout, flat_model, sequence_logps, vocabulary_size
-from flagback.model.objective import reference_of, reference_trees
+from flagback.model.objective import reference_of, reference_trees, shared
 from flagback.model.plan import Limits, Plan, make_plan, seed_of
 from flagback.model.recipe import (
     BadPair,
@@ -99,9 +99,14 @@ def correct(
     trees = reference_trees(plan, recipe)
     choice = choose_layout(model, trees) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")
     with as_it_was(model):
+        asked, places = shared(trees) if recipe.sharing == "prompt" else (trees, None)
         reference = reference_logps(
-            model, trees, choice.layout, folder=folder, run=checkpoints.run, kept=kept, should_stop=should_stop
+            model, asked, choice.layout, folder=folder, run=checkpoints.run, kept=kept, should_stop=should_stop
         )
+        if places is not None:
+            flat = [value for values in reference.logps for value in values]
+            found = iter([flat[place] for place in places])
+            reference = reference._replace(logps=[[next(found) for _ in tree.answers] for tree in trees])
         return _train(model, plan, reference, choice, checkpoints, recipe, seed, on_step, should_stop)
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flagback.model.layout import answer_logps, flat_model, flat_row, tree_logps
-from flagback.model.objective import FIGURES, part_loss, part_trees, reference_of, reference_trees, total
+from flagback.model.layout import Tree, answer_logps, flat_model, flat_row, tree_logps
+from flagback.model.objective import FIGURES, part_loss, part_trees, reference_of, reference_trees, shared, total
 from flagback.model.plan import Limits, Plan, make_plan
 from flagback.model.recipe import Flag, LossName, Pair, Ranking, Recipe
 from flagback.model.training import with_adapter
@@ -100,6 +100,13 @@ def test_a_ranking_of_two_teaches_what_the_pair_teaches() -> None:
     pairs = [replace(pair, soft_label=1.0) for pair in random_pairs(4)]
     rankings = [Ranking(pair.key, pair.prompt_ids, [pair.chosen_ids, pair.rejected_ids], pair.weight) for pair in pairs]
     assert (gradient(planned(pairs)) - gradient(planned(rankings=rankings))).abs().max() < 1e-6
+
+
+def test_shared_trees_hold_every_answer_once_and_say_where() -> None:
+    trees = [Tree((3,), ((4,), (5,))), Tree((6,), ((4,),)), Tree((3,), ((5,), (7,)))]
+    made, places = shared(trees)
+    assert made == [((3,), ((4,), (5,), (7,))), ((6,), ((4,),))]
+    assert places == [0, 1, 3, 1, 2]
 
 
 def test_a_ranking_lays_out_its_prompt_once() -> None:

@@ -314,6 +314,27 @@ def test_a_step_of_everything_cut_into_parts_teaches_what_the_whole_does(tmp_pat
         assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-3)
 
 
+def test_a_prompt_computed_once_for_all_its_pairs_teaches_the_same(tmp_path: Path) -> None:
+    draw = Random(4)
+    prompts = [random_ids(draw, 3, 6) for _ in range(3)]
+    answers = [[[*random_ids(draw, 2, 8), 2] for _ in range(4)] for _ in prompts]
+    pairs = [
+        Pair(f"{n} {i} {j}", prompt, answers[n][i], answers[n][j])
+        for n, prompt in enumerate(prompts)
+        for i in range(4)
+        for j in range(i + 1, 4)
+    ]
+    recipe = replace(RECIPE, pairs_per_step=18)  # all of them in every step
+    apart = run(tmp_path / "apart", recipe=recipe, pairs=pairs)
+    together = run(tmp_path / "together", recipe=replace(recipe, sharing="prompt"), pairs=pairs)
+    assert [m.loss for m in together.metrics] == pytest.approx([m.loss for m in apart.metrics], abs=1e-4)
+    assert [m.grad_norm for m in together.metrics] == pytest.approx([m.grad_norm for m in apart.metrics], rel=1e-3)
+    made = planning.make_plan(
+        pairs, [], recipe=replace(recipe, pairs_per_step=6, sharing="prompt"), seed=3, limits=planning.Limits(61, 128)
+    )
+    assert all(len({tuple(made.pairs[place].prompt_ids) for place in part.pairs}) == 1 for part in made.parts)
+
+
 def test_a_stopped_run_of_everything_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     recipe = replace(RECIPE, flag_point="kl", anchor_weight=0.1, loss="apo_zero", dropout=0.1, checkpoint_every=100)
     more: dict[str, Any] = {"recipe": recipe, "flags": random_flags(8), "rankings": random_rankings(5)}
