@@ -16,6 +16,7 @@ from typing import TypeVar
 from sqlmodel import Session, col, select
 
 from flagback.model import checkpoint, dialogue, pair_sets, sampling, training
+from flagback.model.reference import KeptReference, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
 from flagback.storage import preferences, runs, versions
 from flagback.storage.artifacts import Artifacts
@@ -172,7 +173,7 @@ def freeze(
     on-policy data"); what older versions wrote taught their own corrections. `key` ties reviewers to backgrounds they let be used;
     with `artifacts` no pair may overlap a published test in use. Raises NoPairs, NoGroups, Contaminated.
     """
-    with _stage(store, run_id, "freeze", clock), store.writing() as session:
+    with staged(store, run_id, "freeze", clock), store.writing() as session:
         run = _row(session, CorrectionRun, run_id)
         if run.set_id is None:
             choice = pair_sets.Choice(**run.pairs)
@@ -189,7 +190,7 @@ def train(
 ) -> str:
     """Fine-tunes the parent on the set's training pairs; returns the adapter's sha256. Resumes from checkpoints under `work`."""
     stop = should_stop or cancelled(store, CorrectionRun, run_id)
-    with _stage(store, run_id, "train", clock):
+    with staged(store, run_id, "train", clock):
         with store.reading() as session:
             run = _row(session, CorrectionRun, run_id)
             if run.adapter_sha256 is not None:
@@ -220,6 +221,7 @@ def train(
             recipe=recipe,
             seed=run.seed,
             folder=work / f"correction-{run_id}",
+            kept=KeptReference(shelf.artifacts.root, weights=parent.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer)),
             on_step=_step_keeper(store, run_id),
             should_stop=stop,
         )
@@ -250,7 +252,7 @@ def answer_ids(stored: list[int] | None, text: str, loaded: checkpoint.Loaded) -
 
 def register(store: Store, shelf: Shelf, run_id: int, *, clock: Clock = now) -> ModelVersion:
     """Makes the run's adapter a candidate version, with its distance to the first base. Does so once."""
-    with _stage(store, run_id, "register", clock):
+    with staged(store, run_id, "register", clock):
         with store.reading() as session:
             run = _row(session, CorrectionRun, run_id)
             if run.candidate_id is not None:
@@ -307,7 +309,7 @@ def cancelled(store: Store, kind: type[SamplingRun] | type[CorrectionRun] | type
 
 
 @contextmanager
-def _stage(store: Store, run_id: int, stage: str, clock: Clock) -> Iterator[None]:
+def staged(store: Store, run_id: int, stage: str, clock: Clock) -> Iterator[None]:
     """Shows the stage under way and keeps its seconds."""
     with store.writing() as session:
         run = _row(session, CorrectionRun, run_id)

@@ -1,4 +1,4 @@
-"""Which pairs and replay lines go into which optimiser step, and into which part of it.
+"""Which pairs, flags, rankings and replay lines go into which optimiser step, and into which part of it.
 
 Decided by contents and seed alone, before anything is computed: the order of the given lists changes nothing. Knows no torch.
 """
@@ -8,9 +8,11 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
-from flagback.model.recipe import BadPair, Dropped, NoPairs, Pair, Recipe
+from flagback.model.recipe import BadPair, Dropped, Flag, NoPairs, Pair, Ranking, Recipe
 
 #: Limits of what is computed at once: tokens of all rows, and float32 logits (256 MB of them).
 TOKENS_AT_ONCE = 16_384
@@ -18,6 +20,20 @@ LOGITS_AT_ONCE = 2**26
 
 Line = tuple[int, ...]
 T = TypeVar("T")
+Example = TypeVar("Example", Pair, Flag, Ranking)
+#: Settings that came after the first runs: they count in a fingerprint only where they are not left at their default, so that a
+#: run begun before them goes on.
+LATER = (
+    "loss",
+    "label_noise",
+    "anchor_weight",
+    "flag_weight",
+    "flags_per_step",
+    "flag_point",
+    "ranking_weight",
+    "rankings_per_step",
+    "sharing",
+)
 
 
 class Part(NamedTuple):
@@ -31,6 +47,11 @@ class Part(NamedTuple):
     #: Sums over the whole step, so that the parts' losses add up to the step's.
     total_weight: float
     total_replay_tokens: int
+    #: Places in Plan.flags and Plan.rankings, and the sums of their weights over the whole step.
+    flags: tuple[int, ...] = ()
+    rankings: tuple[int, ...] = ()
+    total_flag_weight: float = 0.0
+    total_ranking_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,24 @@ class Plan:
     dropped: tuple[Dropped, ...]
     #: sha256 of everything that decides the result on a given machine, the model excepted.
     fingerprint: str
+    flags: tuple[Flag, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+
+    @cached_property
+    def mismatched(self) -> list[int | None]:
+        """For every flag the place of the next one under another prompt, whose answer does not belong to this one's; None where
+        all flags stand under one prompt."""
+        prompts = [tuple(flag.prompt_ids) for flag in self.flags]
+        places = range(len(prompts))
+        return [
+            next((other for other in chain(places[place + 1 :], places[:place]) if prompts[other] != prompts[place]), None)
+            for place in places
+        ]
+
+    def step_of(self, part: Part) -> tuple[Part, ...]:
+        """All parts of the step that a part belongs to."""
+        first = part.number - part.number % self.parts_per_step
+        return self.parts[first : first + self.parts_per_step]
 
 
 class Limits(NamedTuple):
@@ -57,92 +96,178 @@ class Limits(NamedTuple):
     context: int | None
 
 
-def make_plan(pairs: Sequence[Pair], replay: Sequence[Sequence[int]], *, recipe: Recipe, seed: int, limits: Limits) -> Plan:
+def make_plan(
+    pairs: Sequence[Pair],
+    replay: Sequence[Sequence[int]],
+    *,
+    recipe: Recipe,
+    seed: int,
+    limits: Limits,
+    flags: Sequence[Flag] = (),
+    rankings: Sequence[Ranking] = (),
+) -> Plan:
     """Lays out the whole run. Raises NoPairs where none is left and BadPair for values that are not usable."""
     longest = min(recipe.max_tokens, limits.context or recipe.max_tokens)
-    kept, dropped = _usable_pairs(pairs, longest, limits.vocabulary)
-    if not kept:
+    kept, dropped = _usable(pairs, longest, limits.vocabulary)
+    kept_flags, dropped_flags = _usable(
+        flags if _used(recipe.flag_weight, recipe.flags_per_step) else (), longest, limits.vocabulary
+    )
+    kept_rankings, dropped_rankings = _usable(
+        rankings if _used(recipe.ranking_weight, recipe.rankings_per_step) else (), longest, limits.vocabulary
+    )
+    dropped += dropped_flags + dropped_rankings
+    if not kept and not kept_flags and not kept_rankings:
         reasons = "; ".join(sorted({d.reason for d in dropped})) or "the list is empty"
         raise NoPairs(
             f"{len(pairs)} pairs were given and none can be trained on ({reasons}); have more prompts reviewed, "
             "or import preferences with 'flagback import preferences'."
         )
     lines: list[Line] = []
-    if recipe.replay_weight * recipe.replay_per_step > 0:
+    if _used(recipe.replay_weight, recipe.replay_per_step):
         lines, dropped_lines = _usable_lines(replay, longest, limits.vocabulary)
         dropped += dropped_lines
-        if not lines and recipe.preference_weight == 0:
+        if not lines and not kept_flags and not kept_rankings and recipe.preference_weight == 0:
             raise NoPairs(
                 "A run on replay alone was asked for (preference_weight 0), and there is no replay line; add neutral "
                 "texts, or raise preference_weight."
             )
     per_step = min(recipe.pairs_per_step, len(kept))
-    lines_per_step = min(recipe.replay_per_step, len(lines))
-    pair_stream = _stream([_digest(p) for p in kept], per_step * recipe.steps, f"{seed}:pair")
-    line_stream = _stream([_digest(line) for line in lines], lines_per_step * recipe.steps, f"{seed}:replay")
-    steps = [
-        (pair_stream[s * per_step : (s + 1) * per_step], line_stream[s * lines_per_step : (s + 1) * lines_per_step])
-        for s in range(recipe.steps)
-    ]
-    parts, parts_per_step = _parts(steps, kept, lines, limits.vocabulary)
+
+    def steps_of(digests: Sequence[str], wanted: int, what: str, families: Sequence[str] | None = None) -> list[list[int]]:
+        """The places of one kind of content, step by step."""
+        each = min(wanted, len(digests))
+        stream = _stream(digests, each * recipe.steps, f"{seed}:{what}", families)
+        return [stream[step * each : (step + 1) * each] for step in range(recipe.steps)]
+
+    contents = _Contents(kept, lines, kept_flags, kept_rankings)
+    steps = list(
+        zip(
+            steps_of([_digest(p) for p in kept], recipe.pairs_per_step, "pair", _families(kept, recipe)),
+            steps_of([_digest(line) for line in lines], recipe.replay_per_step, "replay"),
+            steps_of([_digest(f) for f in kept_flags], recipe.flags_per_step, "flag"),
+            steps_of([_digest(r) for r in kept_rankings], recipe.rankings_per_step, "ranking"),
+            strict=True,
+        )
+    )
+    parts, parts_per_step = _parts(steps, contents, limits.vocabulary)
     return Plan(
-        tuple(kept), tuple(lines), tuple(parts), parts_per_step, per_step, tuple(dropped), _fingerprint(kept, lines, recipe, seed)
+        tuple(kept),
+        tuple(lines),
+        tuple(parts),
+        parts_per_step,
+        per_step,
+        tuple(dropped),
+        _fingerprint(contents, recipe, seed),
+        tuple(kept_flags),
+        tuple(kept_rankings),
     )
 
 
-def _parts(
-    steps: list[tuple[list[int], list[int]]], kept: list[Pair], lines: list[Line], vocabulary: int
-) -> tuple[list[Part], int]:
+class _Contents(NamedTuple):
+    """What a run trains on, in content order."""
+
+    pairs: list[Pair]
+    lines: list[Line]
+    flags: list[Flag]
+    rankings: list[Ranking]
+
+
+def _used(factor: float, per_step: int) -> bool:
+    return factor * per_step > 0
+
+
+def _parts(steps: Sequence[tuple[list[int], ...]], contents: _Contents, vocabulary: int) -> tuple[list[Part], int]:
     """Every step cut into the same number of parts, as many as the dearest step needs."""
-    pair_cost = [_cost(_pair_rows(p), vocabulary) for p in kept]
-    line_cost = [_cost([(1, len(line) - 1)], vocabulary) for line in lines]
-    count = max(math.ceil(sum(pair_cost[i] for i in pairs) + sum(line_cost[i] for i in some)) for pairs, some in steps)
-    count = min(count, len(steps[0][0]))
+    costs = (
+        [_cost(rows_of(p), vocabulary) for p in contents.pairs],
+        [_cost([(1, len(line) - 1)], vocabulary) for line in contents.lines],
+        [_cost(rows_of(f), vocabulary) for f in contents.flags],
+        [_cost(rows_of(r), vocabulary) for r in contents.rankings],
+    )
+    count = max(math.ceil(sum(sum(cost[i] for i in some) for cost, some in zip(costs, step, strict=True))) for step in steps)
+    pairs, _, flags, rankings = steps[0]
+    count = min(count, max(len(pairs), len(flags), len(rankings)))
     parts: list[Part] = []
-    for step_pairs, step_lines in steps:
-        weight = sum(kept[i].weight for i in step_pairs)
-        tokens = sum(len(lines[i]) - 1 for i in step_lines)
-        for pairs, some in zip(_spread(step_pairs, pair_cost, count), _spread(step_lines, line_cost, count), strict=True):
-            parts.append(Part(len(parts), pairs, some, weight, tokens))
+    for step in steps:
+        pairs, lines, flags, rankings = step
+        weight = sum(contents.pairs[i].weight for i in pairs)
+        tokens = sum(len(contents.lines[i]) - 1 for i in lines)
+        flag_weight = sum(contents.flags[i].weight for i in flags)
+        ranking_weight = sum(contents.rankings[i].weight for i in rankings)
+        spread = (_spread(places, cost, count) for places, cost in zip(step, costs, strict=True))
+        for here in zip(*spread, strict=True):
+            parts.append(Part(len(parts), here[0], here[1], weight, tokens, here[2], here[3], flag_weight, ranking_weight))
     return parts, count
 
 
-def _usable_pairs(pairs: Sequence[Pair], longest: int, vocabulary: int) -> tuple[list[Pair], list[Dropped]]:
-    """The pairs that can be trained on, in content order, and the others with their reasons."""
-    kept: list[tuple[str, str, Pair]] = []
+def answers_of(example: Pair | Flag | Ranking) -> list[Sequence[int]]:
+    """An example's answers under its prompt: chosen and rejected; the one that was flagged; the best first."""
+    if isinstance(example, Pair):
+        return [example.chosen_ids, example.rejected_ids]
+    return [example.answer_ids] if isinstance(example, Flag) else list(example.answers_ids)
+
+
+def rows_of(example: Pair | Flag | Ranking) -> list[tuple[int, int]]:
+    """(prompt tokens, answer tokens) of every answer."""
+    return [(len(example.prompt_ids), len(answer)) for answer in answers_of(example)]
+
+
+def _usable(examples: Sequence[Example], longest: int, vocabulary: int) -> tuple[list[Example], list[Dropped]]:
+    """The examples that can be trained on, in content order, and the others with their reasons."""
+    kept: list[tuple[str, str, Example]] = []
     dropped: list[Dropped] = []
-    for pair in pairs:
-        _check(pair, vocabulary)
-        length = len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
-        if not pair.prompt_ids:
-            reason = "the prompt has no token"
-        elif not pair.chosen_ids or not pair.rejected_ids:
-            reason = "an answer has no token"
-        elif list(pair.chosen_ids) == list(pair.rejected_ids):
-            reason = "chosen and rejected are the same tokens"
-        elif pair.weight == 0:
-            reason = "its weight is 0"
-        elif length > longest:
-            reason = f"prompt and answer are longer than {longest} tokens"
+    for example in examples:
+        _check(example, vocabulary)
+        reason = _unusable(example, longest)
+        if reason is None:
+            kept.append((example.key, _digest(example), example))
         else:
-            kept.append((pair.key, _digest(pair), pair))
-            continue
-        dropped.append(Dropped(pair.key, reason))
-    return [pair for _, _, pair in sorted(kept, key=lambda row: row[:2])], sorted(dropped)
+            dropped.append(Dropped(example.key, reason))
+    return [example for _, _, example in sorted(kept, key=lambda row: row[:2])], sorted(dropped)
 
 
-def _check(pair: Pair, vocabulary: int) -> None:
-    if not (math.isfinite(pair.weight) and pair.weight >= 0):
-        raise BadPair(f"Pair {pair.key} has weight {pair.weight!r}; a finite number of at least 0 was expected.")
-    if not 0 <= pair.soft_label <= 1:
-        raise BadPair(f"Pair {pair.key} has soft label {pair.soft_label!r}; a probability from 0 to 1 was expected.")
-    for part in ("prompt_ids", "chosen_ids", "rejected_ids"):
-        for token in getattr(pair, part):
+def _unusable(example: Pair | Flag | Ranking, longest: int) -> str | None:
+    """Why an example cannot be trained on; None where it can."""
+    answers = [list(answer) for answer in answers_of(example)]
+    if not example.prompt_ids:
+        return "the prompt has no token"
+    if not all(answers):
+        return "an answer has no token"
+    if isinstance(example, Ranking) and len(answers) < 2:
+        return "there is only one answer, and nothing to rank"
+    if any(answer in answers[:place] for place, answer in enumerate(answers)):
+        return "chosen and rejected are the same tokens" if isinstance(example, Pair) else "two answers are the same tokens"
+    if example.weight == 0:
+        return "its weight is 0"
+    if max(prompt + answer for prompt, answer in rows_of(example)) > longest:
+        return f"prompt and answer are longer than {longest} tokens"
+    return None
+
+
+def _check(example: Pair | Flag | Ranking, vocabulary: int) -> None:
+    name = f"{type(example).__name__} {example.key}"
+    if not (math.isfinite(example.weight) and example.weight >= 0):
+        raise BadPair(f"{name} has weight {example.weight!r}; a finite number of at least 0 was expected.")
+    if isinstance(example, Pair) and not 0 <= example.soft_label <= 1:
+        raise BadPair(f"{name} has soft label {example.soft_label!r}; a probability from 0 to 1 was expected.")
+    for part, ids in _token_ids(example).items():
+        for token in ids:
             if not 0 <= token < vocabulary:
                 raise BadPair(
-                    f"Pair {pair.key} has token {token} in {part}; the model knows 0 to {vocabulary - 1}. "
+                    f"{name} has token {token} in {part}; the model knows 0 to {vocabulary - 1}. "
                     "Was it tokenized for another model?"
                 )
+
+
+def _token_ids(example: Pair | Flag | Ranking) -> dict[str, Sequence[int]]:
+    """All ids by the name of the field they are in."""
+    if isinstance(example, Pair):
+        return {"prompt_ids": example.prompt_ids, "chosen_ids": example.chosen_ids, "rejected_ids": example.rejected_ids}
+    if isinstance(example, Flag):
+        return {"prompt_ids": example.prompt_ids, "answer_ids": example.answer_ids}
+    return {"prompt_ids": example.prompt_ids} | {
+        f"answers_ids[{place}]": answer for place, answer in enumerate(example.answers_ids)
+    }
 
 
 def _usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int) -> tuple[list[Line], list[Dropped]]:
@@ -162,19 +287,24 @@ def _usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int
     return kept, dropped
 
 
-def _stream(digests: Sequence[str], count: int, salt: str) -> list[int]:
-    """`count` places: every pass visits each place once, in an order of its own that follows contents and salt."""
+def _stream(digests: Sequence[str], count: int, salt: str, families: Sequence[str] | None = None) -> list[int]:
+    """`count` places: every pass visits each place once, in an order of its own that follows contents and salt.
+
+    With `families` those of one family follow each other, and the families' order is drawn.
+    """
     places: list[int] = []
     passed = 0
     while digests and len(places) < count:
         drawn = [hashlib.sha256(f"{salt}:{passed}:{digest}".encode()).digest() for digest in digests]
-        places += sorted(range(len(digests)), key=lambda i: (drawn[i], i))
+        kin = [hashlib.sha256(f"{salt}:{passed}:{name}".encode()).digest() for name in families or [""] * len(digests)]
+        places += sorted(range(len(digests)), key=lambda i: (kin[i], drawn[i], i))
         passed += 1
     return places[:count]
 
 
-def _pair_rows(pair: Pair) -> list[tuple[int, int]]:
-    return [(len(pair.prompt_ids), len(pair.chosen_ids)), (len(pair.prompt_ids), len(pair.rejected_ids))]
+def _families(pairs: Sequence[Pair], recipe: Recipe) -> list[str] | None:
+    """A name for every pair's prompt, where pairs of one prompt are to be drawn together."""
+    return [json.dumps(list(pair.prompt_ids)) for pair in pairs] if recipe.sharing == "prompt" else None
 
 
 def _cost(rows: list[tuple[int, int]], vocabulary: int) -> float:
@@ -206,26 +336,31 @@ def packed(items: Sequence[T], cost: Callable[[T], float]) -> list[list[T]]:
     return groups
 
 
-def _digest(content: Pair | Line) -> str:
-    """sha256 of a pair's or line's whole content."""
-    values = (
-        [
-            content.key,
-            list(content.prompt_ids),
-            list(content.chosen_ids),
-            list(content.rejected_ids),
-            content.weight,
-            content.soft_label,
-        ]
-        if isinstance(content, Pair)
-        else list(content)
-    )
+def _digest(content: Pair | Flag | Ranking | Line) -> str:
+    """sha256 of an example's or line's whole content."""
+    values: list[object]
+    if isinstance(content, Pair):
+        ids = [list(content.prompt_ids), list(content.chosen_ids), list(content.rejected_ids)]
+        values = [content.key, *ids, content.weight, content.soft_label]
+    elif isinstance(content, Flag):
+        values = [content.key, list(content.prompt_ids), list(content.answer_ids), content.harmful, content.weight]
+    elif isinstance(content, Ranking):
+        values = [content.key, list(content.prompt_ids), [list(answer) for answer in content.answers_ids], content.weight]
+    else:
+        values = list(content)
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _fingerprint(pairs: Sequence[Pair], lines: Sequence[Line], recipe: Recipe, seed: int) -> str:
-    settings = {name: value for name, value in asdict(recipe).items() if name != "checkpoint_every"}
-    content = [settings, seed, [_digest(p) for p in pairs], [_digest(line) for line in lines]]
+def _fingerprint(contents: _Contents, recipe: Recipe, seed: int) -> str:
+    defaults = asdict(Recipe())
+    settings = {
+        name: value
+        for name, value in asdict(recipe).items()
+        if name != "checkpoint_every" and not (name in LATER and value == defaults[name])
+    }
+    content = [settings, seed, [_digest(p) for p in contents.pairs], [_digest(line) for line in contents.lines]]
+    if contents.flags or contents.rankings:
+        content.append([[_digest(f) for f in contents.flags], [_digest(r) for r in contents.rankings]])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -5,15 +5,27 @@ Plain values, no torch, so that screens and the command line may read them.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 LayoutName = Literal[
     "flat",  # one row without padding, a prompt computed once for its answers
     "padded",  # one right-padded row an answer: slower, works with every causal model
 ]
 Schedule = Literal["constant", "linear", "cosine"]
+#: What is learnt from a pair; equations and sources in `losses`.
+LossName = Literal[
+    "dpo",  # the margin grows, as far as the soft label says
+    "cdpo",  # every label is doubted by label_noise: the margin comes to rest
+    "robust",  # as if label_noise of the labels were wrong, and undone
+    "ipo",  # the difference a token comes to rest at 1 / (2 beta)
+    "apo_zero",  # chosen up and rejected down, each against the reference
+    "apo_down",  # both down, rejected more so: for chosen answers that are bad too
+]
+Sharing = Literal["pair", "prompt"]
+#: From where a flag's gain and loss are told: the reference itself, or KTO's estimate of how far the policy has moved.
+FlagPoint = Literal["reference", "kl"]
 
 
 class BadRecipe(ValueError):
@@ -21,11 +33,11 @@ class BadRecipe(ValueError):
 
 
 class BadPair(ValueError):
-    """A preference pair holds something that cannot be trained on."""
+    """A preference pair, a flag or a ranking holds something that cannot be trained on."""
 
 
 class NoPairs(ValueError):
-    """There is no pair to learn from."""
+    """There is no pair, flag or ranking to learn from."""
 
 
 class NotFinite(ArithmeticError):
@@ -42,7 +54,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a LoRA DPO correction; the defaults fit the embedded model (figures in docs/log.md)."""
+    """Settings of a LoRA correction; the defaults fit the embedded model (figures in docs/log.md)."""
 
     #: LoRA: rank, scale numerator (the update is scaled by alpha / rank), and the modules it is put on.
     rank: int = 8
@@ -72,6 +84,21 @@ class Recipe:
     checkpoint_every: int = 8
     #: How batches are laid out; auto takes flat where a probe shows that it agrees with padded.
     layout: Literal["auto", "flat", "padded"] = "auto"
+    #: What is laid out behind a prompt that is computed once: the answers of one pair, or each answer of all that a step has under
+    #: that prompt, whose pairs are then drawn together. The same losses, fewer tokens where several answers were reviewed.
+    sharing: Sharing = "pair"
+    #: What is learnt from a pair, and which share of labels is taken for wrong (cdpo and robust alone).
+    loss: LossName = "dpo"
+    label_noise: float = 0.0
+    #: Factor of the nats that chosen answers lose against the reference: against likelihood displacement.
+    anchor_weight: float = 0.0
+    #: Factor of the loss of answers judged alone, how many go into a step, and the point they are told from.
+    flag_weight: float = 1.0
+    flags_per_step: int = 16
+    flag_point: FlagPoint = "reference"
+    #: Factor of the loss of rankings, and how many go into a step.
+    ranking_weight: float = 1.0
+    rankings_per_step: int = 8
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work; a list of targets (as read from JSON) becomes a tuple."""
@@ -85,6 +112,8 @@ class Recipe:
             "checkpoint_every": 1,
             "warmup": 0,
             "replay_per_step": 0,
+            "flags_per_step": 0,
+            "rankings_per_step": 0,
         }
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -93,17 +122,30 @@ class Recipe:
         for name in ("alpha", "learning_rate", "beta", "max_grad_norm"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; a number above 0 was expected.")
-        for name in ("preference_weight", "replay_weight", "weight_decay"):
+        for name in ("preference_weight", "replay_weight", "weight_decay", "anchor_weight", "flag_weight", "ranking_weight"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; 0 or more was expected.")
         if self.preference_weight == 0 and self.replay_weight * self.replay_per_step == 0:
             raise BadRecipe("preference_weight and the replay are both 0, so nothing would be learned; raise one of them.")
         if not 0 <= self.dropout < 1:
             raise BadRecipe(f"dropout is {self.dropout!r}; a share from 0 to below 1 was expected.")
-        choices: dict[str, tuple[str, ...]] = {"schedule": ("constant", "linear", "cosine"), "layout": ("auto", "flat", "padded")}
+        choices: dict[str, tuple[str, ...]] = {
+            "schedule": get_args(Schedule),
+            "layout": ("auto", *get_args(LayoutName)),
+            "loss": get_args(LossName),
+            "flag_point": get_args(FlagPoint),
+            "sharing": get_args(Sharing),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; one of {', '.join(allowed)} was expected.")
+        if not 0 <= self.label_noise < 0.5:
+            raise BadRecipe(f"label_noise is {self.label_noise!r}; a share from 0 to below 0.5 was expected.")
+        if (self.loss in ("cdpo", "robust")) != (self.label_noise > 0):
+            raise BadRecipe(
+                f"loss is {self.loss!r} and label_noise {self.label_noise!r}; cdpo and robust need a share above 0, and no other "
+                "loss reads it."
+            )
 
 
 @dataclass(frozen=True)
@@ -121,8 +163,30 @@ class Pair:
     soft_label: float = 1.0
 
 
+@dataclass(frozen=True)
+class Flag:
+    """An answer that was judged alone, without a counterpart under its prompt."""
+
+    key: str
+    prompt_ids: Sequence[int]
+    answer_ids: Sequence[int]
+    #: Harmful, or fine.
+    harmful: bool = True
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Two or more answers under one prompt in their order, the best first."""
+
+    key: str
+    prompt_ids: Sequence[int]
+    answers_ids: Sequence[Sequence[int]]
+    weight: float = 1.0
+
+
 class Dropped(NamedTuple):
-    """A pair or replay line that was given and not trained on."""
+    """A pair, flag, ranking or replay line that was given and not trained on."""
 
     #: The pair's key, or "replay" and the line's number in content order.
     key: str
@@ -136,7 +200,7 @@ class StepMetrics:
     step: int
     #: The planned total.
     steps: int
-    #: preference_weight * preference_loss + replay_weight * replay_loss.
+    #: All terms, each times its factor of the recipe.
     loss: float
     preference_loss: float
     #: Mean negative log-likelihood a token of the neutral lines; 0 without replay.
@@ -152,6 +216,10 @@ class StepMetrics:
     grad_norm: float
     learning_rate: float
     pairs_per_second: float
+    #: Mean nats that chosen answers lost, and the losses of flags and rankings; 0 where the run has none.
+    anchor_loss: float = 0.0
+    flag_loss: float = 0.0
+    ranking_loss: float = 0.0
 
     def shown(self) -> dict[str, float]:
         """All figures by name, as they are stored and shown."""
@@ -177,5 +245,6 @@ class Trained:
 
 def metrics_from(logged: dict[str, Any]) -> StepMetrics | None:
     """A step's figures from a log entry of the trainer; None for an entry of another kind."""
-    names = [field.name for field in fields(StepMetrics)]
-    return StepMetrics(**{name: logged[name] for name in names}) if all(name in logged for name in names) else None
+    known = {field.name: logged[field.name] for field in fields(StepMetrics) if field.name in logged}
+    needed = {field.name for field in fields(StepMetrics) if field.default is MISSING}
+    return StepMetrics(**known) if needed <= known.keys() else None

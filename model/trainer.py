@@ -1,13 +1,14 @@
 """The training loop: transformers' Trainer with our own loss, batches and checkpoints.
 
-What is computed in which step comes from a Plan; the Trainer brings optimiser, schedule, clipping, accumulation, devices and the
-order of events. Imported when a correction starts, since it brings PEFT along (seconds). Knows nothing of the store.
+What is computed in which step comes from a Plan, what is learnt there from `objective`; the Trainer brings optimiser, schedule,
+clipping, accumulation, devices and the order of events. Imported when a correction starts, since it brings PEFT along (seconds).
+Knows nothing of the store.
 """
 
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from flagback.model import losses
-from flagback.model.layout import Tree, answer_logps
+from flagback.model import losses, objective
+from flagback.model.layout import answer_logps
+from flagback.model.objective import Reference
 from flagback.model.plan import Part, Plan, seed_of
 from flagback.model.recipe import LayoutName, NotFinite, Recipe, StepMetrics, metrics_from
 from flagback.model.resume import Checkpoints, write_folder
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-#: A margin closer to 0 is rounding, as before the first update, and counts as half right.
-TIE = 1e-5
 
 
 class Parts(Dataset[int]):
@@ -61,7 +61,7 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         args: TrainingArguments,
         *,
         plan: Plan,
-        reference: Sequence[Sequence[float]],
+        reference: Reference,
         layout: LayoutName,
         recipe: Recipe,
         seed: int,
@@ -69,10 +69,11 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         on_step: Callable[[StepMetrics], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        """`reference` holds (chosen, rejected) log-probabilities under the reference, by place in plan.pairs."""
+        """Everything that is computed follows from these; `args` says how the Trainer goes about it."""
         self.plan, self.reference, self.layout, self.recipe, self.seed = plan, reference, layout, recipe, seed
         self.checkpoints, self.on_step = checkpoints, on_step
-        self.sums = dict.fromkeys(("preference", "replay", "margin", "right", "chosen", "rejected"), 0.0)
+        self.sums = dict.fromkeys(objective.FIGURES, 0.0)
+        self.point: tuple[int, Tensor | float] | None = None  # of flags, by step
         self.should_stop, self.stopped = should_stop, False
         self.watch = Watch()
         super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone, callbacks=[self.watch])
@@ -88,56 +89,43 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
     ) -> Tensor:
         """The part's share of the step's loss; adds its figures to the step's."""
         part = self.plan.parts[inputs["part"]]
+        point = self._point(model, part)
         _dropout_of_the_adapter_only(model)
         if self.recipe.dropout:
             torch.manual_seed(seed_of(self.seed, "dropout", part.number))
-        pairs = [self.plan.pairs[i] for i in part.pairs]
-        lines = [self.plan.replay[i] for i in part.replay]
-        trees = [Tree(tuple(p.prompt_ids), (tuple(p.chosen_ids), tuple(p.rejected_ids))) for p in pairs]
-        trees += [Tree(line[:1], (line[1:],)) for line in lines]
-        logps = answer_logps(model, trees, self.layout)  # (2 * pairs + lines,)
-        loss = torch.zeros((), device=logps.device)
-        if pairs:
-            loss = loss + self.recipe.preference_weight * self._preference(part, logps[: 2 * len(pairs)].view(-1, 2))
-        if lines:
-            replay = losses.replay_loss(logps[2 * len(pairs) :], part.total_replay_tokens)
-            self.sums["replay"] += float(replay.detach())
-            loss = loss + self.recipe.replay_weight * replay
+        trees = objective.part_trees(self.plan, part)
+        if self.recipe.sharing == "prompt":
+            trees, places = objective.shared(trees)
+            logps = answer_logps(model, trees, self.layout)
+            logps = logps.index_select(0, torch.tensor(places, device=logps.device))
+        else:
+            logps = answer_logps(model, trees, self.layout)
+        loss, figures = objective.part_loss(self.plan, part, logps, self.reference, self.recipe, point=point)
+        for name, value in figures.items():
+            self.sums[name] += value
         if not bool(torch.isfinite(loss)):
             raise NotFinite(self._advice(f"the loss is {float(loss.detach())}"))
         return loss
 
-    def _preference(self, part: Part, logps: Tensor) -> Tensor:
-        """The part's preference loss from (B, 2) log-probabilities of chosen and rejected."""
-        pairs = [self.plan.pairs[i] for i in part.pairs]
-        reference = logps.new_tensor([self.reference[i] for i in part.pairs])  # (B, 2)
-        weight = logps.new_tensor([p.weight for p in pairs])  # (B,)
-        chosen, rejected = logps.unbind(1)  # (B,), (B,)
-        ref_chosen, ref_rejected = reference.unbind(1)
-        loss = losses.dpo_loss(
-            chosen,
-            rejected,
-            ref_chosen,
-            ref_rejected,
-            beta=self.recipe.beta,
-            soft_label=logps.new_tensor([p.soft_label for p in pairs]),
-            weight=weight,
-            total_weight=part.total_weight,
-        )
-        with torch.no_grad():
-            share = weight / part.total_weight  # (B,)
-            margin = losses.reward_margin(chosen, rejected, ref_chosen, ref_rejected, beta=self.recipe.beta)
-            right = ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2  # (B,)
-            figures = {
-                "preference": loss,
-                "margin": share @ margin,
-                "right": share @ right,
-                "chosen": share @ (chosen - ref_chosen),
-                "rejected": share @ (rejected - ref_rejected),
-            }
-            for name, value in figures.items():
-                self.sums[name] += float(value)
-        return loss
+    @torch.no_grad()
+    def _point(self, model: Any, part: Part) -> Tensor | float:
+        """What the step's flags are told from: 0, or KTO's estimate over all flags of the step, whichever part asks first."""
+        if self.recipe.flag_point == "reference" or not part.flags:
+            return 0.0
+        step = part.number // self.plan.parts_per_step
+        if self.point is None or self.point[0] != step:
+            model.eval()
+            moved: list[Tensor] = []
+            origin: list[float] = []
+            for some in self.plan.step_of(part):
+                found = zip(some.flags, objective.mismatched_trees(self.plan, some.flags), strict=True)
+                known = [(place, tree) for place, tree in found if tree is not None]
+                if known:
+                    moved.append(answer_logps(model, [tree for _, tree in known], self.layout))
+                    origin += [self.reference.flags[place][1] for place, _ in known]
+            logps = torch.cat(moved) if moved else None
+            self.point = (step, 0.0 if logps is None else losses.kl_point(logps, logps.new_tensor(origin)))
+        return self.point[1]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Reports a finished step, keeps its figures in the state that checkpoints hold, and asks whether to go on.
@@ -153,7 +141,7 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         metrics = StepMetrics(
             step=self.state.global_step,
             steps=self.recipe.steps,
-            loss=self.recipe.preference_weight * sums["preference"] + self.recipe.replay_weight * sums["replay"],
+            loss=objective.total(sums, self.recipe),
             preference_loss=sums["preference"],
             replay_loss=sums["replay"],
             margin=sums["margin"],
@@ -163,6 +151,9 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             grad_norm=logs["grad_norm"],
             learning_rate=logs["learning_rate"],
             pairs_per_second=self.plan.pairs_per_step / seconds,
+            anchor_loss=sums["anchor"],
+            flag_loss=sums["flag"],
+            ranking_loss=sums["ranking"],
         )
         super().log({**logs, **metrics.__dict__}, start_time)
         self.on_step(metrics)

@@ -1,9 +1,10 @@
-"""Corrects a model: a LoRA adapter fine-tuned on preference pairs by DPO, with a neutral replay term.
+"""Corrects a model: a LoRA adapter fine-tuned on preference pairs, flags and rankings, with a neutral replay term.
 
 The model given stays as it is.
 
-Same pairs, replay, recipe, seed and model on the same build, device kind and threads: the same adapter, byte for byte, in whatever
-order the lists come and however often the run is killed and started again. Knows nothing of the store, of text or of reviewers.
+Same pairs, replay, recipe, seed, model and reference numbers on the same build, device kind and threads: the same adapter, byte for
+byte, in whatever order the lists come and however often the run is killed and started again. Knows nothing of the store, of text or
+of reviewers.
 """
 
 import hashlib
@@ -16,35 +17,39 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from flagback.model.checkpoint import context_length
-from flagback.model.layout import Choice, Tree, choose_layout, flat_model, sequence_logps, tree_logps, vocabulary_size
+from flagback.model.layout import Choice, choose_layout, flat_model, sequence_logps, vocabulary_size
+from flagback.model.objective import reference_of, reference_trees, shared
 from flagback.model.plan import Limits, Plan, make_plan, seed_of
 from flagback.model.recipe import (
     BadPair,
     BadRecipe,
     Dropped,
+    Flag,
     ForeignFolder,
     NoPairs,
     NotFinite,
     Pair,
+    Ranking,
     Recipe,
     StepMetrics,
     Stopped,
     Trained,
 )
+from flagback.model.reference import Found, KeptReference, reference_logps
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
 
 __all__ = [
     "BadPair",
     "BadRecipe",
     "Dropped",
+    "Flag",
     "ForeignFolder",
     "NoPairs",
     "NotFinite",
     "Pair",
+    "Ranking",
     "Recipe",
     "StepMetrics",
     "Stopped",
@@ -52,8 +57,6 @@ __all__ = [
     "correct",
     "sequence_logps",
 ]
-
-REFERENCE = "reference.safetensors"
 
 
 class HasModel(Protocol):
@@ -68,60 +71,49 @@ def correct(
     loaded: HasModel,
     pairs: Sequence[Pair],
     *,
+    flags: Sequence[Flag] = (),
+    rankings: Sequence[Ranking] = (),
     replay: Sequence[Sequence[int]] = (),
     recipe: Recipe,
     seed: int,
     folder: Path,
+    kept: KeptReference | None = None,
     on_step: Callable[[StepMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Trains an adapter for `loaded`; the reference is the model as it is given (earlier adapters merged).
 
+    Pairs, answers judged alone (`flags`), rankings and replay each have their term of the loss (`objective`).
+
     `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call
-    goes on from what is there. `should_stop` is asked after every step. `on_step` may be told a step again after a kill.
+    goes on from what is there. `kept` holds what earlier runs scored under this very model (its caller answers for that).
+    `should_stop` is asked after every step. `on_step` may be told a step again after a kill.
     Raises NoPairs, BadPair, BadRecipe, ForeignFolder, NotFinite, Stopped; the model is untouched in every case.
     """
     model = loaded.model
     limits = Limits(vocabulary_size(model), context_length(model.config))
-    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=limits)
+    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=limits, flags=flags, rankings=rankings)
     checkpoints = Checkpoints(folder, hashlib.sha256(f"{plan.fingerprint}:{weights_fingerprint(model)}".encode()).hexdigest())
     if should_stop():
         raise Stopped("Stopped before the first step.")
-    trees = [Tree(tuple(p.prompt_ids), (tuple(p.chosen_ids), tuple(p.rejected_ids))) for p in plan.pairs]
+    trees = reference_trees(plan, recipe)
     choice = choose_layout(model, trees) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")
     with as_it_was(model):
-        reference = reference_logps(model, trees, choice, checkpoints, should_stop)
-        return _train(model, plan, reference, choice, checkpoints, recipe, seed, on_step, should_stop)
-
-
-def reference_logps(
-    model: Any, trees: Sequence[Tree], choice: Choice, checkpoints: Checkpoints, should_stop: Callable[[], bool]
-) -> list[list[float]]:
-    """(chosen, rejected) of every tree under the model without an adapter; computed once a run and kept in its folder."""
-    place = checkpoints.folder / REFERENCE
-    try:
-        with safe_open(place, framework="pt") as file:
-            if file.metadata() == {"run": checkpoints.run}:
-                kept: list[list[float]] = file.get_tensor("logps").tolist()
-                return kept
-    except (FileNotFoundError, SafetensorError):
-        pass
-    found = tree_logps(model, trees, choice.layout, should_stop=should_stop)
-    if not bool(torch.isfinite(torch.tensor(found)).all()):
-        raise NotFinite(
-            "The model gives an answer of the pairs no finite probability before any training; "
-            "check the model with 'flagback model add', and load it in float32."
+        asked, places = shared(trees) if recipe.sharing == "prompt" else (trees, None)
+        reference = reference_logps(
+            model, asked, choice.layout, folder=folder, run=checkpoints.run, kept=kept, should_stop=should_stop
         )
-    aside = place.with_suffix(".writing")
-    save_file({"logps": torch.tensor(found, dtype=torch.float32)}, aside, metadata={"run": checkpoints.run})
-    aside.replace(place)
-    return found
+        if places is not None:
+            flat = [value for values in reference.logps for value in values]
+            found = iter([flat[place] for place in places])
+            reference = reference._replace(logps=[[next(found) for _ in tree.answers] for tree in trees])
+        return _train(model, plan, reference, choice, checkpoints, recipe, seed, on_step, should_stop)
 
 
 def _train(
     model: Any,
     plan: Plan,
-    reference: list[list[float]],
+    reference: Found,
     choice: Choice,
     checkpoints: Checkpoints,
     recipe: Recipe,
@@ -141,7 +133,7 @@ def _train(
                 adapted,
                 _arguments(recipe, plan, seed, checkpoints.folder, model),
                 plan=plan,
-                reference=reference,
+                reference=reference_of(plan, reference.logps),
                 layout=choice.layout,
                 recipe=recipe,
                 seed=seed,
@@ -162,7 +154,7 @@ def _train(
             trainer.figures,
             len(plan.pairs),
             plan.dropped,
-            environment(model, plan, choice, trained),
+            environment(model, plan, choice, trained) | {"reference_sha256": reference.sha256, "reference_kept": reference.kept},
         )
     finally:
         adapted.unload()

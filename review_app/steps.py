@@ -62,6 +62,11 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
 
         return cycle.register(store, shelf(), row_id)
 
+    def explain(row_id: int) -> object:
+        from flagback.model import explaining
+
+        return explaining.explain(store, shelf(), row_id)
+
     def finish(row_id: int) -> object:
         from flagback.model import cycle
 
@@ -84,7 +89,7 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
 
     return {
         "sampling": [("sample", sample), ("order", order)],
-        "correction": [("freeze", freeze), ("train", train), ("register", register), ("finish", finish)],
+        "correction": [("freeze", freeze), ("train", train), ("register", register), ("explain", explain), ("finish", finish)],
         "evaluation": [("blind_samples", blind_samples), ("published_tests", published_tests), ("evaluate", evaluate)],
     }
 

@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from flagback.model import plan as planning
-from flagback.model.recipe import Pair, Recipe, StepMetrics
+from flagback.model.recipe import FlagPoint, Pair, Recipe, StepMetrics
 from flagback.model.training import (
     BadPair,
     BadRecipe,
@@ -33,7 +33,7 @@ from flagback.model.training import (
     weights_fingerprint,
 )
 from tests.foreign_models import make
-from tests.tiny_model import Held, random_ids, random_lines, random_pairs, tiny_llama
+from tests.tiny_model import Held, random_flags, random_ids, random_lines, random_pairs, random_rankings, tiny_llama
 
 #: PEFT 0.21 asks transformers 5.23 by an old name when it loads an adapter.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -74,6 +74,13 @@ def run(
 def adapter_bytes(trained: Trained) -> dict[str, str]:
     """sha256 of every file of the adapter's folder."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(trained.adapter.iterdir())}
+
+
+def corrected_by(trained: Trained) -> Any:
+    """The tiny model with the adapter merged in."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(tiny_llama(), trained.adapter).merge_and_unload()
 
 
 def state(model: Any) -> str:
@@ -245,6 +252,96 @@ def test_other_makes_of_models_are_corrected(name: str, tmp_path: Path) -> None:
     corrected = PeftModel.from_pretrained(again, trained.adapter).merge_and_unload()
     rows = [(p.prompt_ids, p.chosen_ids) for p in random_pairs(10)]
     assert not torch.allclose(sequence_logps(corrected, rows), sequence_logps(model, rows))
+
+
+# ------------------------------------------------------------------ flags and rankings
+
+
+@pytest.mark.parametrize("point", ["reference", "kl"])
+def test_a_flag_without_a_counterpart_still_teaches(point: FlagPoint, tmp_path: Path) -> None:
+    model, flags = tiny_llama(), random_flags(8)
+    recipe = replace(RECIPE, steps=20, learning_rate=1e-2, replay_weight=0.0, flag_point=point)
+    trained = correct(Held(model), [], flags=flags, recipe=recipe, seed=3, folder=tmp_path / "run")
+    before, after = (sequence_logps(m, [(f.prompt_ids, f.answer_ids) for f in flags]) for m in (model, corrected_by(trained)))
+    rose = (after > before).tolist()
+    assert sum(up != flag.harmful for up, flag in zip(rose, flags, strict=True)) >= 7
+    first, last = trained.metrics[0], trained.metrics[-1]
+    assert first.flag_loss == pytest.approx(0.5, abs=1e-5), "nothing moved yet: every flag is told from where it stands"
+    assert last.flag_loss < 0.45
+    assert last.loss == pytest.approx(last.flag_loss, abs=1e-6)
+    assert (last.preference_loss, last.replay_loss, last.ranking_loss) == (0, 0, 0)
+
+
+def test_a_ranking_teaches_its_order(tmp_path: Path) -> None:
+    model, rankings = tiny_llama(), random_rankings(5)
+    recipe = replace(RECIPE, steps=30, learning_rate=1e-2, replay_weight=0.0)
+    trained = correct(Held(model), [], rankings=rankings, recipe=recipe, seed=3, folder=tmp_path / "run")
+    corrected = corrected_by(trained)
+    for ranking in rankings:
+        answers = [(ranking.prompt_ids, answer) for answer in ranking.answers_ids]
+        rise = sequence_logps(corrected, answers) - sequence_logps(model, answers)
+        assert rise[0] == rise.max()
+        assert rise[-1] == rise.min()
+    orders = sum(rank.weight * math.log(math.factorial(len(rank.answers_ids))) for rank in rankings) / sum(
+        r.weight for r in rankings
+    )
+    assert trained.metrics[0].ranking_loss == pytest.approx(orders, rel=1e-3), "every order is as likely as any other at first"
+
+
+def test_an_anchor_keeps_chosen_answers_from_falling(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, steps=30, learning_rate=1e-2, replay_weight=0.0, loss="apo_down", beta=0.3)
+    free = run(tmp_path / "free", recipe=recipe)
+    held = run(tmp_path / "held", recipe=replace(recipe, anchor_weight=1.0))
+    pairs = random_pairs(10)
+    rows = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs]
+    origin = sequence_logps(tiny_llama(), rows)
+    fallen = [float((origin - sequence_logps(corrected_by(trained), rows)).clamp(min=0).mean()) for trained in (free, held)]
+    assert fallen[0] > 0.5, "without it there must be a fall for the comparison to mean anything"
+    assert fallen[1] < fallen[0] / 3
+    assert free.metrics[-1].anchor_loss == 0
+    assert held.metrics[-1].anchor_loss > 0
+
+
+def test_a_step_of_everything_cut_into_parts_teaches_what_the_whole_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(RECIPE, flag_point="kl", anchor_weight=0.1, loss="ipo", beta=0.5, flags_per_step=5, rankings_per_step=3)
+    more: dict[str, Any] = {"recipe": recipe, "flags": random_flags(8), "rankings": random_rankings(5)}
+    whole = run(tmp_path / "whole", **more)
+    monkeypatch.setattr(planning, "TOKENS_AT_ONCE", 60)
+    cut = run(tmp_path / "cut", **more)
+    assert (whole.environment["parts_per_step"], cut.environment["parts_per_step"] > 1) == (1, True)
+    for one, other in zip(whole.metrics, cut.metrics, strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=1e-3)
+        assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-3)
+
+
+def test_a_prompt_computed_once_for_all_its_pairs_teaches_the_same(tmp_path: Path) -> None:
+    draw = Random(4)
+    prompts = [random_ids(draw, 3, 6) for _ in range(3)]
+    answers = [[[*random_ids(draw, 2, 8), 2] for _ in range(4)] for _ in prompts]
+    pairs = [
+        Pair(f"{n} {i} {j}", prompt, answers[n][i], answers[n][j])
+        for n, prompt in enumerate(prompts)
+        for i in range(4)
+        for j in range(i + 1, 4)
+    ]
+    recipe = replace(RECIPE, pairs_per_step=18)  # all of them in every step
+    apart = run(tmp_path / "apart", recipe=recipe, pairs=pairs)
+    together = run(tmp_path / "together", recipe=replace(recipe, sharing="prompt"), pairs=pairs)
+    assert [m.loss for m in together.metrics] == pytest.approx([m.loss for m in apart.metrics], abs=1e-4)
+    assert [m.grad_norm for m in together.metrics] == pytest.approx([m.grad_norm for m in apart.metrics], rel=1e-3)
+    made = planning.make_plan(
+        pairs, [], recipe=replace(recipe, pairs_per_step=6, sharing="prompt"), seed=3, limits=planning.Limits(61, 128)
+    )
+    assert all(len({tuple(made.pairs[place].prompt_ids) for place in part.pairs}) == 1 for part in made.parts)
+
+
+def test_a_stopped_run_of_everything_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, flag_point="kl", anchor_weight=0.1, loss="apo_zero", dropout=0.1, checkpoint_every=100)
+    more: dict[str, Any] = {"recipe": recipe, "flags": random_flags(8), "rankings": random_rankings(5)}
+    seen: list[int] = []
+    with pytest.raises(Stopped):
+        run(tmp_path / "run", on_step=lambda m: seen.append(m.step), should_stop=lambda: len(seen) >= 3, **more)
+    assert adapter_bytes(run(tmp_path / "run", **more)) == adapter_bytes(run(tmp_path / "straight", **more))
 
 
 # ------------------------------------------------------------------ stop, kill, resume

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from flagback.model.recipe import Pair
+from flagback.model.recipe import Flag, Pair, Ranking
 
 VOCABULARY = 61
 
@@ -61,6 +61,36 @@ def random_pairs(count: int, *, seed: int = 0, longest: int = 12) -> list[Pair]:
             [*random_ids(draw, 1, longest), 2],
             weight=draw.choice([0.5, 1.0, 2.0]),
             soft_label=draw.choice([0.8, 1.0]),
+        )
+        for number in range(count)
+    ]
+
+
+def random_flags(count: int, *, seed: int = 2) -> list[Flag]:
+    """Answers judged alone, two prompts of each three flags' own."""
+    draw = Random(seed)
+    shared = random_ids(draw, 3, 3)
+    return [
+        Flag(
+            f"flag {seed} {number}",
+            shared if number % 3 == 0 else random_ids(draw, 1, 6),
+            [*random_ids(draw, 1, 10), 2],
+            harmful=draw.random() < 0.6,
+            weight=draw.choice([0.5, 1.0, 2.0]),
+        )
+        for number in range(count)
+    ]
+
+
+def random_rankings(count: int, *, seed: int = 3) -> list[Ranking]:
+    """Rankings of two to four answers."""
+    draw = Random(seed)
+    return [
+        Ranking(
+            f"ranking {seed} {number}",
+            random_ids(draw, 1, 6),
+            [[*random_ids(draw, 2, 10), 2] for _ in range(draw.randint(2, 4))],
+            weight=draw.choice([0.5, 1.0, 2.0]),
         )
         for number in range(count)
     ]

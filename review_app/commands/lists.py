@@ -1,14 +1,15 @@
-"""Commands that list: prompts, reviews, runs, versions. `runs --cancel` stops one."""
+"""Commands that list: prompts, reviews, runs, versions. `runs --cancel` stops one, `runs explain` says what one did."""
 
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from flagback.review_app.commands.shared import As, Json, Limit, actor, columns, records, shortened, show
+from flagback.review_app.commands.shared import As, Json, Limit, actor, columns, records, settings_of, shortened, show
 
 if TYPE_CHECKING:
     from sqlmodel import Session
 
+    from flagback.model.explanation import Explanation
     from flagback.review_app.jobs import Request
 
 
@@ -18,8 +19,12 @@ class UnknownRun(Exception):
 
 def add_to(app: typer.Typer) -> None:
     """Adds this family."""
-    for command in (prompts, reviews, runs, versions):
+    for command in (prompts, reviews, versions):
         app.command()(command)
+    family = typer.Typer()
+    family.callback(invoke_without_command=True)(runs)
+    family.command()(explain)
+    app.add_typer(family, name="runs")
 
 
 def prompts(context: typer.Context, limit: Limit = 20, as_json: Json = False) -> None:
@@ -105,6 +110,8 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List runs and how far they are, or stop one."""
+    if context.invoked_subcommand is not None:
+        return
     from sqlmodel import col, select
 
     from flagback.review_app import jobs
@@ -141,6 +148,84 @@ def runs(
         else ["Nothing was asked for yet; begin with 'flagback sample'."]
     )
     _show(rows, total, "runs", lines, as_json=as_json)
+
+
+def explain(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="A correction, by its name or number in 'flagback runs'.")],
+    limit: Annotated[int, typer.Option(min=1, help="How many pairs and answers to name at most, the worst first.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """What a correction did to its own pairs and flagged answers.
+
+    For every pair how much likelier the chosen answer is than the rejected one, before and after, in nats of log-probability; for
+    every flagged answer how much less likely it became; those that did not move or moved the other way; by group. A correction that
+    has no explanation yet is explained now.
+    """
+    from flagback.model import explaining, explanation
+
+    settings = settings_of(context)
+    number = run.removeprefix("correction-")
+    if not number.isdecimal():
+        raise UnknownRun(
+            f"{run!r} names no correction; expected its number, or its name such as correction-3. See 'flagback runs'."
+        )
+    with records(context) as store:
+        from flagback.model.shelf import Shelf
+        from flagback.storage.artifacts import Artifacts
+
+        shelf = Shelf(Artifacts(settings.artifacts), threads=settings.threads)
+        sha256 = explaining.explained(store, shelf, int(number))
+    found = explaining.read(shelf.artifacts, sha256)
+    show({"sha256": sha256, **explanation.to_dict(found)}, as_json=as_json, lines=_explained(found, limit))
+
+
+def _explained(found: "Explanation", limit: int) -> list[str]:
+    """The explanation in lines for people."""
+    from flagback.model.explanation import STILL, summary
+
+    told = summary(found)
+    rows = [{"what": name.replace("_", " "), **told[name]} for name in ("all", "learnt", "held_out")]
+    rows += [{"what": name, **figures} for name, figures in list(told["groups"].items())[:limit]]
+    table = [
+        {
+            "what": row["what"],
+            "pairs": row["pairs"],
+            "towards": row["pairs_towards"],
+            "still": row["pairs_still"],
+            "against": row["pairs_against"],
+            "margin": _from_to(row["margin_before"], row["margin_after"]),
+            "flagged": row["flagged"],
+            "fell": row["flagged_towards"],
+            "rose": row["flagged_against"],
+            "change": "" if row["flagged_change"] is None else f"{row['flagged_change']:+.2f}",
+        }
+        for row in rows
+    ]
+    lines = [
+        f"Correction {found.run_id}: version {found.parent_id} before, {found.candidate_id} after; nats, under {STILL} is still.",
+        *columns(table, list(table[0])),
+    ]
+    if len(told["groups"]) > limit:
+        lines.append(f"{len(told['groups'])} groups in all; --limit shows more.")
+    if found.left_out:
+        lines.append(f"{found.left_out} pairs and answers are longer than the model can hold and were left out.")
+    against = sorted((pair for pair in found.pairs if pair.direction == "against"), key=lambda pair: pair.change)
+    lines += [
+        f"Against its reviewers: pair {pair.position} ({pair.side.replace('_', ' ')}), margin "
+        f"{_from_to(pair.margin_before, pair.margin_after)}; generation {pair.chosen_id} over {pair.rejected_id}."
+        for pair in against[:limit]
+    ]
+    rose = sorted((one for one in found.flagged if one.direction == "against"), key=lambda one: -one.change)
+    lines += [
+        f"Flagged and likelier now: generation {one.generation_id} ({one.side.replace('_', ' ')}), {one.change:+.2f}."
+        for one in rose[:limit]
+    ]
+    return lines
+
+
+def _from_to(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{before:.2f} to {after:.2f}"
 
 
 def versions(context: typer.Context, limit: Limit = 20, as_json: Json = False) -> None:

@@ -151,6 +151,16 @@ def correct(
     beta: Annotated[float | None, typer.Option(help="Strength of the tie to the parent.", show_default="0.4")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapter.", show_default="8")] = None,
     replay_weight: Annotated[float | None, typer.Option(help="Weight of the neutral lines.", show_default="1.0")] = None,
+    loss: Annotated[
+        Literal["dpo", "cdpo", "robust", "ipo", "apo_zero", "apo_down"] | None,
+        typer.Option(help="What is learnt from a pair.", show_default="dpo"),
+    ] = None,
+    label_noise: Annotated[
+        float | None, typer.Option(help="For cdpo and robust: share of labels taken for wrong.", show_default="0.0")
+    ] = None,
+    anchor_weight: Annotated[
+        float | None, typer.Option(help="Weight of what chosen answers lose in likelihood.", show_default="0.0")
+    ] = None,
     policy: Policy = "majority",
     by: By = None,
     seats: Seats = None,
@@ -177,6 +187,9 @@ def correct(
         "beta": beta,
         "rank": rank,
         "replay_weight": replay_weight,
+        "loss": loss,
+        "label_noise": label_noise,
+        "anchor_weight": anchor_weight,
     }
     recipe = {name: value for name, value in said.items() if value is not None}
     Recipe(**recipe)  # refuses what cannot work before it is stored

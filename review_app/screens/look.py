@@ -279,6 +279,7 @@ def stage(words: str) -> str:
         "freeze": "gathering the pairs",
         "train": "getting ready to learn",
         "register": "keeping the new version",
+        "explain": "looking at what became of every pair",
         "evaluate": "asking for the evaluation",
         "blind samples": "both versions answer held-out prompts",
         "published tests": "both versions take the published tests",

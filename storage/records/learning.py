@@ -70,11 +70,13 @@ class CorrectionRun(Record, table=True):
     recipe: dict[str, Any] = Field(sa_type=JSON)
     seed: int
     state: RunState = Field(default="waiting", sa_type=String)
-    #: freeze, train, register, evaluate, done: the step that is under way.
+    #: freeze, train, register, explain, done: the step that is under way.
     stage: str = "freeze"
     error: str | None = None
     adapter_sha256: str | None = None
     candidate_id: int | None = Field(default=None, foreign_key="model_version.id")
+    #: Artifact with what became of every pair and flagged answer (`flagback.model.explanation`).
+    explanation_sha256: str | None = None
     #: {"stage": seconds}
     seconds: dict[str, float] = Field(default_factory=dict, sa_type=JSON)
     #: torch build, device kind, threads, world size: what "same adapter" is promised for.

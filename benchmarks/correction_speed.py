@@ -1,0 +1,385 @@
+"""Pairs a second and peak memory of a correction, beside TRL 1.16's DPOTrainer in three set-ups. Prints JSON.
+
+    python benchmarks/correction_speed.py --data FOLDER/hh-rlhf [--pairs 512] [--sizes small,medium] [--together 4]
+
+Pairs are hh-rlhf's harmless ones, of at most 512 tokens, drawn by seed; the vocabulary (8,192, byte-level BPE) is trained on the
+same file; models are Llamas of 2.6 and 14 million parameters with random weights, so that speed and losses can be compared and
+nothing is said about quality. Each side is given the same token ids in the same batches and order, the same adapter to begin with,
+the same optimiser and one thread; each runs in a process of its own, one after the other. Seconds are of the processor, what turns
+text into ids left out on both sides, the reference pass included on both; memory is the process's peak. The peers:
+
+- stock: TRL as it is, pairs in random order;
+- sorted: the same with batches of like lengths, which ours is then given too;
+- best: sorted, and its vocabulary head at answers' tokens only: a patch of this file, as TRL does that on a GPU alone.
+
+With --together 4, four reviewed answers a prompt give six pairs each, and ours has `sharing="prompt"`. Losses are compared step by
+step.
+"""
+
+import argparse
+import contextlib
+import gzip
+import json
+import math
+import os
+import random
+import resource
+import subprocess  # nosec B404 # a process for each side, this very file
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+BATCH, LONGEST, VOCABULARY, SEED = 8, 512, 8192, 1
+BETA, RATE, RANK = 0.1, 5e-4, 8
+#: hidden, layers, heads, inner width.
+SIZES = {"small": (160, 4, 4, 432), "medium": (384, 6, 6, 1024)}
+SIDES = ("ours", "stock", "sorted", "ours-sorted", "best")
+
+
+class Row(NamedTuple):
+    """One pair as token ids, answers with their end token."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens of its longer half."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+# ------------------------------------------------------------------------- what both are given
+
+
+def texts(data: Path) -> list[tuple[str, str, str]]:
+    """(prompt, chosen, rejected) of the file's dialogues that are equal up to the last answer."""
+    found = []
+    with gzip.open(data / "harmless-base-test.jsonl.gz", "rt", encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            mark = "\n\nAssistant:"
+            halves = [row[side].rpartition(mark) for side in ("chosen", "rejected")]
+            if halves[0][0] == halves[1][0] and halves[0][2].strip() and halves[1][2].strip() and halves[0][2] != halves[1][2]:
+                found.append((halves[0][0] + mark, halves[0][2], halves[1][2]))
+    return found
+
+
+def tokenizer_of(data: Path) -> Any:
+    """Byte-level BPE of the file's own texts."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator([text for row in texts(data) for text in row], trainer)
+    return made
+
+
+def rows_of(data: Path, tokenizer: Any, *, pairs: int, together: int) -> list[Row]:
+    """`pairs` pairs in random order: the file's own, or all pairs of `together` answers a prompt, the first ones preferred.
+
+    The file has two answers a prompt; others are borrowed from elsewhere in it. What is computed does not depend on the words.
+    """
+    draw = random.Random(SEED)  # nosec B311 # seeded: the same pairs for every side
+    known = texts(data)
+    draw.shuffle(known)
+    encoded = [
+        Row(tokenizer.encode(p).ids, [*tokenizer.encode(c).ids, 2], [*tokenizer.encode(r).ids, 2]) for p, c, r in known[: 4 * pairs]
+    ]
+    fitting = [row for row in encoded if row.length <= LONGEST]
+    if together < 3:
+        return fitting[:pairs]
+    found: list[Row] = []
+    for number, row in enumerate(fitting):
+        answers = [row.chosen, row.rejected]
+        others = (answer for other in fitting[number + 1 :] + fitting[:number] for answer in (other.chosen, other.rejected))
+        while len(answers) < together:
+            answer = next(others)
+            if len(row.prompt) + len(answer) <= LONGEST and answer not in answers:
+                answers.append(answer)
+        found += [Row(row.prompt, better, worse) for place, better in enumerate(answers) for worse in answers[place + 1 :]]
+        if len(found) >= pairs:
+            break
+    return found[:pairs]
+
+
+def sorted_batches(rows: Sequence[Row], batch: int) -> list[Row]:
+    """Batches of like lengths, in random order; pairs of one prompt stay together."""
+    longest: dict[tuple[int, ...], int] = {}
+    for row in rows:
+        longest[tuple(row.prompt)] = max(longest.get(tuple(row.prompt), 0), row.length)
+    ordered = sorted(rows, key=lambda row: (longest[tuple(row.prompt)], row.prompt))
+    batches = [ordered[start : start + batch] for start in range(0, len(ordered), batch)]
+    last = [batches.pop()] if len(batches[-1]) < batch else []
+    random.Random(SEED).shuffle(batches)  # nosec B311 # seeded
+    return [row for some in batches + last for row in some]
+
+
+def model_of(size: str) -> Any:
+    """A Llama with random weights, the same on every side."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    hidden, layers, heads, inner = SIZES[size]
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=hidden,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            max_position_embeddings=2 * LONGEST,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    )
+    return model.eval()
+
+
+# ------------------------------------------------------------------------- the sides
+
+
+class Ran(NamedTuple):
+    """What a side did."""
+
+    #: Of the processor: reference pass and training.
+    seconds: float
+    losses: list[float]
+
+
+def ours(rows: Sequence[Row], size: str, batch: int, folder: Path) -> Ran:
+    """Our trainer's steps, on these rows in this order; from ids to the adapter on the disk."""
+    from flagback.model import plan as plans
+    from flagback.model import training
+    from flagback.model.plan import Part, Plan
+    from flagback.model.recipe import Pair, Recipe
+
+    model = model_of(size)
+    steps = math.ceil(len(rows) / batch)
+    recipe = Recipe(
+        steps=steps,
+        pairs_per_step=batch,
+        rank=RANK,
+        alpha=2.0 * RANK,
+        beta=BETA,
+        learning_rate=RATE,
+        schedule="constant",
+        replay_weight=0.0,
+        checkpoint_every=steps,
+        max_tokens=2 * LONGEST,
+        sharing="prompt" if len({tuple(row.prompt) for row in rows}) < len(rows) else "pair",
+    )
+    pairs = [Pair(f"{number:06d}", row.prompt, row.chosen, row.rejected) for number, row in enumerate(rows)]
+    made = plans.make_plan
+
+    def in_this_order(*given: Any, **named: Any) -> Plan:
+        """The plan with its batches as they are given to every side."""
+        plan = made(*given, **named)
+        parts = []
+        for step in range(steps):
+            places = tuple(range(step * batch, min(len(rows), (step + 1) * batch)))
+            parts.append(Part(step, places, (), float(len(places)), 0))
+        return Plan(plan.pairs, plan.replay, tuple(parts), 1, batch, plan.dropped, plan.fingerprint)
+
+    vars(training)["make_plan"] = in_this_order  # a recipe draws its own batches; here they are the same on every side
+    found: list[float] = []
+
+    class Held:
+        """What `correct` needs."""
+
+        def __init__(self) -> None:
+            self.model = model
+
+    held, began = Held(), time.process_time()
+    training.correct(held, pairs, recipe=recipe, seed=SEED, folder=folder, on_step=lambda m: found.append(m.loss))
+    return Ran(time.process_time() - began, found)
+
+
+def trl(rows: Sequence[Row], size: str, batch: int, folder: Path, *, compact: bool) -> Ran:
+    """TRL's steps; with `compact` its head is computed at answers' tokens only. Reference pass and training are timed."""
+    import torch
+    import trl.trainer.utils as parts
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from transformers import TokenizersBackend
+    from trl import DPOConfig, DPOTrainer
+
+    from flagback.model.plan import seed_of
+    from flagback.model.recipe import Recipe
+    from flagback.model.training import with_adapter
+
+    if compact:
+        # Here TRL asks which positions to score; its kernels keep asking the real function.
+        parts._use_triton = lambda _: True
+    bare = model_of(size)
+    torch.manual_seed(seed_of(SEED, "adapter"))
+    begin = get_peft_model_state_dict(with_adapter(bare, Recipe(rank=RANK, alpha=2.0 * RANK)))
+    raw = Tokenizer(WordLevel({("</s>" if i == 2 else f"t{i}"): i for i in range(VOCABULARY)}, unk_token="t0"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = TokenizersBackend(tokenizer_object=raw, eos_token="</s>", pad_token="t0")
+
+    def words(ids: Sequence[int]) -> str:
+        return " ".join(f"t{i}" for i in ids)
+
+    data = Dataset.from_list(
+        [{"prompt": words(r.prompt), "chosen": " " + words(r.chosen[:-1]), "rejected": " " + words(r.rejected[:-1])} for r in rows]
+    )
+    arguments = DPOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=batch,
+        per_device_eval_batch_size=batch,
+        num_train_epochs=1,
+        beta=BETA,
+        learning_rate=RATE,
+        lr_scheduler_type="constant",
+        warmup_steps=0,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        optim="adamw_torch",
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        precompute_ref_log_probs=True,
+        precompute_ref_batch_size=batch,
+        train_sampling_strategy="sequential",
+        max_length=None,
+    )
+    spent = 0.0
+    plainly = DPOTrainer._precompute_ref_logps
+
+    def timed(self: Any, *given: Any, **named: Any) -> Any:
+        nonlocal spent
+        began = time.process_time()
+        found = plainly(self, *given, **named)
+        spent += time.process_time() - began
+        return found
+
+    DPOTrainer._precompute_ref_logps = timed
+    trainer = DPOTrainer(
+        model=model_of(size),
+        args=arguments,
+        train_dataset=data,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM", bias="none"),
+    )
+    for row, theirs in zip(rows, trainer.train_dataset, strict=True):
+        if (theirs["prompt_ids"], theirs["chosen_ids"], theirs["rejected_ids"]) != tuple(row):
+            raise AssertionError("TRL was given other token ids")
+    set_peft_model_state_dict(trainer.model, begin)
+    if not spent:
+        raise AssertionError("TRL's reference pass was not timed")
+    began = time.process_time()
+    trainer.train()
+    spent += time.process_time() - began
+    return Ran(spent, [entry["loss"] for entry in trainer.state.log_history if "grad_norm" in entry])
+
+
+def side(name: str, rows: Sequence[Row], size: str, batch: int) -> dict[str, Any]:
+    """One side's seconds, memory and losses; imports are not timed, nor is what turns text into ids."""
+    import torch
+
+    if name not in ("ours", "ours-sorted"):
+        import trl as _  # noqa: F401
+        from trl import DPOTrainer as _trainer  # noqa: F401
+    torch.set_num_threads(1)
+    given = rows if name in ("ours", "stock") else sorted_batches(rows, batch)
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with tempfile.TemporaryDirectory(prefix="flagback-speed-") as folder, contextlib.redirect_stdout(sys.stderr):
+        place = Path(folder)
+        mine = name.startswith("ours")
+        ran = ours(given, size, batch, place) if mine else trl(given, size, batch, place, compact=name == "best")
+    return {
+        "seconds": round(ran.seconds, 2),
+        "pairs_per_second": round(len(rows) / ran.seconds, 2),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "idle_mb": round(idle),
+        "losses": ran.losses,
+    }
+
+
+# ------------------------------------------------------------------------- comparison
+
+
+def compared(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Ratios of ours to each peer on the very batches of that peer, and the largest difference of a step's loss."""
+    ratios = {}
+    for peer in ("stock", "sorted", "best"):
+        mine = found["ours" if peer == "stock" else "ours-sorted"]
+        theirs = found[peer]
+        differences = [abs(a - b) for a, b in zip(mine["losses"], theirs["losses"], strict=True)]
+        ratios[peer] = {
+            "times_as_fast": round(theirs["seconds"] / mine["seconds"], 2),
+            "memory": round(mine["peak_mb"] / theirs["peak_mb"], 3),
+            "largest_difference_of_loss": max(differences),
+            "steps": len(differences),
+        }
+    return ratios
+
+
+def main() -> None:
+    """One process a side, or, with --side, the side itself."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--data", type=Path, required=True)
+    arguments.add_argument("--pairs", type=int, default=512)
+    arguments.add_argument("--sizes", default="small,medium")
+    arguments.add_argument("--together", type=int, default=2, help="reviewed answers a prompt")
+    arguments.add_argument("--side", choices=SIDES)
+    chosen = arguments.parse_args()
+    if chosen.side:
+        given = json.load(sys.stdin)
+        print(json.dumps(side(chosen.side, [Row(*row) for row in given["rows"]], chosen.sizes, given["batch"])))
+        return
+    family = chosen.together * (chosen.together - 1) // 2
+    batch = BATCH if family == 1 else 2 * family
+    rows = rows_of(chosen.data, tokenizer_of(chosen.data), pairs=chosen.pairs, together=chosen.together)
+    report: dict[str, Any] = {
+        "pairs": len(rows),
+        "answers_a_prompt": chosen.together,
+        "tokens_a_pair": {
+            name: round(sum(len(getattr(row, name)) for row in rows) / len(rows), 1) for name in ("prompt", "chosen", "rejected")
+        },
+        "batch": batch,
+        "threads": 1,
+        "runs": [],
+    }
+    for size in chosen.sizes.split(","):
+        found: dict[str, dict[str, Any]] = {}
+        for name in SIDES:
+            with tempfile.TemporaryDirectory(prefix="flagback-speed-cache-") as cache:  # TRL keeps reference numbers there
+                done = subprocess.run(  # nosec B603 # our own words
+                    [sys.executable, __file__, "--data", str(chosen.data), "--side", name, "--sizes", size],
+                    input=json.dumps({"rows": rows, "batch": batch}),
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": cache, "HF_DATASETS_CACHE": cache},
+                )
+            if done.returncode:
+                raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+            found[name] = json.loads(done.stdout)
+        sides = {name: {key: value for key, value in one.items() if key != "losses"} for name, one in found.items()}
+        report["runs"].append({"size": size, "compared": compared(found), **sides})
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

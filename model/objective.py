@@ -1,0 +1,161 @@
+"""What a part of a step is trained towards: from summed log-probabilities to the terms of the loss and the step's figures.
+
+Knows plan, recipe and losses. Knows nothing of models, of layouts or of the trainer that follows the gradient.
+Shapes: A answers of the part, B pairs, F flags, K answers of a ranking.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flagback.model import losses
+from flagback.model.layout import Tree
+from flagback.model.plan import Part, Plan, answers_of
+from flagback.model.recipe import Flag, Pair, Ranking, Recipe
+
+#: A margin closer to 0 is rounding, as before the first update, and counts as half right.
+TIE = 1e-5
+#: What is summed over the parts of a step.
+FIGURES = ("preference", "replay", "margin", "right", "chosen", "rejected", "anchor", "flag", "ranking")
+
+
+class Reference(NamedTuple):
+    """Log-probabilities under the reference, answer by answer, by place in the plan."""
+
+    #: (chosen, rejected).
+    pairs: Sequence[Sequence[float]]
+    #: The best first.
+    rankings: Sequence[Sequence[float]]
+    #: (answer,), and behind it that of `mismatched` where the point is KTO's.
+    flags: Sequence[Sequence[float]]
+
+
+def tree_of(example: Pair | Flag | Ranking) -> Tree:
+    """The example's prompt with all of its answers."""
+    return Tree(tuple(example.prompt_ids), tuple(tuple(answer) for answer in answers_of(example)))
+
+
+def mismatched_trees(plan: Plan, places: Sequence[int]) -> list[Tree | None]:
+    """For flags at these places: their prompt with an answer that belongs to another one; None where all share one prompt."""
+    trees: list[Tree | None] = []
+    for place in places:
+        other = plan.mismatched[place]
+        answer = None if other is None else tuple(plan.flags[other].answer_ids)
+        trees.append(None if answer is None else Tree(tuple(plan.flags[place].prompt_ids), (answer,)))
+    return trees
+
+
+def reference_trees(plan: Plan, recipe: Recipe) -> list[Tree]:
+    """All that the reference is asked for: pairs, rankings, flags."""
+    flags = [tree_of(flag) for flag in plan.flags]
+    if recipe.flag_point == "kl":
+        others = mismatched_trees(plan, range(len(flags)))
+        flags = [Tree(own.prompt, own.answers + (other.answers if other else ())) for own, other in zip(flags, others, strict=True)]
+    return [*map(tree_of, plan.pairs), *map(tree_of, plan.rankings), *flags]
+
+
+def reference_of(plan: Plan, found: Sequence[Sequence[float]]) -> Reference:
+    """The values of `reference_trees`, by kind."""
+    pairs, rankings = len(plan.pairs), len(plan.pairs) + len(plan.rankings)
+    return Reference(found[:pairs], found[pairs:rankings], found[rankings:])
+
+
+def part_trees(plan: Plan, part: Part) -> list[Tree]:
+    """What a part needs scored, in the order in which `part_loss` takes it: pairs, replay lines, rankings, flags."""
+    lines = [plan.replay[place] for place in part.replay]
+    return [
+        *(tree_of(plan.pairs[place]) for place in part.pairs),
+        *(Tree(line[:1], (line[1:],)) for line in lines),
+        *(tree_of(plan.rankings[place]) for place in part.rankings),
+        *(tree_of(plan.flags[place]) for place in part.flags),
+    ]
+
+
+def shared(trees: Sequence[Tree]) -> tuple[list[Tree], list[int]]:
+    """Every prompt once with each of its answers once; and where, among theirs, the given trees' answers are in their order."""
+    families: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
+    for tree in trees:
+        families.setdefault(tree.prompt, {}).update(dict.fromkeys(tree.answers))
+    made = [Tree(prompt, tuple(answers)) for prompt, answers in families.items()]
+    known = {row: place for place, row in enumerate((tree.prompt, answer) for tree in made for answer in tree.answers)}
+    return made, [known[tree.prompt, answer] for tree in trees for answer in tree.answers]
+
+
+def part_loss(
+    plan: Plan, part: Part, logps: Tensor, reference: Reference, recipe: Recipe, *, point: Tensor | float = 0.0
+) -> tuple[Tensor, dict[str, float]]:
+    """The part's share of the step's loss, and of the step's FIGURES.
+
+    `logps` is (A,), for the answers of `part_trees`; `point` is what flags are told from (`losses.flag_losses`).
+    """
+    ranked = [len(plan.rankings[place].answers_ids) for place in part.rankings]
+    sizes = [2 * len(part.pairs), len(part.replay), sum(ranked), len(part.flags)]
+    pair_logps, line_logps, ranking_logps, flag_logps = torch.split(logps, sizes)
+    loss = torch.zeros((), device=logps.device)
+    figures: dict[str, float] = {}
+    if part.pairs:
+        scored = _scored(plan, part, pair_logps.view(-1, 2), reference)
+        weight = logps.new_tensor([plan.pairs[place].weight for place in part.pairs])  # (B,)
+        soft_label = logps.new_tensor([plan.pairs[place].soft_label for place in part.pairs])  # (B,)
+        each = losses.pair_losses(recipe.loss, scored, soft_label, beta=recipe.beta, noise=recipe.label_noise)  # (B,)
+        preference = losses.weighted_mean(each, weight, part.total_weight)
+        loss = loss + recipe.preference_weight * preference
+        figures |= {"preference": float(preference.detach())} | _pair_figures(scored, weight / part.total_weight, recipe.beta)
+        if recipe.anchor_weight:
+            lost = losses.anchor_losses(scored.chosen, scored.ref_chosen)  # (B,)
+            anchor = losses.weighted_mean(soft_label * lost, weight, part.total_weight)
+            loss = loss + recipe.anchor_weight * anchor
+            figures["anchor"] = float(anchor.detach())
+    if part.replay:
+        replay = losses.replay_loss(line_logps, part.total_replay_tokens)
+        loss = loss + recipe.replay_weight * replay
+        figures["replay"] = float(replay.detach())
+    if part.rankings:
+        origin = [logps.new_tensor(reference.rankings[place]) for place in part.rankings]
+        each = losses.ranking_losses(torch.split(ranking_logps, ranked), origin, beta=recipe.beta)
+        weight = logps.new_tensor([plan.rankings[place].weight for place in part.rankings])
+        ranking = losses.weighted_mean(each, weight, part.total_ranking_weight)
+        loss = loss + recipe.ranking_weight * ranking
+        figures["ranking"] = float(ranking.detach())
+    if part.flags:
+        flags = [plan.flags[place] for place in part.flags]
+        harmful = torch.tensor([flag.harmful for flag in flags], device=logps.device)  # (F,)
+        own = logps.new_tensor([reference.flags[place][0] for place in part.flags])  # (F,)
+        each = losses.flag_losses(flag_logps, own, harmful, beta=recipe.beta, point=point)
+        flagged = losses.weighted_mean(each, logps.new_tensor([flag.weight for flag in flags]), part.total_flag_weight)
+        loss = loss + recipe.flag_weight * flagged
+        figures["flag"] = float(flagged.detach())
+    return loss, figures
+
+
+def total(sums: dict[str, float], recipe: Recipe) -> float:
+    """The step's loss from its figures."""
+    return (
+        recipe.preference_weight * sums["preference"]
+        + recipe.replay_weight * sums["replay"]
+        + recipe.anchor_weight * sums["anchor"]
+        + recipe.ranking_weight * sums["ranking"]
+        + recipe.flag_weight * sums["flag"]
+    )
+
+
+def _scored(plan: Plan, part: Part, logps: Tensor, reference: Reference) -> losses.Scored:
+    """The part's pairs from (B, 2) log-probabilities of chosen and rejected."""
+    ref = logps.new_tensor([reference.pairs[place] for place in part.pairs])  # (B, 2)
+    tokens = logps.new_tensor([[len(a) for a in answers_of(plan.pairs[place])] for place in part.pairs])  # (B, 2)
+    return losses.Scored(*logps.unbind(1), *ref.unbind(1), *tokens.unbind(1))
+
+
+@torch.no_grad()
+def _pair_figures(scored: losses.Scored, share: Tensor, beta: float) -> dict[str, float]:
+    """Means over the step's pairs, of which these have `share` (B,)."""
+    margin = losses.reward_margin(scored.chosen, scored.rejected, scored.ref_chosen, scored.ref_rejected, beta=beta)
+    right = ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2  # (B,)
+    return {
+        "margin": float(share @ margin),
+        "right": float(share @ right),
+        "chosen": float(share @ (scored.chosen - scored.ref_chosen)),
+        "rejected": float(share @ (scored.rejected - scored.ref_rejected)),
+    }
