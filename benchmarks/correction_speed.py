@@ -121,7 +121,7 @@ def sorted_batches(rows: Sequence[Row], batch: int) -> list[Row]:
     ordered = sorted(rows, key=lambda row: (longest[tuple(row.prompt)], row.prompt))
     batches = [ordered[start : start + batch] for start in range(0, len(ordered), batch)]
     last = [batches.pop()] if len(batches[-1]) < batch else []
-    random.Random(SEED).shuffle(batches)  # nosec B311 # seeded
+    random.Random(SEED).shuffle(batches)  # nosec B311 # one order for all sides, seeded
     return [row for some in batches + last for row in some]
 
 
@@ -229,9 +229,10 @@ def trl(rows: Sequence[Row], size: str, batch: int, folder: Path, *, compact: bo
     bare = model_of(size)
     torch.manual_seed(seed_of(SEED, "adapter"))
     begin = get_peft_model_state_dict(with_adapter(bare, Recipe(rank=RANK, alpha=2.0 * RANK)))
-    raw = Tokenizer(WordLevel({("</s>" if i == 2 else f"t{i}"): i for i in range(VOCABULARY)}, unk_token="t0"))
+    end, filling = "</s>", "t0"
+    raw = Tokenizer(WordLevel({(end if i == 2 else f"t{i}"): i for i in range(VOCABULARY)}, unk_token=filling))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = TokenizersBackend(tokenizer_object=raw, eos_token="</s>", pad_token="t0")
+    tokenizer = TokenizersBackend(tokenizer_object=raw, eos_token=end, pad_token=filling)
 
     def words(ids: Sequence[int]) -> str:
         return " ".join(f"t{i}" for i in ids)

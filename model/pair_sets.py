@@ -234,7 +234,8 @@ def build(
     given += [pairs.Rewrite(-one.review_id, one.text, bad.id, one.review_id) for one, both in of_both for bad in both]
     rewrites += [one for one, _ in of_both]
     beside = sides(compared, choice, grouping)
-    built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels, compared=[one.answers for one in beside])
+    two = [one.answers for one in beside]
+    built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels, compared=two)
     if known.needs_groups:
         built = pairs.balanced(built, flags_by_group(rows, grouping, beside))
     return Built(built, rewrites, judged)

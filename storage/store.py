@@ -67,7 +67,7 @@ class Store:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_immediate)
         else:
-            self.engine = create_engine(self.url, pool_size=20, max_overflow=40)
+            self.engine = create_engine(self.url, pool_size=20, max_overflow=40, pool_use_lifo=True)
             event.listen(self.engine, "checkin", lambda _, record: record.info.update(rests_since=time.monotonic()))
             event.listen(self.engine, "checkout", self._check_rested)
 

@@ -146,6 +146,8 @@ class Review(Record, table=True):
             sqlite_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
             postgresql_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
         ),
+        # By whom, and whose is the newest.
+        Index("ix_review_reviewer", "reviewer", "id"),
     )
     id: int = Field(default=None, primary_key=True)
     #: UUID made by the browser: the same answer sent twice is stored once.
@@ -155,7 +157,7 @@ class Review(Record, table=True):
     slot_id: int | None = Field(default=None, foreign_key="slot.id")
     lease_id: str = Field(foreign_key="lease.id")
     #: Keyed pseudonym, never an account id.
-    reviewer: str = Field(index=True)
+    reviewer: str
     verdict: Verdict = Field(sa_type=String)
     #: Category codes of the taxonomy version, main one first.
     categories: list[str] = Field(default_factory=list, sa_type=JSON)

@@ -461,7 +461,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("review", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_review_item_id"), ["item_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_review_reviewer"), ["reviewer"], unique=False)
+        batch_op.create_index("ix_review_reviewer", ["reviewer", "id"], unique=False)
         batch_op.create_index(
             "uq_review_item_reviewer",
             ["item_id", "reviewer"],
@@ -500,7 +500,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("supersedes IS NULL"),
             postgresql_where=sa.text("supersedes IS NULL"),
         )
-        batch_op.drop_index(batch_op.f("ix_review_reviewer"))
+        batch_op.drop_index("ix_review_reviewer")
         batch_op.drop_index(batch_op.f("ix_review_item_id"))
 
     op.drop_table("review")
