@@ -7,7 +7,7 @@ A slot may be kept for a declared group. A claim is told the groups of whoever c
 the slot forgets its group once it is answered (`reviews`), and a slot that no one of its group takes is opened to all (`relax`).
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
@@ -31,6 +31,7 @@ from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
 from flagback.storage.items import RANKS
+from flagback.storage.lightness import EVERY, Light, Seat
 from flagback.storage.records import Lease, Record, Slot
 from flagback.storage.store import Store, insert_all, one_at_a_time
 
@@ -42,6 +43,8 @@ LARGEST_PAGE = 1_024
 PATIENCE = 1_000
 #: Claims of one call at most; a board needs two or three.
 MOST_CLAIMS = 100
+#: Told prompts (id -> tags), says which of them a reviewer is not to be asked about.
+Avoid = Callable[[Session, Mapping[int, Mapping[str, Any]]], Collection[int]]
 #: Of a slot that anybody may take.
 ANYBODY = "any"
 #: What a slot becomes when its holder leaves it.
@@ -80,6 +83,8 @@ def claim(
     languages: Sequence[str] | None = None,
     limit: Callable[[Session], int] | None = None,
     groups: Callable[[Session], Collection[str]] | None = None,
+    avoid: Avoid | None = None,
+    harmless: float | None = None,
 ) -> list[Claim]:
     """The reviewer's live claims, filled up to `count` with new ones, where there are open slots for them.
 
@@ -90,38 +95,52 @@ def claim(
 
     `limit` is asked for a smaller count in the claim's own transaction, during which no answer of this reviewer is stored and
     nothing is given back; what it raises ends the claim. `groups` is asked there for the declared groups that the reviewer agreed
-    to be chosen by, where any slot is kept for one; slots kept for those come before slots for anybody.
+    to be chosen by, where any slot is kept for one; slots kept for those come before slots for anybody. `avoid` is told prompts
+    and says which of them this reviewer is not to be asked about.
+
+    Of any five in a row one is expected to be harmless (expected harm at most `harmless`), where there are such: what was dealt
+    out is put into such an order, and only where it holds too few, some are taken out of their turn, with no probability known.
     """
     if not 0 <= count <= MOST_CLAIMS:
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
-    random = Random(seed)  # nosec B311 # deals items out, repeatable by seed; guards nothing
+    # Two streams, so that a search out of turn moves no draw.
+    random, aside = Random(seed), Random(seed + 1)  # nosec B311 # deals items out, repeatable by seed; guards nothing
     with store.writing() as session:
         one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
         if limit is not None:
             count = min(count, limit(session))
         held = _held(session, reviewer, now=now)
-        family = held[-1].family if held else _last_family(session, reviewer)
-        fresh: list[str] = []
         mine = _groups(session, groups) if len(held) < count else []
+        fresh: list[Seat] = []
+        read = _last_read(session, reviewer) if len(held) < count else []
+        light = Light(harmless, [harm for _, harm in reversed(read)] + [one.expected_harm for one in held])
+        family = held[-1].family if held else read[0][0] if read else None
+        wanted = _Wanted(reviewer, mine, languages, now + lease_for, avoid)
         while len(held) + len(fresh) < count:
-            ends = now + lease_for
-            taken = _take(session, reviewer, groups=mine, languages=languages, family=family, expires_at=ends, random=random)
+            taken = None
+            if light.short(fresh, left=count - len(held) - len(fresh)):
+                taken = _take(session, wanted, family=family, random=aside, harmless=harmless)
+            taken = taken or _take(session, wanted, family=family, random=random)
             if taken is None:
                 break
-            lease = {
-                "id": str(uuid4()),
-                "slot_id": taken.slot_id,
-                "item_id": taken.item_id,
-                "reviewer": reviewer,
-                "claimed_at": now,
-                "expires_at": ends,
-                "outcome": "held",
-                "probability": taken.probability,
-            }
-            insert_all(session, "lease", [lease])
-            fresh.append(str(lease["id"]))
+            fresh.append(taken)
             family = taken.family
-        return [one.claim for one in held] + _claims(session, fresh)
+        leases = [
+            {
+                "id": str(uuid4()),
+                "slot_id": seat.slot_id,
+                "item_id": seat.item_id,
+                "reviewer": reviewer,
+                # A microsecond apart: the order in which they are to be shown.
+                "claimed_at": now + timedelta(microseconds=place),
+                "expires_at": now + lease_for,
+                "outcome": "held",
+                "probability": seat.probability,
+            }
+            for place, seat in enumerate(light.spread(fresh))
+        ]
+        insert_all(session, "lease", leases)
+        return [one.claim for one in held] + _claims(session, [str(lease["id"]) for lease in leases])
 
 
 def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
@@ -197,50 +216,53 @@ def _groups(session: Session, groups: Callable[[Session], Collection[str]] | Non
     return sorted(groups(session))
 
 
-class _Seat(NamedTuple):
-    slot_id: int
-    item_id: int
-    #: Of the item's prompt.
-    family: str
-    #: For the lease; None where somebody had the item before.
-    probability: float | None
+class _Wanted(NamedTuple):
+    """Whose claim it is, and what they may be handed."""
+
+    reviewer: str
+    groups: Sequence[str]
+    languages: Sequence[str] | None
+    expires_at: datetime
+    avoid: Avoid | None
 
 
-def _take(
-    session: Session,
-    reviewer: str,
-    *,
-    groups: Sequence[str],
-    languages: Sequence[str] | None,
-    family: str | None,
-    expires_at: datetime,
-    random: Random,
-) -> _Seat | None:
-    """Claims one slot, or returns None when nothing is open for this reviewer."""
+def _take(session: Session, wanted: _Wanted, *, family: str | None, random: Random, harmless: float | None = None) -> Seat | None:
+    """Claims one slot, or returns None when nothing is open for this reviewer. With `harmless` only what is expected to be so."""
     connection = session.connection()
-    for group in [*random.sample(groups, len(groups)), ANYBODY]:
-        lanes = list(_open_languages(connection, group)) if languages is None else sorted({*languages, "und"})
+    for group in [*random.sample(wanted.groups, len(wanted.groups)), ANYBODY]:
+        lanes = list(_open_languages(connection, group)) if wanted.languages is None else sorted({*wanted.languages, "und"})
         random.shuffle(lanes)  # a language with few items is not left behind by one with many
         # A second look is for who has done all that the first one saw.
-        for patience in (PATIENCE, None):
+        for patience in (PATIENCE, None) if harmless is None else (PATIENCE,):
             given_up = False
-            for page in _looks(connection, reviewer, group=group, lanes=lanes, patience=patience, random=random):
+            for page in _looks(connection, wanted.reviewer, group=group, lanes=lanes, patience=patience, random=random):
                 if page is None:
                     given_up = True
                     continue
                 # Sorting is stable: rank order, those of the last family behind.
-                for seat in sorted(page, key=lambda seat: seat.family == family):
-                    given = {"slot": seat.slot_id, "who": reviewer, "ends": expires_at}
+                for seat in sorted(_allowed(session, wanted, page, harmless), key=lambda seat: seat.family == family):
+                    given = {"slot": seat.slot_id, "who": wanted.reviewer, "ends": wanted.expires_at}
                     if connection.execute(_claim_statement(), given).one_or_none() is not None:
-                        return seat
+                        return seat if harmless is None else seat._replace(probability=None)
             if not given_up:
                 break
     return None
 
 
+def _allowed(session: Session, wanted: _Wanted, page: Sequence[Seat], harmless: float | None) -> list[Seat]:
+    """The seats of a page that this reviewer may be handed."""
+    seats = [seat for seat in page if harmless is None or (seat.expected_harm is not None and seat.expected_harm <= harmless)]
+    if wanted.avoid is None or not seats:
+        return seats
+    rows = session.connection().execute(_prompts_statement(), {"items": [seat.item_id for seat in seats]}).all()
+    prompts = {row.item_id: row.id for row in rows}
+    left_out = wanted.avoid(session, {row.id: row.tags for row in rows})
+    return [seat for seat in seats if prompts[seat.item_id] not in left_out]
+
+
 def _looks(
     connection: Connection, reviewer: str, *, group: str, lanes: Sequence[str], patience: int | None, random: Random
-) -> Iterator[list[_Seat] | None]:
+) -> Iterator[list[Seat] | None]:
     """Pages of open slots, lowest bucket first, each lane from a random start round; None where patience left slots unseen."""
     bucket = -1
     while found := _next_buckets(connection, group, lanes, over=bucket):
@@ -277,7 +299,7 @@ def _next_buckets(connection: Connection, group: str, lanes: Sequence[str], *, o
 
 def _pages(
     connection: Connection, reviewer: str, *, group: str, lang: str, bucket: int, low: int, high: int
-) -> Iterator[tuple[list[_Seat], int]]:
+) -> Iterator[tuple[list[Seat], int]]:
     """A language's open slots of a bucket with low <= rank <= high that are new to the reviewer, by rank, in growing pages; with
     each page how many slots it looked at."""
     size, rank, slot_id = LOOK_AHEAD, low, 0
@@ -285,7 +307,11 @@ def _pages(
         given = {"who": reviewer, "group": group, "lang": lang, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
         rows = connection.execute(_page_statement(size), given).all()
         yield (
-            [_Seat(row.id, row.item_id, row.split_key, None if row.had else row.probability) for row in rows if row.own == 0],
+            [
+                Seat(row.id, row.item_id, row.split_key, None if row.had else row.probability, row.expected_harm)
+                for row in rows
+                if row.own == 0
+            ],
             len(rows),
         )
         if len(rows) < size:
@@ -309,7 +335,9 @@ def _page_statement(size: int) -> Any:
     The LIMIT stands inside, under the counts and joins: with the counts as a condition beside it PostgreSQL expects one row, reads
     all open slots and joins them by scanning (30 s a claim at 30,000 slots). Built once a size: that costs more than a run.
     """
-    slot, item, prompt, review, lease = (Record.metadata.tables[name] for name in ("slot", "item", "prompt", "review", "lease"))
+    slot, item, prompt, review, lease, generation = (
+        Record.metadata.tables[name] for name in ("slot", "item", "prompt", "review", "lease", "generation")
+    )
     rank: BindParameter[int] = bindparam("rank")
     who = bindparam("who", type_=slot.c.reviewer.type)
     ahead = (
@@ -340,11 +368,13 @@ def _page_statement(size: int) -> Any:
             ahead.c.rank,
             ahead.c.probability,
             prompt.c.split_key,
+            generation.c.expected_harm,
             (held + answered).label("own"),
             case((ahead.c.probability.is_(None), False), else_=had).label("had"),
         )
         .join(item, item.c.id == ahead.c.item_id)
         .join(prompt, prompt.c.id == item.c.prompt_id)
+        .join(generation, generation.c.id == item.c.generation_id)
         .order_by(ahead.c.rank, ahead.c.id)
     )
 
@@ -389,17 +419,17 @@ class _Held(NamedTuple):
     claim: Claim
     #: Of its prompt.
     family: str
+    expected_harm: float | None
 
 
 def _held(session: Session, reviewer: str, *, now: datetime) -> list[_Held]:
     rows = session.connection().execute(_held_statement(), {"who": reviewer, "now": now}).all()
-    return [_Held(_claim_of(row), row.split_key) for row in rows]
+    return [_Held(_claim_of(row), row.split_key, row.expected_harm) for row in rows]
 
 
-def _last_family(session: Session, reviewer: str) -> str | None:
-    """The family of the reviewer's newest answer."""
-    found: str | None = session.connection().execute(_family_statement(), {"who": reviewer}).scalar_one_or_none()
-    return found
+def _last_read(session: Session, reviewer: str) -> list[tuple[str, float | None]]:
+    """(family, expected harm) of the reviewer's newest answers, newest first; as many as the order of the harmless looks back."""
+    return [(row.split_key, row.expected_harm) for row in session.connection().execute(_last_statement(), {"who": reviewer})]
 
 
 def _claims(session: Session, lease_ids: Sequence[str]) -> list[Claim]:
@@ -427,6 +457,7 @@ def _shown() -> Any:
             prompt.c.lang,
             prompt.c.split_key,
             generation.c.text,
+            generation.c.expected_harm,
             lease.c.expires_at,
         )
         .join(item, item.c.id == lease.c.item_id)
@@ -460,13 +491,29 @@ def _held_statement() -> Any:
 
 
 @cache
-def _family_statement() -> Any:
-    review, item, prompt = (Record.metadata.tables[name] for name in ("review", "item", "prompt"))
+def _prompts_statement() -> Any:
+    item, prompt = Record.metadata.tables["item"], Record.metadata.tables["prompt"]
+    return (
+        select_core(item.c.id.label("item_id"), prompt.c.id, prompt.c.tags)
+        .join(prompt, prompt.c.id == item.c.prompt_id)
+        .where(item.c.id.in_(bindparam("items", expanding=True)))
+    )
+
+
+@cache
+def _last_statement() -> Any:
+    review, item, prompt, generation = (Record.metadata.tables[name] for name in ("review", "item", "prompt", "generation"))
     newest = (
-        select_core(review.c.item_id)
+        select_core(review.c.id, review.c.item_id)
         .where(review.c.reviewer == bindparam("who", type_=review.c.reviewer.type))
         .order_by(review.c.id.desc())
-        .limit(literal_column("1"))
-        .scalar_subquery()
+        .limit(literal_column(str(EVERY - 1)))
+    ).subquery("newest")
+    return (
+        select_core(prompt.c.split_key, generation.c.expected_harm)
+        .select_from(newest)
+        .join(item, item.c.id == newest.c.item_id)
+        .join(prompt, prompt.c.id == item.c.prompt_id)
+        .join(generation, generation.c.id == item.c.generation_id)
+        .order_by(newest.c.id.desc())
     )
-    return select_core(prompt.c.split_key).join(item, item.c.prompt_id == prompt.c.id).where(item.c.id == newest)

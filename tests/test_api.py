@@ -76,7 +76,7 @@ def answer(lease: str, **said: Any) -> dict[str, Any]:
 def test_a_claim_hands_out_text_and_a_lease_and_nothing_about_the_model(installation: Installation) -> None:
     items = signed_in(installation).post("/api/v1/claim", json={"count": 3}).json()["items"]
     assert len(items) == 3
-    assert set(items[0]) == {"lease_id", "messages", "lang", "text", "seconds_left"}
+    assert set(items[0]) == {"lease_id", "messages", "lang", "text", "seconds_left", "veil"}
     assert items[0]["text"] == " it was late."
     assert 0 < items[0]["seconds_left"] <= 30 * 60
 
@@ -193,7 +193,12 @@ def test_today_counts_judgements_since_the_reviewers_midnight_and_no_skips(insta
     client.post("/api/v1/answers", json=answer(one["lease_id"]))
     client.post("/api/v1/answers", json=answer(two["lease_id"], verdict="skip", skip_reason="unclear"))
     midnight = (now() - timedelta(hours=1)).isoformat()
-    assert client.get("/api/v1/today", params={"since": midnight}).json() == {"answered": 1, "aim": 40}
+    assert client.get("/api/v1/today", params={"since": midnight}).json() == {
+        "answered": 1,
+        "aim": 40,
+        "severe": 0,
+        "budget": 40,
+    }
     tomorrow = (now() + timedelta(hours=1)).isoformat()
     assert client.get("/api/v1/today", params={"since": tomorrow}).json()["answered"] == 0
     assert client.get("/api/v1/today", params={"since": "yesterday"}).json()["error"]["code"] == "bad_request"

@@ -156,7 +156,7 @@ def test_two_different_answers_at_once_leave_one_and_an_error_in_words(store: St
 
 def test_a_race_that_only_the_database_sees_ends_in_the_right_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the one-at-a-time lock the UNIQUE constraints alone decide: still 'again', never an error of the database."""
-    monkeypatch.setattr("flagback.storage.reviews.one_at_a_time", lambda _session, _what: None)
+    monkeypatch.setattr("flagback.storage.reviews.one_at_a_time", lambda _session, _what, **_: None)
     items(store, 8, seats=3)
     for _ in range(8):
         given = answer(take(store, "r_ada").lease_id, "fine")

@@ -84,6 +84,7 @@ from flagback.storage.records.reviewing import (
     Verdict,
 )
 from flagback.storage.records.running import AuditEntry, WorkerHeartbeat
+from flagback.storage.records.wellbeing import CareTerms, Declined, Withdrawal
 
 __all__ = [
     "Account",
@@ -91,12 +92,14 @@ __all__ = [
     "AuditEntry",
     "Background",
     "BackgroundForm",
+    "CareTerms",
     "Conclusion",
     "Consent",
     "ConsentPurpose",
     "CorrectionRun",
     "Decision",
     "DecisionKind",
+    "Declined",
     "Detector",
     "Evaluation",
     "EvaluationItem",
@@ -154,6 +157,7 @@ __all__ = [
     "Verdict",
     "VersionKind",
     "VersionState",
+    "Withdrawal",
     "WorkLog",
     "WorkerHeartbeat",
     "now",
