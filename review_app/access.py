@@ -67,6 +67,13 @@ PAGES: tuple[Listed, ...] = (
     Listed(
         OVERSEEING_ROLES, "flagback.review_app.screens.panel", "Panel", "panel", "who reviews: totals of groups of five or more"
     ),
+    Listed(
+        LEADING_ROLES,
+        "flagback.review_app.screens.care",
+        "Care",
+        "care",
+        "what reviewers are told and spared, and texts taken away",
+    ),
     Listed(STEERING_ROLES, "flagback.review_app.screens.data", "Data", "data", "import and export"),
     Listed(ADMINISTRATORS, "flagback.review_app.screens.people", "People", "people", "accounts, invitations, pools, hours"),
     Listed(SIGNED_IN, "flagback.review_app.screens.you", "You", "you", "one's own consent, languages, background and sign-ins"),

@@ -176,12 +176,12 @@ def test_whole_sentences_can_be_chosen_from_a_list(place: Place, board: Page) ->
 def test_twenty_thousand_characters_come_back_as_they_were(place: Place, board: Page) -> None:
     go_to(board, place, "Long", LONG)
     press(board, "f", "1", "s")
-    select(board, len(LONG) - 9, len(LONG) - 3)
+    select(board, len(LONG) - 3, len(LONG) - 1)
     box = board.get_by_label("How should it read")
     box.fill(LONG.strip().replace("w7é", "w7e", 1))
     board.keyboard.press("Control+Enter")
     [(start, end, _)] = spans(place)
-    assert LONG[start:end] == LONG.split()[-1]
+    assert LONG[start:end] == LONG.split()[-1].rstrip(".")
     assert place.rows()[-1].rewrite == LONG.replace("w7é", "w7e", 1)
 
 

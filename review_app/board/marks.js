@@ -92,21 +92,24 @@ export class Cursor {
     if (!reach) this.anchor = this.at;
   }
 
-  /** Goes to the next or last sentence and takes all of it; with `reach` it is added. */
+  /** Takes the sentence that the place is in, or the next or last one where it is taken already; with `reach` it is added. */
   sentence(by, reach) {
     const here = this.words[this.at].start;
     const now = this.sentences.findIndex((one) => one.start <= here && here < one.end);
-    const whole = this.anchor !== this.at || this.words.filter((one) => within(one, this.sentences[now])).length === 1;
-    const next = this.sentences[Math.min(Math.max(whole ? now + by : now, 0), this.sentences.length - 1)];
-    const inside = this.words.map((one, index) => (within(one, next) ? index : -1)).filter((index) => index >= 0);
+    const [low, high] = [Math.min(this.anchor, this.at), Math.max(this.anchor, this.at)];
+    const inNow = this.inside(now);
+    const taken = reach ? inNow.at(by > 0 ? -1 : 0) === this.at : inNow[0] === low && inNow.at(-1) === high;
+    const inside = this.inside(Math.min(Math.max(taken ? now + by : now, 0), this.sentences.length - 1));
     if (!inside.length) return;
     if (!reach) this.anchor = by > 0 ? inside[0] : inside.at(-1);
     this.at = by > 0 ? inside.at(-1) : inside[0];
   }
-}
 
-function within(word, sentence) {
-  return sentence && word.start >= sentence.start && word.end <= sentence.end;
+  /** Which words a sentence holds. */
+  inside(sentence) {
+    const { start, end } = this.sentences[sentence] ?? { start: 0, end: 0 };
+    return this.words.flatMap((one, index) => (one.start >= start && one.end <= end ? [index] : []));
+  }
 }
 
 /** Where a place in the page is in the stored text, in code points. */
