@@ -374,7 +374,7 @@ def _page_statement(size: int) -> Any:
         )
         .join(item, item.c.id == ahead.c.item_id)
         .join(prompt, prompt.c.id == item.c.prompt_id)
-        .join(generation, generation.c.id == item.c.generation_id)
+        .outerjoin(generation, generation.c.id == item.c.generation_id)
         .order_by(ahead.c.rank, ahead.c.id)
     )
 

@@ -29,6 +29,8 @@ FEWEST = 20
 HARMLESS = 0.25
 #: How many of the newest prompts are looked at for topics.
 PROMPTS_LOOKED_AT = 5_000
+#: How many of the newest reviews are looked at for what was met lately.
+REVIEWS_LOOKED_AT = 20_000
 LONGEST_SUPPORT = 4_000
 MOST_TOPICS = 200
 LONGEST_TOPIC = 200
@@ -133,6 +135,8 @@ def lately(session: Session, *, now: datetime) -> Lately:
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .where(col(newer.id).is_(None), counting.counts(), Review.verdict != "skip")
         .where(col(Review.simulated).is_(False), Review.created_at > now - LATELY)
+        .order_by(col(Review.id).desc())
+        .limit(REVIEWS_LOOKED_AT)
     ).all()
     flagged: dict[str, set[int]] = defaultdict(set)
     for item_id, categories, _ in rows:

@@ -18,11 +18,11 @@ from flagback.review_app.api import build_api
 from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, background, consent, overlap, set_aside
+from flagback.storage import accounts, background, consent, overlap, set_aside, wellbeing
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Account, Review, Role, now
+from flagback.storage.records import Account, AuditEntry, Review, Role, now
 from flagback.storage.store import Store
 from tests.people import person
 
@@ -290,3 +290,32 @@ def test_a_seat_for_a_group_goes_by_what_one_said_and_agreed_to(installation: In
         [item["text"] for item in client.post("/api/v1/claim", json={"count": 8}).json()["items"]] for client in (silent, agreed)
     ]
     assert texts == [[" it was late."] * 5, [" for her"] + [" it was late."] * 5]
+
+
+def test_past_the_days_measure_nothing_is_handed_out_and_what_was_held_goes_back(installation: Installation) -> None:
+    with installation.store.writing() as session:
+        wellbeing.set_terms(session, wellbeing.USUAL._replace(severe_a_day=2), by="max", now=now())
+    client = signed_in(installation)
+    items = client.post("/api/v1/claim", json={"count": 4}).json()["items"]
+    severe = {"verdict": "flag", "categories": ["attack"], "severity": "severe"}
+    client.post("/api/v1/answers", json=answer(items[0]["lease_id"], **severe))
+    assert client.post("/api/v1/claim", json={"count": 4}).json()["severe"] == 1
+    client.post("/api/v1/answers", json=answer(items[1]["lease_id"], verdict="skip", skip_reason="too_upsetting"))
+    past = client.post("/api/v1/claim", json={"count": 4}).json()
+    assert (past["items"], past["enough"], past["severe"]) == ([], True, 2)
+    assert client.post("/api/v1/release").json() == {"released": 0}
+    assert client.post("/api/v1/answers", json=answer(items[2]["lease_id"])).json()["late"] is True
+    assert len(signed_in(installation, "bob").post("/api/v1/claim", json={"count": 4}).json()["items"]) == 4
+
+
+def test_a_declined_topic_is_never_handed_out_and_that_is_said_to_nobody(installation: Installation) -> None:
+    with installation.store.writing() as session:
+        [prompt] = add_prompts(session, [NewPrompt([{"role": "user", "content": "x"}], "en", {"topic": "War"})]).ids
+        made = add_generations(session, [NewGeneration(prompt, " y.", "end", "imported", "import:y")])
+        make_items(session, made, purpose="loop", reviews_per_item=2, seed=0)
+    client = signed_in(installation)
+    with installation.store.writing() as session:
+        wellbeing.decline(session, accounts.by_login(session, "ada").id, ["topic:war"], now=now())
+    assert len(client.post("/api/v1/claim", json={"count": 9}).json()["items"]) == 5
+    with installation.store.reading() as session:
+        assert "war" not in str([entry.details for entry in session.exec(select(AuditEntry)).all()])

@@ -66,6 +66,8 @@ class Claimed(BaseModel):
     completion_code: str | None = None
     #: The reviewer has met as many severe answers as one should in a day: nothing more is handed out for now.
     enough: bool = False
+    #: Severe answers met in the last 24 hours.
+    severe: int = 0
 
 
 class Saved(BaseModel):
@@ -167,14 +169,14 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     if who.account.languages is None:
         raise Refused(403, "no_languages", "You have not said which languages you read; open the page Review and choose them.")
     code: str | None = None
-    enough = False
+    severe = 0
     with here.store.reading() as session:
         care = wellbeing.terms(session)
         declined = wellbeing.declined(session, who.account.id)
 
     def limit(session: Session) -> int:
         """Inside the claim: consent is not taken back, and no answer comes in, between the look and what is handed out."""
-        nonlocal code, enough
+        nonlocal code, severe
         if not consent.in_force(session, who.account.id)["review"]:
             raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
         if set_aside.paused(session, who.pseudonym):
@@ -184,7 +186,8 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
                 "Reviewing is paused for you by those who run this panel, so no answers are handed out. Nothing that you "
                 "have answered is lost. Ask them if you want to know why.",
             )
-        enough = wellbeing.met_severe(session, who.pseudonym, now=moment) >= care.severe_a_day
+        severe = wellbeing.met_severe(session, who.pseudonym, now=moment)
+        enough = severe >= care.severe_a_day
         part = studies.part_of(session, who.account, who.pseudonym)
         if part is None:
             return 0 if enough else MOST_HELD
@@ -204,17 +207,19 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         avoid=(lambda session, prompts: wellbeing.to_avoid(session, prompts, declined)) if declined else None,
         harmless=wellbeing.HARMLESS,
     )
+    enough = severe >= care.severe_a_day
     if code is not None or enough:
         if held:
             slots.release(here.store, who.pseudonym, now=now())
-        return Claimed(items=[], completion_code=code, enough=enough)
+        return Claimed(items=[], completion_code=code, enough=enough, severe=severe)
     with here.store.reading() as session:
         covered = wellbeing.covers(session, [item.generation_id for item in held], care)
     return Claimed(
         items=[
             _shown(item, seconds_left=(item.expires_at - moment).total_seconds(), veil=covered.get(item.generation_id))
             for item in held
-        ]
+        ],
+        severe=severe,
     )
 
 

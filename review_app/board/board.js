@@ -155,10 +155,11 @@ class Board {
   }
 
   /** What a claim brought. What waited here and is no longer ours, such as a text withdrawn meanwhile, goes. */
-  taken({ items, completion_code, enough }) {
+  taken({ items, completion_code, enough, severe: met }) {
     const first = !this.reached;
     this.reached = true;
     this.completion = completion_code;
+    this.severe = met + this.outbox.waiting.reduce((sum, entry) => sum + (entry.answer.supersedes_token ? 0 : severe(entry)), 0);
     this.enough = enough || this.severe >= this.budget;
     const ours = new Set(items.map((one) => one.lease_id));
     this.queue = this.enough ? [] : this.queue.filter((one) => ours.has(one.lease_id));
@@ -250,6 +251,7 @@ class Board {
       ...said,
     };
     this.answered.add(item.lease_id);
+    if (!this.text.covered) item.veil = null; // taken up again, it need not be uncovered again
     const entry = { item, answer, form: this.form, before: redone };
     const withdrawn = answer.verdict === "flag" && this.flagForm.withdraws;
     if (redone) this.past.splice(this.again, 1, ...(withdrawn ? [] : [entry]));
@@ -296,7 +298,9 @@ class Board {
     const until = Date.now() + 5000;
     while (this.outbox.size && Date.now() < until) await new Promise((done) => setTimeout(done, 100));
     await ask("POST", `${this.api}/release`);
-    if (!this.left) this.sync();
+    if (this.left) return;
+    this.sync();
+    if (!how) this.poll = setTimeout(() => this.refill(), LOOK_LATER);
   }
 
   goOn() {
@@ -460,8 +464,9 @@ class Board {
   show() {
     const item = this.shown;
     const earlier = this.again === null ? null : this.past[this.again];
-    const draft = this.drafts.again();
-    this.form = earlier ? (draft?.token === earlier.answer.token ? { ...emptyForm(), ...draft.form } : structuredClone(earlier.form))
+    const kept = earlier && this.drafts.again();
+    const draft = kept?.token === earlier?.answer.token ? kept : null;
+    this.form = earlier ? (draft ? { ...emptyForm(), ...draft.form } : structuredClone(earlier.form))
       : item ? { ...emptyForm(), ...(this.drafts.of(item) ?? item.form) } : emptyForm();
     this.panel = item && this.form.open && (!earlier || earlier.answer.verdict === "flag" || draft) ? "form" : null;
     this.appeared = performance.now();
