@@ -266,6 +266,7 @@ MARKS = {
     "agreement": 'body: "Agreement"',
     "patterns": 'body: "Patterns"',
     "panel": 'body: "Panel"',
+    "care": 'body: "Care"',
     "data": 'body: "Data"',
     "people": 'body: "People"',
     "you": 'body: "You"',

@@ -319,3 +319,15 @@ def test_a_declined_topic_is_never_handed_out_and_that_is_said_to_nobody(install
     assert len(client.post("/api/v1/claim", json={"count": 9}).json()["items"]) == 5
     with installation.store.reading() as session:
         assert "war" not in str([entry.details for entry in session.exec(select(AuditEntry)).all()])
+
+
+def test_a_text_taken_away_takes_prepared_downloads_with_it(installation: Installation) -> None:
+    folder = installation.settings.downloads
+    folder.mkdir(parents=True)
+    client = signed_in(installation)
+    one, two = client.post("/api/v1/claim", json={"count": 2}).json()["items"]
+    for item, category, left in ((one, "sexual", 1), (two, "minors", 0)):
+        (folder / "prepared.zip").write_bytes(b"it was late")
+        given = answer(item["lease_id"], verdict="flag", categories=[category], severity="severe", taxonomy_version="2")
+        assert client.post("/api/v1/answers", json=given).status_code == 200
+        assert len(list(folder.iterdir())) == left

@@ -16,11 +16,12 @@ from pydantic import AwareDatetime, BaseModel, Field
 from sqlmodel import Session
 
 from flagback.model.policy import POLICY_VERSION
+from flagback.review_app import downloads
 from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.api.errors import Refused
 from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
-from flagback.storage import background, consent, reviews, set_aside, slots, studies, wellbeing
+from flagback.storage import background, consent, reviews, set_aside, slots, studies, wellbeing, withdrawals
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review, now
 from flagback.storage.reviews import Answer
@@ -227,6 +228,8 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
 def answer(given: Answer, who: Who, here: Here) -> Saved:
     """Stores one answer; the same token again gives the first receipt again."""
     receipt = reviews.submit(here.store, who.pseudonym, given, now=now(), policy_version=POLICY_VERSION, worker=who.worker)
+    if withdrawals.asked_for(given.categories) is not None:
+        downloads.sweep(here.settings.downloads, kept_for=-1.0)  # any of them may hold the text
     return Saved(saved_at=receipt.saved_at, stored=receipt.stored, late=receipt.late)
 
 
