@@ -40,7 +40,8 @@ export class Shown {
     this.label.textContent = item.messages.length > 1 ? "The model answered" : "The model went on";
     if (item.lang === "und") this.output.removeAttribute("lang");
     else this.output.lang = item.lang;
-    this.veilWords.textContent = item.veil ? [...item.veil, "you can decline topics on the page “You”"].join(" · ") : "";
+    this.veilWords.textContent = item.veil?.length ? `${item.veil.join(", ")} · you can decline topics on the page “You”`
+      : "You can decline topics on the page “You”";
     this.draw();
     this.announce(opening);
   }
@@ -64,10 +65,11 @@ export class Shown {
   draw() {
     this.card.classList.toggle("covered", this.covered);
     this.veil.hidden = !this.covered;
+    this.element.parentElement?.classList.toggle("veiled", this.covered);
     this.output.setAttribute("aria-hidden", String(this.covered));
     const marking = this.board.marking();
     const marks = this.cursor ? [...this.board.spans(), this.cursor.range] : this.board.spans();
-    sayMore(this.more, write(this.output, this.covered ? veiled(this.item.text) : this.item.text,
+    sayMore(this.more, write(this.output, this.covered ? veiled() : this.item.text,
       { marks: this.covered ? [] : marks, onMark: marking ? (mark) => this.board.unmark(mark) : null, room: this.room }));
     if (this.covered) this.more.hidden = true;
     for (const made of this.sentenceList.children)
@@ -165,7 +167,7 @@ function readOut(text) {
   return visible(whole.length > READ_OUT ? `${whole.slice(0, READ_OUT)}…` : whole);
 }
 
-/** Something as long as the text, to be blurred in its place: a blur can be read through, and copied. */
-function veiled(text) {
-  return text.trim().slice(0, 600).replace(/[^\s]/gu, "x");
+/** What is blurred in the text's place: a blur can be read through, and copied. */
+function veiled() {
+  return "xxxx xxxxxxx xx xxx xxxxx ".repeat(6).trim();
 }

@@ -20,6 +20,7 @@ def show(installation: Installation, account: Account) -> None:
     look.heading("Care", "What reviewers are told and spared. Totals only: nobody's own figures stand here.")
     if kept := st.session_state.pop("flagback_care_kept", None):
         look.said(kept, "ok")
+    st.subheader("What reviewers are told before they start", anchor=False)
     topics.told(installation)
     if account.role in STEERING_ROLES:
         _terms(installation, account)
