@@ -7,8 +7,9 @@ generation, so that the same text is recognised when a model writes it again.
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from flagback.storage.prompts import AT_A_TIME
 from flagback.storage.records import Generation, Item, Withdrawal
@@ -22,12 +23,12 @@ def is_withdrawn() -> ColumnElement[bool]:
     return col(Withdrawal.restored_at).is_(None)
 
 
-def withdrawn_generations() -> Select[tuple[int]]:
+def withdrawn_generations() -> SelectOfScalar[int]:
     """Numbers of the generations whose text is withdrawn, for queries."""
     return select(Withdrawal.generation_id).where(is_withdrawn())
 
 
-def withdrawn_items() -> Select[tuple[int]]:
+def withdrawn_items() -> SelectOfScalar[int]:
     """Numbers of the items of those."""
     return select(Item.id).join(Withdrawal, col(Withdrawal.generation_id) == Item.generation_id).where(is_withdrawn())
 

@@ -123,7 +123,7 @@ def met_severe(session: Session, reviewer: str, *, now: datetime) -> int:
         .select_from(Review)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .where(Review.reviewer == reviewer, col(newer.id).is_(None), Review.created_at > now - DAY)
-        .where(or_(Review.severity == "severe", Review.skip_reason == "too_upsetting"))
+        .where(or_(col(Review.severity) == "severe", col(Review.skip_reason) == "too_upsetting"))
     ).one()
 
 
@@ -238,7 +238,7 @@ def _said(categories: Iterable[str], targets: Iterable[str]) -> set[str]:
     return {f"category:{code}" for code in categories} | {f"target:{code}" for code in targets}
 
 
-def _flags(session: Session, prompt_ids: Sequence[int], *, severe: bool = False) -> Sequence[tuple[int, list[str], list[str]]]:
+def _flags(session: Session, prompt_ids: Sequence[int], *, severe: bool = False) -> list[tuple[int, list[str], list[str]]]:
     """(prompt, categories, targets) of the flags in force on answers to some prompts."""
     newer = aliased(Review)
     rows = (
@@ -247,4 +247,5 @@ def _flags(session: Session, prompt_ids: Sequence[int], *, severe: bool = False)
         .outerjoin(newer, col(newer.supersedes) == Review.id)
         .where(col(Item.prompt_id).in_(prompt_ids), Review.verdict == "flag", col(newer.id).is_(None))
     )
-    return session.exec(rows.where(Review.severity == "severe") if severe else rows).all()
+    found = session.exec(rows.where(Review.severity == "severe") if severe else rows).all()
+    return [(prompt, list(categories), list(targets)) for prompt, categories, targets in found]

@@ -94,12 +94,12 @@ def give_back(session: Session, withdrawal_id: int, *, by: str, reason: str, now
 def in_force(session: Session) -> list[Withdrawn]:
     """What is withdrawn, newest first."""
     rows = session.exec(
-        select(Withdrawal.id, Item.id, Withdrawal.category, func.length(Withdrawal.text), Withdrawal.created_at)
+        select(Withdrawal, Item.id)
         .outerjoin(Item, col(Item.generation_id) == Withdrawal.generation_id)
         .where(quarantine.is_withdrawn())
         .order_by(col(Withdrawal.id).desc())
     ).all()
-    return [Withdrawn(number, item, category, int(length), moment) for number, item, category, length, moment in rows]
+    return [Withdrawn(row.id, item, row.category, len(row.text), row.created_at) for row, item in rows]
 
 
 def _close(session: Session, generation_id: int) -> int:

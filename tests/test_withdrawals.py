@@ -16,7 +16,7 @@ from flagback.storage.items import make_items
 from flagback.storage.preferences import NewPair
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.queue import waiting
-from flagback.storage.records import AuditEntry, Generation, Item, Lease, Slot
+from flagback.storage.records import AuditEntry, Generation, Item, Lease, Review, Slot
 from flagback.storage.reviews import Answer, BadAnswer, submit
 from flagback.storage.slots import Claim, claim
 from flagback.storage.store import Store
@@ -104,7 +104,7 @@ def test_what_somebody_says_of_a_text_that_is_gone_is_stored_as_late_by_the_text
     token = say(store, "r_bob", theirs, "sexual", spans=[{"start": 1, "end": len(BAD)}])
     with store.reading() as session:
         found = reviews.reopened(session, "r_bob", token)
-        [late] = session.exec(select(reviews.Review).where(reviews.Review.token == token)).all()
+        [late] = session.exec(select(Review).where(Review.token == token)).all()
     assert late.late
     assert found.text == quarantine.PLACEHOLDER
 
