@@ -44,10 +44,9 @@ def choose(installation: Installation, account: Account) -> list[str]:
         offered = wellbeing.topics(session)
         before = wellbeing.declined(session, account.id)
     words = offered | {topic: topic.partition(":")[2] for topic in sorted(before) if topic not in offered}
-    look.html('<div class="fb-question">Topics you would rather not be asked about</div>')
     look.html(
-        '<div class="soft small">None has a drawback for you, and nobody is told. It goes by what a prompt is marked with, and by '
-        "what others found in answers to it.</div>"
+        '<div><b>Topics you would rather not be asked about</b></div><div class="soft small">None has a drawback for you, and '
+        "nobody is told. It goes by what a prompt is marked with, and by what others found in answers to it.</div>"
     )
     return st.multiselect(
         "Topics you would rather not be asked about",
