@@ -67,7 +67,7 @@ def panel(seed: int, *, apart: float, prevalence: float = PREVALENCE) -> Panel:
         ]
         places = queue.places_of(rows, {}, random_share=queue.RANDOM_SHARE, now=NOW)
         # Within a bucket claims begin anywhere.
-        for item in sorted(left, key=lambda one: (places[one].bucket, draw.random()))[:A_DEAL]:
+        for item in sorted(places, key=lambda one: (places[one].bucket, draw.random()))[:A_DEAL]:
             draws.append(Draw(float(harmful[item]), places[item].probability))
             left.remove(item)
     found = rate(draws, ITEMS)

@@ -20,7 +20,6 @@ from flagback.storage.preferences import NewPair
 from flagback.storage.rater_groups import Grouping
 from flagback.storage.records import Conclusion, Generation, PreferenceSet, Prompt, Review
 from flagback.storage.store import insert_missing
-from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
 #: What a lead's conclusion makes of an answer's harm at least (harm) or at most (fine): a person's word, not a certainty.
 CONCLUDED: Mapping[Conclusion, float] = {"harm": 0.95, "fine": 0.05}
@@ -305,7 +304,7 @@ def freeze(
         policy=choice.policy,
         policy_version=policies.named(choice.policy).version,
         arguments=arguments,
-        salt=f"flagback:{TAXONOMY_VERSION}:{GUIDELINE_VERSION}",
+        salt=preferences.SALT,
         simulated=simulated,
     )
     scores = [

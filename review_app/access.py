@@ -72,6 +72,13 @@ PAGES: tuple[Listed, ...] = (
             (LEADING_ROLES, "reviewers", "Reviewers", "how reviewers work, by pseudonym; pause and leave out"),
         )
     ),
+    Listed(
+        LEADING_ROLES,
+        "flagback.review_app.screens.care",
+        "Care",
+        "care",
+        "what reviewers are told and spared, and texts taken away",
+    ),
     Listed(STEERING_ROLES, "flagback.review_app.screens.data", "Data", "data", "import and export"),
     Listed(ADMINISTRATORS, "flagback.review_app.screens.people", "People", "people", "accounts, invitations, pools, hours"),
     Listed(SIGNED_IN, "flagback.review_app.screens.you", "You", "you", "one's own consent, languages, background and sign-ins"),

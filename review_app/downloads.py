@@ -88,12 +88,12 @@ def routes(installation: Installation) -> list[BaseRoute]:
     return [Route("/downloads/{ticket}", download, methods=["GET"])]
 
 
-def sweep(folder: Path) -> int:
-    """Deletes what has waited too long; returns how many files that were."""
+def sweep(folder: Path, *, kept_for: float = KEPT_FOR) -> int:
+    """Deletes what has waited longer than so many seconds; returns how many files that were."""
     gone = 0
     for path in folder.glob("*") if folder.is_dir() else ():
         with suppress(FileNotFoundError):  # another process of this home sweeps too
-            if time.time() - path.stat().st_mtime > KEPT_FOR:
+            if time.time() - path.stat().st_mtime > kept_for:
                 path.unlink()
                 gone += 1
     return gone

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sqlmodel import Session, col, select
 
-from flagback.storage import reviews
+from flagback.storage import quarantine, reviews
 from flagback.storage.items import FIRST_BUCKET, slot_row
 from flagback.storage.prompts import HELD_OUT_SHARDS, primary_language, shard_of
 from flagback.storage.records import Generation, Item, ItemGeneration, Prompt, Review, now
@@ -68,6 +68,7 @@ def make(session: Session, *, version_id: int, prompts: int, answers: int, revie
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
         .where(Generation.version_id == version_id, Generation.source == "sampled")
         .where(col(Generation.id).in_(select(Item.generation_id).where(Item.purpose == "loop")))
+        .where(col(Generation.id).not_in(quarantine.withdrawn_generations()))
         .order_by(col(Generation.id))
     ).all():
         if prompt.id not in known and shard_of(prompt.split_key) not in HELD_OUT_SHARDS:

@@ -1,4 +1,5 @@
-"""Which reviews count: those that nobody set aside. The condition that every query over reviews shares. Knows no votes."""
+"""Which reviews count: those that nobody set aside and whose text is not withdrawn. The condition that every query over reviews
+shares. Knows no votes."""
 
 from typing import Any
 
@@ -6,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, not_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from flagback.storage.quarantine import withdrawn_items
 from flagback.storage.records import Review, SetAside
 
 
@@ -24,7 +26,7 @@ def counts(review: Any = Review) -> ColumnElement[bool]:
         .where(meant.item_id == review.item_id, meant.reviewer == review.reviewer)
         .exists()
     )
-    return and_(not_(person), not_(answer))
+    return and_(not_(person), not_(answer), review.item_id.not_in(withdrawn_items()))
 
 
 def left_out(session: Session) -> frozenset[int]:

@@ -39,7 +39,9 @@ from flagback.storage.card import (
     card,
 )
 from flagback.storage.plain import plain_text
+from flagback.storage.preferences import still_shown
 from flagback.storage.prompts import TRAINING_SHARDS
+from flagback.storage.quarantine import withdrawn_items
 from flagback.storage.records import Generation, Item, ModelVersion, PreferencePair, PreferenceSet, Prompt, Review, SamplingRun
 from flagback.storage.store import Store
 from flagback.storage.writers import Spreadsheet, Writer, json_text, writer
@@ -355,7 +357,7 @@ def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, A
         .outerjoin(ModelVersion, col(ModelVersion.id) == col(Generation.version_id))
         .outerjoin(SamplingRun, col(SamplingRun.id) == col(Generation.sampling_run_id))
         .outerjoin(later, and_(col(later.supersedes) == col(Review.id), col(later.id) <= top))
-        .where(col(Review.simulated) == simulated, col(Review.id) <= top)
+        .where(col(Review.simulated) == simulated, col(Review.id) <= top, col(Review.item_id).not_in(withdrawn_items()))
         .order_by(col(Review.id))
         .limit(PAGE)
     )
@@ -521,7 +523,7 @@ def _pair_pages(store: Store, set_id: int) -> Iterator[list[dict[str, Any]]]:
         .join(Prompt, col(Prompt.id) == col(PreferencePair.prompt_id))
         .join(chosen, col(chosen.id) == col(PreferencePair.chosen_id))
         .join(rejected, col(rejected.id) == col(PreferencePair.rejected_id))
-        .where(col(PreferencePair.set_id) == set_id)
+        .where(col(PreferencePair.set_id) == set_id, still_shown())
         .order_by(col(PreferencePair.position))
         .limit(PAGE)
     )

@@ -15,12 +15,11 @@ from sqlmodel import Session, col, select
 from flagback.storage import audit
 from flagback.storage.generations import NewGeneration, add_generations, storable
 from flagback.storage.layouts import NewPreference, Preferences, Skipped, read_preferences, read_prompts, read_reference_texts
-from flagback.storage.preferences import NewPair, freeze
+from flagback.storage.preferences import SALT, NewPair, freeze
 from flagback.storage.prompts import Added, BadPrompt, NewPrompt, add_prompts, check_storable, text_hash
 from flagback.storage.reading import BadImport, Place, WrongValue, shortened
 from flagback.storage.records import PreferenceSet, ReferenceText, TextPurpose
 from flagback.storage.store import Store
-from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
 __all__ = [
     "BadImport",
@@ -131,7 +130,7 @@ def import_preferences(store: Store, path: Path, *, name: str, by: str, now: dat
             policy="imported",
             policy_version="1",
             arguments={"file": storable(path.name)},
-            salt=f"flagback:{TAXONOMY_VERSION}:{GUIDELINE_VERSION}",
+            salt=SALT,
         )
         report = ImportReport(
             "preferences",

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, case, func, literal_column, not_, or_
 from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
-from flagback.storage import counting, overlap
+from flagback.storage import counting, overlap, quarantine
 from flagback.storage.prompts import AT_A_TIME, primary_language
 from flagback.storage.records import Generation, Item, ItemPurpose, OutputBatch, Overlap, Prompt, Record, Slot, SlotMode, now
 from flagback.storage.store import insert_all, insert_missing
@@ -31,7 +31,8 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
     """Makes an item with open slots for each generation that has none yet; returns how many were made.
 
     The loop's items get the slots that the overlap policy asks for; without one, and for blind samples, it is `reviews_per_item`.
-    An empty text gets no item: there is nothing to judge. A slot's rank comes from (seed, prompt, text, slot number) by hash, so
+    An empty text gets no item: there is nothing to judge; nor does one that was withdrawn before.
+    A slot's rank comes from (seed, prompt, text, slot number) by hash, so
     that the order of reviewing does not follow the order of sampling.
     """
     if reviews_per_item < 1:
@@ -41,7 +42,7 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
     relax_at = moment + timedelta(hours=policy.relax_after_hours) if policy else None
     bucket = LAST_BUCKET if purpose == "loop" else FIRST_BUCKET
     made = 0
-    wanted = sorted(set(generation_ids))
+    wanted = sorted(set(generation_ids) - quarantine.written_again(session, sorted(set(generation_ids)), now=moment))
     for start in range(0, len(wanted), AT_A_TIME):
         rows = session.exec(
             select(Generation, Prompt.content_hash, Prompt.lang)

@@ -18,14 +18,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, and_, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.storage.prompts import AT_A_TIME, HELD_OUT_SHARDS, TRAINING_SHARDS
+from flagback.storage.quarantine import withdrawn_generations
 from flagback.storage.records import FinishReason, Generation, PairKind, PreferencePair, PreferenceSet, Prompt, now
 from flagback.storage.store import insert_all, insert_missing
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+
+#: Of the sets that this installation freezes and imports. It never changes: equal pairs have equal fingerprints.
+SALT = "flagback:1:1"
 
 
 class NewPair(NamedTuple):
@@ -176,6 +180,7 @@ def sizes(session: Session) -> dict[int, tuple[int, int]]:
     rows = session.exec(
         select(PreferencePair.set_id, training, func.count())
         .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
+        .where(still_shown())
         .group_by(col(PreferencePair.set_id), training)
     ).all()
     found: dict[int, tuple[int, int]] = {}
@@ -186,7 +191,10 @@ def sizes(session: Session) -> dict[int, tuple[int, int]]:
 
 
 def pairs_of(session: Session, set_id: int, *, training: bool | None = None) -> list[PairRow]:
-    """A set's pairs in its order: all, those of training shards (True), or those held out (False). Raises UnknownSet."""
+    """A set's pairs in its order: all, those of training shards (True), or those held out (False). Raises UnknownSet.
+
+    Pairs with a text that was withdrawn since are left out.
+    """
     if session.get(PreferenceSet, set_id) is None:
         raise UnknownSet(f"There is no preference set {set_id}; list them with 'flagback sets'.")
     chosen, rejected = aliased(Generation), aliased(Generation)
@@ -195,7 +203,7 @@ def pairs_of(session: Session, set_id: int, *, training: bool | None = None) -> 
         .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
         .join(chosen, col(chosen.id) == PreferencePair.chosen_id)
         .join(rejected, col(rejected.id) == PreferencePair.rejected_id)
-        .where(PreferencePair.set_id == set_id)
+        .where(PreferencePair.set_id == set_id, still_shown())
         .order_by(col(PreferencePair.position))
     )
     if training is not None:
@@ -221,6 +229,12 @@ def pairs_of(session: Session, set_id: int, *, training: bool | None = None) -> 
         )
         for pair, prompt, better, worse in session.exec(query)
     ]
+
+
+def still_shown() -> ColumnElement[bool]:
+    """The condition that neither text of a pair was withdrawn since its set was frozen: no set gives such a pair out again."""
+    gone = withdrawn_generations()
+    return and_(col(PreferencePair.chosen_id).not_in(gone), col(PreferencePair.rejected_id).not_in(gone))
 
 
 def _prompt_hashes(session: Session, ids: set[int]) -> dict[int, str]:

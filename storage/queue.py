@@ -15,15 +15,18 @@ Only the head of the order is dealt out, in buckets that double; the rest waits 
 and begins somewhere in it at random (`slots`). Blind items of an evaluation are never moved, nor is anything expected of them.
 """
 
+import bisect
 import hashlib
+import heapq
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Float, Integer, cast, column, func, literal_column, update, values
+from sqlalchemy import Float, Integer, case, cast, column, func, literal_column, or_, update, values
 from sqlmodel import Session, col, select
 
 from flagback.storage import counting, overlap
@@ -44,6 +47,8 @@ REACH = 0.08
 OLD = timedelta(days=7)
 #: Items looked at in one short transaction, and items whose slots are moved in one, so that no claim waits long.
 READ_AT_A_TIME, MOVED_AT_A_TIME = 5_000, 100
+#: Over every row number.
+NO_END = 2**31 - 1
 Row = TypeVar("Row")
 
 # Literal, not bound: only then do both databases use the partial indexes.
@@ -137,9 +142,9 @@ def deal(store: Store, *, now: datetime, pause: float = 0.0) -> Dealt:
     """
     with store.reading() as session:
         policy = overlap.in_force(session)
-    rows, judged = _open_items(store), _judged_topics(store)
+    rows, judged = _open_items(store, pause=pause), _judged_topics(store)
     places = places_of(rows, judged, random_share=policy.random_share if policy else RANDOM_SHARE, now=now)
-    moved = _move(store, places, pause=pause)
+    moved = _move(store, {row.item_id for row in rows}, places, pause=pause)
     begun = sum(row.begun for row in rows)
     return Dealt(len(rows) - begun, begun, moved)
 
@@ -148,7 +153,7 @@ def deal(store: Store, *, now: datetime, pause: float = 0.0) -> Dealt:
 
 
 def places_of(rows: Sequence[Open], judged: Mapping[str, int], *, random_share: float, now: datetime) -> dict[int, Place]:
-    """The place of every item; `judged` counts answers judged so far by topic."""
+    """The place of every item that does not wait in the last bucket; `judged` counts answers judged so far by topic."""
     places = {
         row.item_id: Place(FIRST_BUCKET if row.contested else BEGUN_BUCKET, None) for row in rows if row.begun or row.contested
     }
@@ -159,15 +164,16 @@ def places_of(rows: Sequence[Open], judged: Mapping[str, int], *, random_share: 
     for lane in lanes.values():
         chances = weights(lane, judged, random_share=random_share, now=now)
         salt = f"{len(lane)}:{max(row.item_id for row in lane)}"
-        keyed = sorted(
+        keyed = (
             (-math.log(_uniform(f"{salt}:{row.content}")) / weight, row.item_id, weight)
             for row, weight in zip(lane, chances, strict=True)
         )
-        left = 0.0
-        for place, (_, item_id, weight) in reversed(list(enumerate(keyed))):
+        # Of a million only the head is drawn out; no order is needed of those that stay.
+        head = heapq.nsmallest(sum(HEAD), keyed)
+        left = math.fsum(chances) - math.fsum(weight for _, _, weight in head) if len(head) < len(lane) else 0.0
+        for place, (_, item_id, weight) in reversed(list(enumerate(head))):
             left += weight
-            bucket = _bucket(place)
-            places[item_id] = Place(bucket, None if bucket == LAST_BUCKET else weight / left)
+            places[item_id] = Place(_bucket(place), weight / left)
     return places
 
 
@@ -188,12 +194,8 @@ def weights(lane: Sequence[Open], judged: Mapping[str, int], *, random_share: fl
 
 
 def _bucket(place: int) -> int:
-    """The bucket of the item drawn at `place`, from 0."""
-    for number, size in enumerate(HEAD, start=BEGUN_BUCKET + 1):
-        if place < size:
-            return number
-        place -= size
-    return LAST_BUCKET
+    """The bucket of the item drawn at `place`, from 0, of those in the head."""
+    return BEGUN_BUCKET + 1 + bisect.bisect_right(tuple(accumulate(HEAD)), place)
 
 
 def _uniform(text: str) -> float:
@@ -204,13 +206,23 @@ def _uniform(text: str) -> float:
 # ------------------------------------------------------------------- the records
 
 
-def _open_items(store: Store) -> list[Open]:
+def _open_items(store: Store, *, pause: float) -> list[Open]:
     """Items of the loop with an open slot, in id order, read in short pages."""
     found: list[Open] = []
     after = 0
     while True:
         with store.reading() as session:
-            of_item = select(Slot.id).where(Slot.item_id == Item.id)
+            # Slots by their own index in one go: asked for each item by itself they cost PostgreSQL three times as much.
+            last = session.exec(
+                select(Item.id).where(col(Item.id) > after).order_by(col(Item.id)).offset(READ_AT_A_TIME - 1).limit(1)
+            )
+            until = last.first() or NO_END
+            seats = (
+                select(col(Slot.item_id).label("item_id"), func.max(Slot.number).label("number"))
+                .where(col(Slot.item_id) > after, col(Slot.item_id) <= until)
+                .group_by(col(Slot.item_id))
+                .having(func.max(case((_OPEN, 1), else_=0)) == 1)
+            ).subquery()
             page = session.exec(
                 select(
                     Item.id,
@@ -220,21 +232,17 @@ def _open_items(store: Store) -> list[Open]:
                     Prompt.split_key,
                     Generation.expected_harm,
                     Item.created_at,
-                    select(func.max(Slot.number)).where(Slot.item_id == Item.id).correlate(Item).scalar_subquery(),
+                    seats.c.number,
                     Item.overlap_id,
                 )  # type: ignore[call-overload]
+                .join(seats, seats.c.item_id == Item.id)
                 .join(Generation, col(Generation.id) == Item.generation_id)
                 .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-                .where(Item.purpose == "loop", col(Item.id) > after, of_item.where(_OPEN).correlate(Item).exists())
+                .where(Item.purpose == "loop", col(Item.id) > after, col(Item.id) <= until)
                 .order_by(col(Item.id))
-                .limit(READ_AT_A_TIME)
             ).all()
-            if not page:
-                return found
             had = set(
-                session.exec(
-                    select(Lease.item_id).where(col(Lease.item_id) > after, col(Lease.item_id) <= page[-1][0]).distinct()
-                ).all()
+                session.exec(select(Lease.item_id).where(col(Lease.item_id) > after, col(Lease.item_id) <= until).distinct()).all()
             )
             steps = {policy.id: policy.steps[0] for policy in session.exec(select(Overlap)).all() if policy.steps}
         for item, prompt_hash, text_hash, lang, topic, harm, since, number, policy_id in page:
@@ -242,7 +250,10 @@ def _open_items(store: Store) -> list[Open]:
             found.append(
                 Open(item, f"{prompt_hash}:{text_hash}", primary_language(lang), topic, harm, since, item in had, contested)
             )
-        after = page[-1][0]
+        if until == NO_END:
+            return found
+        after = until
+        time.sleep(pause)
 
 
 def _judged_topics(store: Store) -> Counter[str]:
@@ -259,28 +270,27 @@ def _judged_topics(store: Store) -> Counter[str]:
     return Counter({topic: int(count) for topic, count in rows})
 
 
-def _move(store: Store, places: Mapping[int, Place], *, pause: float) -> int:
-    """Puts the open slots of items into their places; a slot that someone is just taking is left alone."""
+def _move(store: Store, known: Set[int], places: Mapping[int, Place], *, pause: float) -> int:
+    """Puts the open slots of the items known into their places; a slot that someone is just taking is left alone."""
+    waits = Place(LAST_BUCKET, None)
+    away = or_(col(Slot.bucket) != literal_column(str(LAST_BUCKET)), col(Slot.probability).is_not(None))
+    wanted = select(Slot.item_id, Slot.bucket, Slot.probability).where(_OPEN)
+    with store.reading() as session:
+        wrong = {item for item, *at in session.exec(wanted.where(away)) if item in known and tuple(at) != places.get(item, waits)}
+        for part in _parts(sorted(places), AT_A_TIME):
+            wrong |= {item for item, *at in session.exec(wanted.where(col(Slot.item_id).in_(part))) if tuple(at) != places[item]}
     moved = 0
-    for part in _parts(sorted(places), READ_AT_A_TIME):
-        with store.reading() as session:
-            now_at = session.exec(
-                select(Slot.item_id, Slot.bucket, Slot.probability)
-                .where(col(Slot.item_id) >= part[0], col(Slot.item_id) <= part[-1], _OPEN)
-                .order_by(col(Slot.item_id))
+    for few in _parts(sorted(wrong), MOVED_AT_A_TIME):
+        with store.writing() as session:
+            found = session.exec(
+                select(Slot.id, Slot.item_id)
+                .where(col(Slot.item_id).in_(few), _OPEN)
+                .order_by(col(Slot.id))
+                .with_for_update(skip_locked=True)
             ).all()
-        wrong = sorted({item for item, bucket, chance in now_at if item in places and (bucket, chance) != places[item]})
-        for few in _parts(wrong, MOVED_AT_A_TIME):
-            with store.writing() as session:
-                found = session.exec(
-                    select(Slot.id, Slot.item_id)
-                    .where(col(Slot.item_id).in_(few), _OPEN)
-                    .order_by(col(Slot.id))
-                    .with_for_update(skip_locked=True)
-                ).all()
-                _put(session, [slot for slot, _ in found], {item: places[item] for _, item in found})
-            moved += len({item for _, item in found})
-            time.sleep(pause)
+            _put(session, [slot for slot, _ in found], {item: places.get(item, waits) for _, item in found})
+        moved += len({item for _, item in found})
+        time.sleep(pause)
     return moved
 
 

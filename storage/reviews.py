@@ -26,7 +26,7 @@ from sqlalchemy import select as select_core
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from flagback.storage import counting, live_batches, work
+from flagback.storage import counting, live_batches, quarantine, withdrawals, work
 from flagback.storage.items import slot_row, widen
 from flagback.storage.prompts import AT_A_TIME, unstorable
 from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Record, Review, Severity, Slot, Verdict
@@ -163,7 +163,8 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
         check(answer, lease.text)
     overlap_id: int | None = lease.overlap_id
     # Before any seat is locked, as in live_batches.withdraw.
-    may_widen = overlap_id is not None and (lease.source != "logged" or live_batches.stays(session, lease.origin))
+    may_widen = overlap_id is not None and lease.withdrawal is None
+    may_widen = may_widen and (lease.source != "logged" or live_batches.stays(session, lease.origin))
     if answer.supersedes_token is None:
         if chain:
             raise AlreadyAnswered("You have answered this item already; to change that answer, undo it.")
@@ -183,28 +184,33 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
         "created_at": now,
     }
     stored_id = int(connection.execute(_new_review(), row).scalar_one())
-    if may_widen and overlap_id is not None:
+    category = withdrawals.asked_for(answer.categories)
+    if category is not None:
+        withdrawals.withdraw(session, lease.item_id, category=category, review_id=stored_id, by="a reviewer", now=now)
+    elif may_widen and overlap_id is not None:
         widen(session, lease.item_id, overlap_id, now=now)
     return Receipt(stored_id, now, "new", late)
 
 
 @cache
 def _leased() -> Any:
-    """A lease with what it is about."""
-    lease, item, generation = (Record.metadata.tables[name] for name in ("lease", "item", "generation"))
+    """A lease with what it is about; the text as it was shown, even where it was withdrawn meanwhile."""
+    lease, item, generation, away = (Record.metadata.tables[name] for name in ("lease", "item", "generation", "withdrawal"))
     return (
         select_core(
             lease.c.id,
             lease.c.reviewer,
             lease.c.item_id,
             lease.c.slot_id,
-            generation.c.text,
+            func.coalesce(away.c.text, generation.c.text).label("text"),
+            away.c.id.label("withdrawal"),
             generation.c.source,
             generation.c.origin,
             item.c.overlap_id,
         )
         .join(item, item.c.id == lease.c.item_id)
         .outerjoin(generation, generation.c.id == item.c.generation_id)
+        .outerjoin(away, and_(away.c.generation_id == generation.c.id, away.c.restored_at.is_(None)))
         .where(lease.c.id == bindparam("lease"))
     )
 
@@ -445,7 +451,7 @@ def _seat_for_correction(session: Session, reviewer: str, answer: Answer, earlie
         session.add(left)
         number = session.exec(select(func.max(Slot.number)).where(Slot.item_id == earlier.item_id)).one() or 0
         session.flush()
-        if not live_batches.taken_back(session, earlier.item_id):
+        if not quarantine.shows_withdrawn(session, earlier.item_id) and not live_batches.taken_back(session, earlier.item_id):
             insert_all(
                 session, "slot", [slot_row(earlier.item_id, number + 1, f"fresh:{earlier.token}", left.lang, 0, mode=left.mode)]
             )
@@ -502,13 +508,13 @@ def judged(session: Session, version_id: int, *, simulated: bool) -> list[tuple[
 
 
 def recent(session: Session, reviewer: str, *, limit: int = 10) -> list[Review]:
-    """The reviewer's answers in force, newest first."""
+    """The reviewer's answers in force, newest first; those to texts that were withdrawn are not shown again."""
     newer = aliased(Review)
     return list(
         session.exec(
             select(Review)
             .outerjoin(newer, col(newer.supersedes) == Review.id)
-            .where(Review.reviewer == reviewer, col(newer.id).is_(None))
+            .where(Review.reviewer == reviewer, col(newer.id).is_(None), col(Review.item_id).not_in(quarantine.withdrawn_items()))
             .order_by(col(Review.id).desc())
             .limit(limit)
         ).all()

@@ -31,6 +31,7 @@ from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
 from flagback.storage.items import RANKS
+from flagback.storage.lightness import EVERY, Light, Seat
 from flagback.storage.records import Generation, ItemGeneration, Lease, Record, Slot, SlotMode
 from flagback.storage.store import Store, insert_all, one_at_a_time
 
@@ -42,6 +43,8 @@ LARGEST_PAGE = 1_024
 PATIENCE = 1_000
 #: Claims of one call at most; a board needs two or three.
 MOST_CLAIMS = 100
+#: Told prompts (id -> tags), says which of them a reviewer is not to be asked about.
+Avoid = Callable[[Session, Mapping[int, Mapping[str, Any]]], Collection[int]]
 #: Of a slot that anybody may take.
 ANYBODY = "any"
 #: What a slot becomes when its holder leaves it.
@@ -84,6 +87,8 @@ def claim(
     limit: Callable[[Session], int] | None = None,
     groups: Callable[[Session], Collection[str]] | None = None,
     mode: SlotMode = "single",
+    avoid: Avoid | None = None,
+    harmless: float | None = None,
 ) -> list[Claim]:
     """The reviewer's live claims of a mode, filled up to `count` with new ones, where there are open slots for them.
 
@@ -94,11 +99,16 @@ def claim(
 
     `limit` is asked for a smaller count in the claim's own transaction, during which no answer of this reviewer is stored and
     nothing is given back; what it raises ends the claim. `groups` is asked there for the declared groups that the reviewer agreed
-    to be chosen by, where any slot is kept for one; slots kept for those come before slots for anybody.
+    to be chosen by, where any slot is kept for one; slots kept for those come before slots for anybody. `avoid` is told prompts
+    and says which of them this reviewer is not to be asked about.
+
+    Of any five in a row one is expected to be harmless (expected harm at most `harmless`), where there are such: what was dealt
+    out is put into such an order, and only where it holds too few, some are taken out of their turn, with no probability known.
     """
     if not 0 <= count <= MOST_CLAIMS:
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
-    random = Random(seed)  # nosec B311 # deals items out, repeatable by seed; guards nothing
+    # Two streams, so that a search out of turn moves no draw.
+    random, aside = Random(seed), Random(seed + 1)  # nosec B311 # deals items out, repeatable by seed; guards nothing
     with store.writing() as session:
         one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
         if limit is not None:
@@ -107,29 +117,39 @@ def claim(
         if len(held) >= count:
             return [one.claim for one in held]
         before = _before(session, reviewer)
-        family = held[-1].family if held else before.family
         mine = sorted(groups(session)) if groups is not None and before.any_kept else []
-        ends, fresh = now + lease_for, dict[int, str]()
+        wanted = _Wanted(reviewer, mode, mine, languages, now + lease_for, avoid, set())
+        light = Light(
+            harmless if mode == "single" else None, [*reversed(before.expected_harm), *(one.expected_harm for one in held)]
+        )
+        family, fresh = held[-1].family if held else before.family, list[Seat]()
         while len(held) + len(fresh) < count:
-            taken = _take(
-                session, reviewer, mode=mode, groups=mine, languages=languages, family=family, expires_at=ends, random=random
-            )
+            taken = None
+            if light.short(fresh, left=count - len(held) - len(fresh)):
+                taken = _take(session, wanted, family=family, random=aside, harmless=harmless)
+            taken = taken or _take(session, wanted, family=family, random=random)
             if taken is None:
                 break
-            lease = {
-                "id": str(uuid4()),
-                "slot_id": taken.slot_id,
-                "item_id": taken.item_id,
-                "reviewer": reviewer,
-                "claimed_at": now,
-                "expires_at": ends,
-                "outcome": "held",
-                "probability": taken.probability,
-            }
-            insert_all(session, "lease", [lease])
-            fresh[taken.item_id] = str(lease["id"])
+            fresh.append(taken)
+            wanted.taken.add(taken.item_id)
             family = taken.family
-        return [one.claim for one in held] + _claims(session, fresh, ends)
+        leases = [
+            {
+                "id": str(uuid4()),
+                "slot_id": seat.slot_id,
+                "item_id": seat.item_id,
+                "reviewer": reviewer,
+                # A microsecond apart: the order in which they are to be shown.
+                "claimed_at": now + timedelta(microseconds=place),
+                "expires_at": wanted.expires_at,
+                "outcome": "held",
+                "probability": seat.probability,
+            }
+            for place, seat in enumerate(light.spread(fresh))
+        ]
+        insert_all(session, "lease", leases)
+        new = {int(lease["item_id"]): str(lease["id"]) for lease in leases}
+        return [one.claim for one in held] + _claims(session, new, wanted.expires_at)
 
 
 def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
@@ -197,52 +217,62 @@ def _end_leases(session: Session, slot_ids: Any, *, outcome: str) -> None:
     session.exec(update(Lease).where(col(Lease.slot_id).in_(slot_ids), col(Lease.outcome) == "held").values(outcome=outcome))
 
 
-class _Seat(NamedTuple):
-    slot_id: int
-    item_id: int
-    #: Of the item's prompt.
-    family: str
-    #: For the lease; None where somebody had the item before.
-    probability: float | None
+class _Wanted(NamedTuple):
+    """Whose claim it is, and what they may be handed."""
+
+    reviewer: str
+    mode: SlotMode
+    groups: Sequence[str]
+    languages: Sequence[str] | None
+    expires_at: datetime
+    avoid: Avoid | None
+    #: Items taken for this claim already; their leases are written when all are taken.
+    taken: set[int]
 
 
-def _take(
-    session: Session,
-    reviewer: str,
-    *,
-    mode: SlotMode,
-    groups: Sequence[str],
-    languages: Sequence[str] | None,
-    family: str | None,
-    expires_at: datetime,
-    random: Random,
-) -> _Seat | None:
-    """Claims one slot, or returns None when nothing is open for this reviewer."""
+def _take(session: Session, wanted: _Wanted, *, family: str | None, random: Random, harmless: float | None = None) -> Seat | None:
+    """Claims one slot, or returns None when nothing is open for this reviewer. With `harmless` only what is expected to be so."""
     connection = session.connection()
-    for group in [*random.sample(groups, len(groups)), ANYBODY]:  # nosec B311 # which group's seat is tried first
-        of = {"mode": mode, "group": group}
-        lanes = list(_open_languages(connection, of)) if languages is None else sorted({*languages, "und"})
+    for group in [*random.sample(wanted.groups, len(wanted.groups)), ANYBODY]:  # nosec B311 # which group's seat is tried first
+        of = {"mode": wanted.mode, "group": group}
+        lanes = list(_open_languages(connection, of)) if wanted.languages is None else sorted({*wanted.languages, "und"})
         random.shuffle(lanes)  # a language with few items is not left behind by one with many
         # A second look is for who has done all that the first one saw.
-        for patience in (PATIENCE, None):
+        for patience in (PATIENCE, None) if harmless is None else (PATIENCE,):
             given_up = False
-            for page in _looks(connection, reviewer, of, lanes=lanes, patience=patience, random=random):
+            for page in _looks(connection, wanted.reviewer, of, lanes=lanes, patience=patience, random=random):
                 if page is None:
                     given_up = True
                     continue
                 # Sorting is stable: rank order, those of the last family behind.
-                for seat in sorted(page, key=lambda seat: seat.family == family):
-                    given = {"slot": seat.slot_id, "who": reviewer, "ends": expires_at}
+                for seat in sorted(_allowed(session, wanted, page, harmless), key=lambda seat: seat.family == family):
+                    given = {"slot": seat.slot_id, "who": wanted.reviewer, "ends": wanted.expires_at}
                     if connection.execute(_claim_statement(), given).one_or_none() is not None:
-                        return seat
+                        return seat if harmless is None else seat._replace(probability=None)
             if not given_up:
                 break
     return None
 
 
+def _allowed(session: Session, wanted: _Wanted, page: Sequence[Seat], harmless: float | None) -> list[Seat]:
+    """The seats of a page that this reviewer may be handed."""
+    seats = [
+        seat
+        for seat in page
+        if seat.item_id not in wanted.taken
+        and (harmless is None or (seat.expected_harm is not None and seat.expected_harm <= harmless))
+    ]
+    if wanted.avoid is None or not seats:
+        return seats
+    rows = session.connection().execute(_prompts_statement(), {"items": [seat.item_id for seat in seats]}).all()
+    prompts = {row.item_id: row.id for row in rows}
+    left_out = wanted.avoid(session, {row.id: row.tags for row in rows})
+    return [seat for seat in seats if prompts[seat.item_id] not in left_out]
+
+
 def _looks(
     connection: Connection, reviewer: str, of: Mapping[str, str], *, lanes: Sequence[str], patience: int | None, random: Random
-) -> Iterator[list[_Seat] | None]:
+) -> Iterator[list[Seat] | None]:
     """Pages of open slots, lowest bucket first, each lane from a random start round; None where patience left slots unseen."""
     bucket = -1
     while found := _next_buckets(connection, of, lanes, over=bucket):
@@ -280,7 +310,7 @@ def _next_buckets(connection: Connection, of: Mapping[str, str], lanes: Sequence
 
 def _pages(
     connection: Connection, reviewer: str, of: Mapping[str, str], *, lang: str, bucket: int, low: int, high: int
-) -> Iterator[tuple[list[_Seat], int]]:
+) -> Iterator[tuple[list[Seat], int]]:
     """A language's open slots of a bucket with low <= rank <= high that are new to the reviewer, by rank, in growing pages; with
     each page how many slots it looked at."""
     size, rank, slot_id = LOOK_AHEAD, low, 0
@@ -288,7 +318,11 @@ def _pages(
         given = {**of, "who": reviewer, "lang": lang, "bucket": bucket, "rank": rank, "slot": slot_id, "high": high}
         rows = connection.execute(_page_statement(size), given).all()
         yield (
-            [_Seat(row.id, row.item_id, row.split_key, None if row.had else row.probability) for row in rows if row.had != 2],
+            [
+                Seat(row.id, row.item_id, row.split_key, None if row.had else row.probability, row.expected_harm)
+                for row in rows
+                if row.had != 2
+            ],
             len(rows),
         )
         if len(rows) < size:
@@ -320,7 +354,9 @@ def _page_statement(size: int) -> Any:
     where only one index will do, by item: asked of reviews it took the index by reviewer, 3 s for who had done 20,000. Built once
     a size: that costs more than a run.
     """
-    slot, item, prompt, lease = (Record.metadata.tables[name] for name in ("slot", "item", "prompt", "lease"))
+    slot, item, prompt, lease, generation = (
+        Record.metadata.tables[name] for name in ("slot", "item", "prompt", "lease", "generation")
+    )
     rank: BindParameter[int] = bindparam("rank")
     ahead = (
         select_core(slot.c.id, slot.c.item_id, slot.c.rank, slot.c.probability)
@@ -346,9 +382,18 @@ def _page_statement(size: int) -> Any:
         .scalar_subquery()
     )
     return (
-        select_core(ahead.c.id, ahead.c.item_id, ahead.c.rank, ahead.c.probability, prompt.c.split_key, had.label("had"))
+        select_core(
+            ahead.c.id,
+            ahead.c.item_id,
+            ahead.c.rank,
+            ahead.c.probability,
+            prompt.c.split_key,
+            generation.c.expected_harm,
+            had.label("had"),
+        )
         .join(item, item.c.id == ahead.c.item_id)
         .join(prompt, prompt.c.id == item.c.prompt_id)
+        .outerjoin(generation, generation.c.id == item.c.generation_id)
         .order_by(ahead.c.rank, ahead.c.id)
     )
 
@@ -388,25 +433,29 @@ class _Held(NamedTuple):
     claim: Claim
     #: Of its prompt.
     family: str
-    mode: str
+    mode: SlotMode
+    expected_harm: float | None
 
 
 def _held(session: Session, reviewer: str, *, now: datetime) -> list[_Held]:
     rows = session.connection().execute(_held_statement(), {"who": reviewer, "now": now}).all()
     answers = _answers(session, rows)
-    return [_Held(_claim_of(row, row.id, row.expires_at, answers), row.split_key, _mode_of(row)) for row in rows]
+    return [_Held(_claim_of(row, row.id, row.expires_at, answers), row.split_key, _mode_of(row), row.expected_harm) for row in rows]
 
 
 class _Before(NamedTuple):
     #: Of the reviewer's newest answer.
     family: str | None
+    #: Of the newest answers, newest first; as many as the order of the harmless looks back.
+    expected_harm: list[float | None]
     #: Whether any open slot is kept for a group: nobody's background is read while there is none.
     any_kept: bool
 
 
 def _before(session: Session, reviewer: str) -> _Before:
-    family, any_kept = session.connection().execute(_before_statement(), {"who": reviewer}).one()
-    return _Before(family, bool(any_kept))
+    rows = session.connection().execute(_before_statement(), {"who": reviewer}).all()
+    read = [row for row in rows if row.id is not None]
+    return _Before(read[0].split_key if read else None, [row.expected_harm for row in read], bool(rows[0].any_kept))
 
 
 def _mode_of(row: Any) -> SlotMode:
@@ -460,6 +509,7 @@ def _shown(*more: Any) -> Any:
             prompt.c.lang,
             prompt.c.split_key,
             generation.c.text,
+            generation.c.expected_harm,
             *more,
         )
         .select_from(item)
@@ -491,15 +541,38 @@ def _held_statement() -> Any:
 
 
 @cache
+def _prompts_statement() -> Any:
+    item, prompt = Record.metadata.tables["item"], Record.metadata.tables["prompt"]
+    return (
+        select_core(item.c.id.label("item_id"), prompt.c.id, prompt.c.tags)
+        .join(prompt, prompt.c.id == item.c.prompt_id)
+        .where(item.c.id.in_(bindparam("items", expanding=True)))
+    )
+
+
+@cache
 def _before_statement() -> Any:
-    """The family of the reviewer's newest answer, and whether any open slot is kept for a group."""
-    slot, review, item, prompt = (Record.metadata.tables[name] for name in ("slot", "review", "item", "prompt"))
+    """Family and expected harm of the reviewer's newest answers, newest first, each with whether any open slot is kept for a group;
+    one row of nulls where there are none."""
+    slot, review, item, prompt, generation = (
+        Record.metadata.tables[name] for name in ("slot", "review", "item", "prompt", "generation")
+    )
     newest = (
-        select_core(review.c.item_id)
+        select_core(review.c.id, review.c.item_id)
         .where(review.c.reviewer == bindparam("who", type_=review.c.reviewer.type))
         .order_by(review.c.id.desc())
-        .limit(literal_column("1"))
-        .scalar_subquery()
+        .limit(literal_column(str(EVERY - 1)))
+    ).subquery("newest")
+    read = (
+        select_core(newest.c.id, prompt.c.split_key, generation.c.expected_harm)
+        .join(item, item.c.id == newest.c.item_id)
+        .join(prompt, prompt.c.id == item.c.prompt_id)
+        .outerjoin(generation, generation.c.id == item.c.generation_id)
+    ).subquery("read")
+    kept = select_core(select_core(slot.c.id).where(_KEPT).exists().label("any_kept")).subquery("kept")
+    return (
+        select_core(read.c.id, read.c.split_key, read.c.expected_harm, kept.c.any_kept)
+        .select_from(kept)
+        .outerjoin(read, literal_column("1") == literal_column("1"))
+        .order_by(read.c.id.desc())
     )
-    family = select_core(prompt.c.split_key).join(item, item.c.prompt_id == prompt.c.id).where(item.c.id == newest)
-    return select_core(family.scalar_subquery(), select_core(slot.c.id).where(_KEPT).exists())

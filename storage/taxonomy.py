@@ -8,10 +8,10 @@ the target lists of BBQ and CrowS-Pairs; definitions in our own words.
 from typing import Literal, NamedTuple
 
 #: Raised by one whenever a definition, a code or its part changes. Answers made under an older known version stay valid.
-TAXONOMY_VERSION = "1"
+TAXONOMY_VERSION = "2"
 #: Version of the reviewers' guideline text.
 GUIDELINE_VERSION = "1"
-KNOWN_TAXONOMY_VERSIONS = frozenset({"1"})
+KNOWN_TAXONOMY_VERSIONS = frozenset({"1", "2"})
 KNOWN_GUIDELINE_VERSIONS = frozenset({"1"})
 
 #: bias = harm to a group, asks for a target; harm = harm without a group; meta = about the answer's use, not its harm.
@@ -34,6 +34,8 @@ class Category(NamedTuple):
     part: Part
     #: Whether a flag whose categories are all of this kind may become a preference pair.
     trains: bool
+    #: Whether ticking it takes the text away from everybody at once.
+    withdraws: bool = False
 
 
 class Choice(NamedTuple):
@@ -137,6 +139,16 @@ CATEGORIES: tuple[Category, ...] = (
         True,
     ),
     Category(
+        "minors",
+        "",
+        "Sexual content with minors",
+        "Anything sexual with or about a child. The text is taken away from everybody at once.",
+        "",
+        "harm",
+        False,
+        withdraws=True,
+    ),
+    Category(
         "refusal",
         "",
         "Refuses or lectures for no reason",
@@ -196,5 +208,7 @@ SKIP_REASONS: tuple[Choice, ...] = (
 CATEGORY_CODES = frozenset(category.code for category in CATEGORIES)
 TARGET_CODES = frozenset(target.code for target in TARGETS)
 SKIP_CODES = frozenset(reason.code for reason in SKIP_REASONS)
+#: Codes that withdraw a text (`flagback.storage.withdrawals`).
+WITHDRAWING = frozenset(category.code for category in CATEGORIES if category.withdraws)
 #: Codes that never make a preference pair by themselves.
 NOT_TRAINING = frozenset(category.code for category in CATEGORIES if not category.trains)

@@ -268,6 +268,7 @@ MARKS = {
     "panel": 'body: "Panel"',
     "contested": 'body: "Contested"',
     "reviewers": 'body: "Reviewers"',
+    "care": 'body: "Care"',
     "data": 'body: "Data"',
     "people": 'body: "People"',
     "you": 'body: "You"',

@@ -18,11 +18,11 @@ from flagback.review_app.api import build_api
 from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, background, consent, overlap, set_aside
+from flagback.storage import accounts, background, consent, overlap, set_aside, wellbeing
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Account, Review, Role, now
+from flagback.storage.records import Account, AuditEntry, Review, Role, now
 from flagback.storage.store import Store
 from tests import test_comparisons
 from tests.people import person
@@ -77,7 +77,7 @@ def answer(lease: str, **said: Any) -> dict[str, Any]:
 def test_a_claim_hands_out_text_and_a_lease_and_nothing_about_the_model(installation: Installation) -> None:
     items = signed_in(installation).post("/api/v1/claim", json={"count": 3}).json()["items"]
     assert len(items) == 3
-    assert set(items[0]) == {"lease_id", "messages", "lang", "text", "seconds_left", "answers"}
+    assert set(items[0]) == {"lease_id", "messages", "lang", "text", "seconds_left", "answers", "veil"}
     assert items[0]["text"] == " it was late."
     assert 0 < items[0]["seconds_left"] <= 30 * 60
 
@@ -209,7 +209,12 @@ def test_today_counts_judgements_since_the_reviewers_midnight_and_no_skips(insta
     client.post("/api/v1/answers", json=answer(one["lease_id"]))
     client.post("/api/v1/answers", json=answer(two["lease_id"], verdict="skip", skip_reason="unclear"))
     midnight = (now() - timedelta(hours=1)).isoformat()
-    assert client.get("/api/v1/today", params={"since": midnight}).json() == {"answered": 1, "aim": 40}
+    assert client.get("/api/v1/today", params={"since": midnight}).json() == {
+        "answered": 1,
+        "aim": 40,
+        "severe": 0,
+        "budget": 40,
+    }
     tomorrow = (now() + timedelta(hours=1)).isoformat()
     assert client.get("/api/v1/today", params={"since": tomorrow}).json()["answered"] == 0
     assert client.get("/api/v1/today", params={"since": "yesterday"}).json()["error"]["code"] == "bad_request"
@@ -301,3 +306,44 @@ def test_a_seat_for_a_group_goes_by_what_one_said_and_agreed_to(installation: In
         [item["text"] for item in client.post("/api/v1/claim", json={"count": 8}).json()["items"]] for client in (silent, agreed)
     ]
     assert texts == [[" it was late."] * 5, [" for her"] + [" it was late."] * 5]
+
+
+def test_past_the_days_measure_nothing_is_handed_out_and_what_was_held_goes_back(installation: Installation) -> None:
+    with installation.store.writing() as session:
+        wellbeing.set_terms(session, wellbeing.USUAL._replace(severe_a_day=2), by="max", now=now())
+    client = signed_in(installation)
+    items = client.post("/api/v1/claim", json={"count": 4}).json()["items"]
+    severe = {"verdict": "flag", "categories": ["attack"], "severity": "severe"}
+    client.post("/api/v1/answers", json=answer(items[0]["lease_id"], **severe))
+    assert client.post("/api/v1/claim", json={"count": 4}).json()["severe"] == 1
+    client.post("/api/v1/answers", json=answer(items[1]["lease_id"], verdict="skip", skip_reason="too_upsetting"))
+    past = client.post("/api/v1/claim", json={"count": 4}).json()
+    assert (past["items"], past["enough"], past["severe"]) == ([], True, 2)
+    assert client.post("/api/v1/release").json() == {"released": 0}
+    assert client.post("/api/v1/answers", json=answer(items[2]["lease_id"])).json()["late"] is True
+    assert len(signed_in(installation, "bob").post("/api/v1/claim", json={"count": 4}).json()["items"]) == 4
+
+
+def test_a_declined_topic_is_never_handed_out_and_that_is_said_to_nobody(installation: Installation) -> None:
+    with installation.store.writing() as session:
+        [prompt] = add_prompts(session, [NewPrompt([{"role": "user", "content": "x"}], "en", {"topic": "War"})]).ids
+        made = add_generations(session, [NewGeneration(prompt, " y.", "end", "imported", "import:y")])
+        make_items(session, made, purpose="loop", reviews_per_item=2, seed=0)
+    client = signed_in(installation)
+    with installation.store.writing() as session:
+        wellbeing.decline(session, accounts.by_login(session, "ada").id, ["topic:war"], now=now())
+    assert len(client.post("/api/v1/claim", json={"count": 9}).json()["items"]) == 5
+    with installation.store.reading() as session:
+        assert "war" not in str([entry.details for entry in session.exec(select(AuditEntry)).all()])
+
+
+def test_a_text_taken_away_takes_prepared_downloads_with_it(installation: Installation) -> None:
+    folder = installation.settings.downloads
+    folder.mkdir(parents=True)
+    client = signed_in(installation)
+    one, two = client.post("/api/v1/claim", json={"count": 2}).json()["items"]
+    for item, category, left in ((one, "sexual", 1), (two, "minors", 0)):
+        (folder / "prepared.zip").write_bytes(b"it was late")
+        given = answer(item["lease_id"], verdict="flag", categories=[category], severity="severe", taxonomy_version="2")
+        assert client.post("/api/v1/answers", json=given).status_code == 200
+        assert len(list(folder.iterdir())) == left

@@ -65,6 +65,7 @@ def test_reviewers_have_the_board_and_no_page_of_those_who_steer() -> None:
     reviewing = {listed.url_path for listed in PAGES if "reviewer" in listed.roles}
     assert reviewing == {"review", "you"}
     assert {listed.url_path for listed in PAGES if listed.roles & STEERING_ROLES and listed.roles & REVIEWING_ROLES} == {
+        "care",
         "panel",
         "contested",
         "reviewers",

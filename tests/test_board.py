@@ -1,101 +1,15 @@
 """The board in a real browser, against a real web process on a real home."""
 
-import sqlite3
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from flagback.review_app.board import mount_data
-from flagback.review_app.settings import Settings
-from flagback.storage.generations import NewGeneration, add_generations
-from flagback.storage.items import make_items
-from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.pseudonyms import pseudonym
-from flagback.storage.store import Store
-from tests.browser import WebProcess, chromium, page_in, page_of, sign_in
-from tests.people import PASSWORD, person
-
-
-class Row(NamedTuple):
-    """One stored review with the prompt that it judges."""
-
-    id: int
-    prompt: str
-    verdict: str
-    categories: str
-    severity: str | None
-    rewrite: str | None
-    skip_reason: str | None
-    supersedes: int | None
-    spans: str
-    note: str | None
-    sure: int
-    targets: str
-
-
-class Place:
-    """A home with twelve items and its web process; each test is a reviewer of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        settings = Settings(home=folder / "home")
-        self.home = settings.home
-        self.store = Store(settings.records_url)
-        self.store.migrate()
-        self.web = WebProcess(self.home, folder=folder)
-        self.key = settings.pseudonym_key()
-        self.login = ""
-        #: Pseudonym of the newest reviewer.
-        self.who = ""
-        self.add("The visitor said", [f" that boat {number} was late." for number in range(12)])
-
-    def reviewer(self) -> str:
-        """Makes a reviewer's account, whose rows are the ones looked at from now on."""
-        self.login = f"reviewer-{uuid.uuid4().hex[:8]}"
-        with self.store.writing() as session:
-            account = person(session, self.login)
-        self.who = pseudonym(self.key, account.id)
-        return self.login
-
-    def add(self, name: str, answers: list[str]) -> None:
-        """Items that everyone may review, one prompt each."""
-        with self.store.writing() as session:
-            prompts = add_prompts(
-                session, [NewPrompt([{"role": "user", "content": f"{name} {number}"}], lang="en") for number in range(len(answers))]
-            ).ids
-            made = add_generations(
-                session,
-                [
-                    NewGeneration(prompt, text, "end", "imported", f"import:{name}")
-                    for prompt, text in zip(prompts, answers, strict=True)
-                ],
-            )
-            make_items(session, made, purpose="loop", reviews_per_item=30, seed=0)
-
-    def rows(self) -> list[Row]:
-        """The reviewer's answers in the order stored, read past our own code."""
-        with closing(sqlite3.connect(self.home / "flagback.db")) as database:
-            return [
-                Row(*row)
-                for row in database.execute(
-                    "SELECT r.id, json_extract(p.messages, '$[0].content'), r.verdict, r.categories, r.severity, r.rewrite, "
-                    "r.skip_reason, r.supersedes, r.spans, r.note, r.sure, r.targets FROM review r JOIN item i ON i.id = r.item_id "
-                    "JOIN prompt p ON p.id = i.prompt_id WHERE r.reviewer = ? ORDER BY r.id",
-                    [self.who],
-                )
-            ]
-
-    def held(self) -> int:
-        """How many items the reviewer holds."""
-        with closing(sqlite3.connect(self.home / "flagback.db")) as database:
-            return int(
-                database.execute("SELECT count(*) FROM slot WHERE state = 'claimed' AND reviewer = ?", [self.who]).fetchone()[0]
-            )
+from tests.board_place import Place, press, pressed, shown, until
+from tests.browser import chromium, page_in, page_of, sign_in
+from tests.people import PASSWORD
 
 
 @pytest.fixture(scope="module")
@@ -132,25 +46,6 @@ def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
         yield page
 
 
-def shown(page: Page) -> str:
-    """The prompt on the screen."""
-    return page.locator(".turns .prompt").last.inner_text()
-
-
-def until(holds: Callable[[], bool], what: str, *, seconds: float = 15) -> None:
-    """Waits for something that the browser does on its own."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-
-
-def press(page: Page, *keys: str) -> None:
-    """Keys, one after the other."""
-    for key in keys:
-        page.keyboard.press(key)
-
-
 def test_each_press_stores_one_answer_for_the_item_that_was_on_the_screen(place: Place, board: Page) -> None:
     seen = []
     for _ in range(10):
@@ -169,11 +64,12 @@ def test_keys_faster_than_the_eye_still_answer_each_item_once(place: Place, boar
     for _ in range(8):
         press(board, "j")
         time.sleep(0.03)
-    until(lambda: len(place.rows()) >= 8, "eight rows")
+    taken = pressed(board, "taken")
+    assert taken + pressed(board, "ignored") == 8
+    until(lambda: len(place.rows()) >= taken, "the rows")
     time.sleep(0.5)
     rows = place.rows()
-    assert len(rows) == 8
-    assert len({row.prompt for row in rows}) == 8
+    assert len(rows) == len({row.prompt for row in rows}) == taken
 
 
 def test_a_key_held_down_answers_one_item(place: Place, board: Page) -> None:
@@ -270,7 +166,7 @@ def test_marked_words_are_stored_as_places_in_the_stored_text(place: Place, boar
     expect(board.locator(".output mark")).to_have_text("that")
     press(board, "Enter")
     until(lambda: len(place.rows()) == 1, "one row")
-    assert place.rows()[0].spans == '[{"start": 1, "end": 5, "category": null}]'
+    assert place.rows()[0].spans == '[{"start": 1, "end": 5, "category": "stereotype"}]'
 
 
 def test_undo_opens_the_answer_again_and_stores_a_correction(place: Place, board: Page) -> None:
@@ -378,7 +274,8 @@ def test_after_the_last_item_the_board_says_what_happens_next_and_finds_new_ones
     for number in range(1, 13):
         press(board, "j")
         expect(board.get_by_text(f"{number} of 40 today")).to_be_visible()
-        until(lambda: place.held() > 0 or len(place.rows()) == 12, "the next item")
+        if number < 12:
+            expect(board.locator(".stage")).to_be_visible(timeout=10_000)
         time.sleep(0.1)
     expect(board.get_by_role("heading", name="That is all for now.")).to_be_visible()
     assert len(place.rows()) == 12
@@ -424,8 +321,8 @@ def test_reviewers_are_shown_no_model_no_score_and_no_version(board: Page) -> No
     with board.expect_response("**/api/v1/claim") as claimed:
         board.reload()
     item = claimed.value.json()["items"][0]
-    assert set(item) == {"lease_id", "messages", "lang", "text", "answers", "seconds_left"}
-    assert set(mount_data(account="a_1", token="t", aim=40)) == {"account", "token", "aim", "api", "taxonomy"}
+    assert set(item) == {"lease_id", "messages", "lang", "text", "answers", "seconds_left", "veil"}
+    assert set(mount_data(account="a_1", token="t", aim=40)) == {"account", "token", "aim", "support", "api", "taxonomy"}
 
 
 def test_every_key_is_also_a_button_that_can_be_reached_by_tab(board: Page) -> None:

@@ -16,11 +16,12 @@ from pydantic import AwareDatetime, BaseModel, Field
 from sqlmodel import Session
 
 from flagback.model.policy import POLICY_VERSION
+from flagback.review_app import downloads
 from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.api.errors import Refused
 from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
-from flagback.storage import background, consent, reviews, set_aside, slots, studies
+from flagback.storage import background, consent, reviews, set_aside, slots, studies, wellbeing, withdrawals
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review, SlotMode, now
 from flagback.storage.reviews import Answer
@@ -50,6 +51,8 @@ class Shown(BaseModel):
     answers: list[str] = Field(default_factory=list)
     #: How long the lease still runs, by the server's clock.
     seconds_left: float
+    #: Null, or what the answer may be about (perhaps nothing that is known): it is covered until its reader asks for it.
+    veil: list[str] | None
 
 
 class Wanted(BaseModel):
@@ -66,6 +69,10 @@ class Claimed(BaseModel):
     items: list[Shown]
     #: For an anonymous reviewer: what the platform asks for, once enough is answered.
     completion_code: str | None = None
+    #: The reviewer has met as many severe answers as one should in a day: nothing more is handed out for now.
+    enough: bool = False
+    #: Severe answers met in the last 24 hours.
+    severe: int = 0
 
 
 class Saved(BaseModel):
@@ -90,6 +97,9 @@ class Today(BaseModel):
     answered: int
     #: What the maintainer suggests for a day; nothing hangs on it.
     aim: int
+    #: Severe answers met in the last 24 hours, and how many of them are enough.
+    severe: int
+    budget: int
 
 
 class Recent(BaseModel):
@@ -164,10 +174,14 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     if who.account.languages is None:
         raise Refused(403, "no_languages", "You have not said which languages you read; open the page Review and choose them.")
     code: str | None = None
+    severe = 0
+    with here.store.reading() as session:
+        care = wellbeing.terms(session)
+        declined = wellbeing.declined(session, who.account.id)
 
     def limit(session: Session) -> int:
         """Inside the claim: consent is not taken back, and no answer comes in, between the look and what is handed out."""
-        nonlocal code
+        nonlocal code, severe
         if not consent.in_force(session, who.account.id)["review"]:
             raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
         if set_aside.paused(session, who.pseudonym):
@@ -177,11 +191,13 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
                 "Reviewing is paused for you by those who run this panel, so no answers are handed out. Nothing that you "
                 "have answered is lost. Ask them if you want to know why.",
             )
+        severe = wellbeing.met_severe(session, who.pseudonym, now=moment)
+        enough = severe >= care.severe_a_day
         part = studies.part_of(session, who.account, who.pseudonym)
         if part is None:
-            return MOST_HELD
+            return 0 if enough else MOST_HELD
         code = part.code
-        return part.owed
+        return 0 if enough else part.owed
 
     held = slots.claim(
         here.store,
@@ -194,18 +210,31 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         limit=limit,
         groups=lambda session: background.groups_of(session, here.pseudonym_key, who.account.id),
         mode=wanted.mode,
+        avoid=(lambda session, prompts: wellbeing.to_avoid(session, prompts, declined)) if declined else None,
+        harmless=wellbeing.HARMLESS,
     )
-    if code is not None:
+    enough = severe >= care.severe_a_day
+    if code is not None or enough:
         if held:
             slots.release(here.store, who.pseudonym, now=now())
-        return Claimed(items=[], completion_code=code)
-    return Claimed(items=[_shown(item, seconds_left=(item.expires_at - moment).total_seconds()) for item in held])
+        return Claimed(items=[], completion_code=code, enough=enough, severe=severe)
+    with here.store.reading() as session:
+        covered = wellbeing.covers(session, [item.generation_id for item in held], care)
+    return Claimed(
+        items=[
+            _shown(item, seconds_left=(item.expires_at - moment).total_seconds(), veil=covered.get(item.generation_id))
+            for item in held
+        ],
+        severe=severe,
+    )
 
 
 @router.post("/answers")
 def answer(given: Answer, who: Who, here: Here) -> Saved:
     """Stores one answer; the same token again gives the first receipt again."""
     receipt = reviews.submit(here.store, who.pseudonym, given, now=now(), policy_version=POLICY_VERSION, worker=who.worker)
+    if withdrawals.asked_for(given.categories) is not None:
+        downloads.sweep(here.settings.downloads, kept_for=-1.0)  # any of them may hold the text
     return Saved(saved_at=receipt.saved_at, stored=receipt.stored, late=receipt.late)
 
 
@@ -225,9 +254,12 @@ def today(
     start = min(max(start, moment - timedelta(days=2)), moment)  # the year 9999 has no UTC form beyond a few hours' offset
     with here.store.reading() as session:
         part = studies.part_of(session, who.account, who.pseudonym)
+        care = wellbeing.terms(session)
         return Today(
             answered=reviews.answered_today(session, who.pseudonym, since=start),
             aim=here.settings.items_a_day if part is None else part.wanted,
+            severe=wellbeing.met_severe(session, who.pseudonym, now=moment),
+            budget=care.severe_a_day,
         )
 
 
@@ -243,10 +275,10 @@ def _again(session: Session, review: Review) -> Recent:
     """The review with what its reviewer saw."""
     item = reviews.reopened(session, review.reviewer, review.token)
     said = Answer.model_validate(review.model_dump(include=set(Answer.model_fields)))
-    return Recent(shown=_shown(item, seconds_left=0.0), answer=said)
+    return Recent(shown=_shown(item, seconds_left=0.0, veil=None), answer=said)
 
 
-def _shown(item: slots.Claim, *, seconds_left: float) -> Shown:
+def _shown(item: slots.Claim, *, seconds_left: float, veil: list[str] | None) -> Shown:
     return Shown(
         lease_id=item.lease_id,
         messages=[Turn(**turn) for turn in item.prompt],
@@ -254,4 +286,5 @@ def _shown(item: slots.Claim, *, seconds_left: float) -> Shown:
         text=item.text,
         answers=list(item.answers),
         seconds_left=seconds_left,
+        veil=veil,
     )

@@ -19,11 +19,14 @@ NAME = "flagback.board"
 WATCH = "flagback.watch"
 
 
-def show_board(*, account: str, token: str, aim: int) -> None:
-    """Mounts the board for one account, whose waiting answers the browser keeps under that name; `aim` is answers a day."""
+def show_board(*, account: str, token: str, aim: int, support: str = "") -> None:
+    """Mounts the board for one account, whose waiting answers the browser keeps under that name.
+
+    `aim` is answers a day; `support` is whom to turn to, in the maintainer's words.
+    """
     _register()
     mount = component(NAME, js="board.js", css="board.css")
-    mount(key="board", data=mount_data(account=account, token=token, aim=aim))
+    mount(key="board", data=mount_data(account=account, token=token, aim=aim, support=support))
 
 
 def show_watch(*, token: str) -> None:
@@ -42,12 +45,13 @@ def _register() -> None:
         manager.register_from_manifest(ComponentManifest(name="flagback", version="1", components=parts), folder.parent)
 
 
-def mount_data(*, account: str, token: str, aim: int) -> dict[str, Any]:
+def mount_data(*, account: str, token: str, aim: int, support: str = "") -> dict[str, Any]:
     """All that the board is told by the page."""
     return {
         "account": account,
         "token": token,
         "aim": aim,
+        "support": support,
         "api": "/api/v1",
         "taxonomy": {
             "version": TAXONOMY_VERSION,

@@ -58,9 +58,9 @@ function firstPart(text, start, end, room) {
 }
 
 /**
- * Fills `element` with the stored text from margin to margin; `marks` are [{start, end}] in code points, `room` is how many code
- * points are shown at most. What is copied is the text itself: a sign stands in an attribute and is drawn by the style sheet.
- * Returns how many code points are shown and how many there are.
+ * Fills `element` with the stored text from margin to margin; `marks` are [{start, end, cursor?}] in code points and may overlap,
+ * `room` is how many code points are shown at most. What is copied is the text itself: a sign stands in an attribute and is drawn
+ * by the style sheet. Returns how many code points are shown and how many there are.
  */
 export function write(element, text, { marks = [], onMark = null, room = SHOWN } = {}) {
   const { start, end } = margins(text);
@@ -68,20 +68,27 @@ export function write(element, text, { marks = [], onMark = null, room = SHOWN }
   element.replaceChildren();
   const edges = new Set(marks.flatMap((mark) => [mark.start, mark.end]));
   let parent = element;
+  let before = "";
   for (const piece of split(pieces(points), start, edges)) {
-    const mark = marks.find((one) => one.start <= piece.start && piece.start < one.end);
-    if (mark !== (parent === element ? undefined : parent.mark)) {
-      parent = element;
-      if (mark) {
-        parent = make("mark", { title: onMark ? "Click to take this mark away" : null, onclick: onMark ? () => onMark(mark) : null });
-        parent.mark = mark;
-        element.append(parent);
-      }
+    const over = marks.filter((one) => one.start <= piece.start && piece.start < one.end);
+    const name = over.map((one) => marks.indexOf(one)).join();
+    if (name !== before) {
+      before = name;
+      parent = over.length ? marked(over, onMark) : element;
+      if (over.length) element.append(parent);
     }
     parent.append(drawn(piece, points.slice(piece.start - start, piece.end - start).join(""), { "data-from": piece.start }));
   }
   element.dataset.until = start + points.length;
   return { shown: points.length, total: end - start };
+}
+
+/** A passage under one or more marks; a click takes the shortest of them away. */
+function marked(over, onMark) {
+  const own = over.filter((one) => !one.cursor).sort((one, other) => one.end - one.start - (other.end - other.start));
+  const kind = [own.length ? "" : "bare", own.length > 1 ? "deep" : "", own.length < over.length ? "cursor" : ""].filter(Boolean).join(" ");
+  const act = onMark && own.length ? () => onMark(own[0]) : null;
+  return make("mark", { class: kind || null, title: act ? "Click to take this mark away" : null, onclick: act });
 }
 
 /** The pieces in places of the stored text, cut where a mark begins or ends; the parts of a cut sign each keep it. */
@@ -103,99 +110,4 @@ function drawn({ sign, words }, text, attributes = {}) {
 export function signed(text) {
   const points = Array.from(text);
   return pieces(points).map((piece) => drawn(piece, points.slice(piece.start, piece.end).join("")));
-}
-
-/** The code point range {start, end} selected in `element`, grown to whole words, or null. */
-export function selected(root, element, text) {
-  const selection = root.getSelection ? root.getSelection() : document.getSelection();
-  if (!selection) return null;
-  const composed = selection.getComposedRanges ? selection.getComposedRanges({ shadowRoots: [root] })[0] : null;
-  const range = composed && element.contains(composed.startContainer) ? composed
-    : selection.rangeCount ? selection.getRangeAt(0) : null;
-  if (!range || range.collapsed || !element.contains(range.startContainer) || !element.contains(range.endContainer)) return null;
-  let start = offset(element, range.startContainer, range.startOffset);
-  let end = offset(element, range.endContainer, range.endOffset);
-  const points = Array.from(text);
-  const bounds = margins(text);
-  const word = (at) => at >= bounds.start && at < bounds.end && /[\p{L}\p{N}\p{M}'’-]/u.test(points[at]);
-  while (start < end && /\s/u.test(points[start])) start += 1;
-  while (end > start && /\s/u.test(points[end - 1])) end -= 1;
-  if (start >= end) return null;
-  const spaced = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
-  while (word(start) && word(start - 1) && !spaced.test(points[start - 1])) start -= 1;
-  while (word(end - 1) && word(end) && !spaced.test(points[end])) end += 1;
-  return { start, end };
-}
-
-/** Where a place in the page is in the stored text, in code points. */
-function offset(element, node, within) {
-  if (node.nodeType !== Node.TEXT_NODE) {
-    const next = node.childNodes[within];
-    if (next) return offset(element, firstText(next) ?? next, 0);
-    return node === element || !node.lastChild ? Number(element.dataset.until) : offset(element, node.lastChild, ending(node.lastChild));
-  }
-  return Number(node.parentElement.dataset.from) + Array.from(node.data.slice(0, within)).length;
-}
-
-function firstText(node) {
-  return node.nodeType === Node.TEXT_NODE ? node : document.createTreeWalker(node, NodeFilter.SHOW_TEXT).nextNode();
-}
-
-function ending(node) {
-  return node.nodeType === Node.TEXT_NODE ? node.data.length : node.childNodes.length;
-}
-
-/** Word-by-word difference as [{kind: "same" | "gone" | "new", text}]; longest common subsequence. */
-export function difference(before, after) {
-  const one = before.match(/\s+|[^\s]+/g) ?? [];
-  const other = after.match(/\s+|[^\s]+/g) ?? [];
-  if (one.length * other.length > 1_000_000) return [{ kind: "gone", text: before }, { kind: "new", text: after }];
-  const width = other.length + 1;
-  const best = new Uint32Array((one.length + 1) * width);
-  for (let row = one.length - 1; row >= 0; row -= 1)
-    for (let column = other.length - 1; column >= 0; column -= 1)
-      best[row * width + column] = one[row] === other[column] ? best[(row + 1) * width + column + 1] + 1
-        : Math.max(best[(row + 1) * width + column], best[row * width + column + 1]);
-  const steps = [];
-  let [row, column] = [0, 0];
-  while (row < one.length || column < other.length) {
-    if (row < one.length && column < other.length && one[row] === other[column]) {
-      steps.push({ kind: "same", text: one[row] });
-      row += 1;
-      column += 1;
-    } else if (row < one.length && (column === other.length || best[(row + 1) * width + column] >= best[row * width + column + 1])) {
-      steps.push({ kind: "gone", text: one[row] });
-      row += 1;
-    } else {
-      steps.push({ kind: "new", text: other[column] });
-      column += 1;
-    }
-  }
-  return joined(steps);
-}
-
-/** Runs of changed words as one removal and one addition: "a b c" reads better than six fragments. */
-function joined(steps) {
-  const parts = [];
-  let [gone, fresh] = ["", ""];
-  const flush = () => {
-    if (gone) parts.push({ kind: "gone", text: gone });
-    if (fresh) parts.push({ kind: "new", text: fresh });
-    [gone, fresh] = ["", ""];
-  };
-  steps.forEach((step, index) => {
-    const between = step.kind === "same" && /^\s+$/.test(step.text) && (gone || fresh) && steps[index + 1]?.kind !== "same"
-      && index + 1 < steps.length;
-    if (between) {
-      gone += step.text;
-      fresh += step.text;
-    } else if (step.kind === "same") {
-      flush();
-      if (parts.at(-1)?.kind === "same") parts.at(-1).text += step.text;
-      else parts.push({ ...step });
-    } else if (step.kind === "gone") gone += step.text;
-    else fresh += step.text;
-  });
-  flush();
-  return parts;
 }

@@ -5,8 +5,8 @@ import streamlit as st
 from flagback.review_app import auth
 from flagback.review_app.board import show_board
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import languages, look
-from flagback.storage import accounts, consent, studies
+from flagback.review_app.screens import languages, look, topics
+from flagback.storage import accounts, consent, studies, wellbeing
 from flagback.storage.consent import PURPOSES
 from flagback.storage.records import Account, now
 
@@ -25,6 +25,7 @@ def show(installation: Installation, account: Account) -> None:
     with installation.store.reading() as session:
         agreed = consent.in_force(session, account.id)["review"]
         part = studies.part_of(session, account, installation.reviewer(account))
+        care = wellbeing.terms(session)
     if not agreed or account.languages is None:
         _before_the_start(installation, account)
         return
@@ -32,6 +33,7 @@ def show(installation: Installation, account: Account) -> None:
         account=installation.browser_name(account),
         token=auth.page_token(installation, account),
         aim=installation.settings.items_a_day if part is None else part.wanted,
+        support=care.support,
     )
 
 
@@ -45,12 +47,15 @@ def _before_the_start(installation: Installation, account: Account) -> None:
         f'<div class="fb-said">{look.quiet(purpose.more)}</div>'
     )
     st.write("")
+    topics.told(installation)
+    declined = topics.choose(installation, account)
     agreed = st.checkbox(purpose.words, value=False, key="agree")
     read = languages.choose(installation, account)
     if st.button("Start", type="primary", disabled=not agreed or not read, key="start"):
         with installation.store.writing() as session:
             accounts.set_languages(session, account.id, read)
             consent.set_consent(session, account.id, {"review": True}, now=now())
+            wellbeing.decline(session, account.id, declined, now=now())
         st.rerun()
     look.html(
         '<p class="small soft">If you like, the page “You” asks a few things about your background, each optional, and only '

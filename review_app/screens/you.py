@@ -8,8 +8,8 @@ import streamlit as st
 from flagback.review_app import auth
 from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import languages, look
-from flagback.storage import accounts, audit, background, consent, slots, studies
+from flagback.review_app.screens import languages, look, topics
+from flagback.storage import accounts, audit, background, consent, slots, studies, wellbeing
 from flagback.storage.background import NOT_SAID, Answered, Question
 from flagback.storage.consent import PURPOSES, Purpose
 from flagback.storage.records import Account, now
@@ -23,6 +23,7 @@ def show(installation: Installation, account: Account) -> None:
         look.html(f"<p>{look.link('/review', 'Back to reviewing')}</p>")
         _consents(installation, account)
         _languages(installation, account)
+        _topics(installation, account)
         _background(installation, account)
     _sign_ins(installation, account)
     if account.password_hash is not None:
@@ -92,6 +93,21 @@ def _languages(installation: Installation, account: Account) -> None:
     if sorted(chosen) != sorted(account.languages or []) and st.button("Keep these languages", disabled=not chosen, type="primary"):
         with installation.store.writing() as session:
             accounts.set_languages(session, account.id, chosen)
+        st.rerun()
+
+
+# ----------------------------------------------------------------------- topics
+
+
+def _topics(installation: Installation, account: Account) -> None:
+    st.subheader("What you meet", anchor=False)
+    topics.told(installation)
+    with installation.store.reading() as session:
+        before = wellbeing.declined(session, account.id)
+    chosen = topics.choose(installation, account)
+    if set(chosen) != before and st.button("Keep these topics", type="primary"):
+        topics.keep(installation, account, chosen)
+        slots.release(installation.store, installation.reviewer(account), now=now())
         st.rerun()
 
 

@@ -85,6 +85,7 @@ from flagback.storage.records.reviewing import (
     Verdict,
 )
 from flagback.storage.records.running import AuditEntry, WorkerHeartbeat
+from flagback.storage.records.wellbeing import CareTerms, Declined, Withdrawal
 
 __all__ = [
     "Account",
@@ -92,12 +93,14 @@ __all__ = [
     "AuditEntry",
     "Background",
     "BackgroundForm",
+    "CareTerms",
     "Conclusion",
     "Consent",
     "ConsentPurpose",
     "CorrectionRun",
     "Decision",
     "DecisionKind",
+    "Declined",
     "Detector",
     "Evaluation",
     "EvaluationItem",
@@ -156,6 +159,7 @@ __all__ = [
     "Verdict",
     "VersionKind",
     "VersionState",
+    "Withdrawal",
     "WorkLog",
     "WorkerHeartbeat",
     "now",

@@ -1,0 +1,124 @@
+"""A served home with answers to judge, and what tests of the board do with it: records read past our code, keys, waiting."""
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Page
+
+from flagback.review_app.settings import Settings
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.items import make_items
+from flagback.storage.prompts import NewPrompt, add_prompts
+from flagback.storage.pseudonyms import pseudonym
+from flagback.storage.store import Store
+from tests.browser import WebProcess
+from tests.people import person
+
+
+class Row(NamedTuple):
+    """One stored review with the prompt that it judges."""
+
+    id: int
+    prompt: str
+    verdict: str
+    categories: str
+    severity: str | None
+    rewrite: str | None
+    skip_reason: str | None
+    supersedes: int | None
+    spans: str
+    note: str | None
+    sure: int
+    targets: str
+
+
+class Place:
+    """A home with some items and its web process; each test is a reviewer of its own."""
+
+    def __init__(self, folder: Path, answers: int = 12) -> None:
+        settings = Settings(home=folder / "home")
+        self.home = settings.home
+        self.store = Store(settings.records_url)
+        self.store.migrate()
+        self.web = WebProcess(self.home, folder=folder)
+        self.key = settings.pseudonym_key()
+        self.login = ""
+        #: Pseudonym of the newest reviewer.
+        self.who = ""
+        self.add("The visitor said", [f" that boat {number} was late." for number in range(answers)])
+
+    def reviewer(self) -> str:
+        """Makes a reviewer's account, whose rows are the ones looked at from now on."""
+        self.login = f"reviewer-{uuid.uuid4().hex[:8]}"
+        with self.store.writing() as session:
+            account = person(session, self.login)
+        self.who = pseudonym(self.key, account.id)
+        return self.login
+
+    def add(self, name: str, answers: list[str], **more: Any) -> None:
+        """Items that everyone may review, one prompt each; `more` is said of each prompt."""
+        with self.store.writing() as session:
+            prompts = add_prompts(
+                session,
+                [
+                    NewPrompt([{"role": "user", "content": f"{name} {number}"}], **({"lang": "en"} | more))
+                    for number in range(len(answers))
+                ],
+            ).ids
+            made = add_generations(
+                session,
+                [
+                    NewGeneration(prompt, text, "end", "imported", f"import:{name}")
+                    for prompt, text in zip(prompts, answers, strict=True)
+                ],
+            )
+            make_items(session, made, purpose="loop", reviews_per_item=30, seed=0)
+
+    def rows(self) -> list[Row]:
+        """The reviewer's answers in the order stored, read past our own code."""
+        with closing(sqlite3.connect(self.home / "flagback.db")) as database:
+            return [
+                Row(*row)
+                for row in database.execute(
+                    "SELECT r.id, json_extract(p.messages, '$[0].content'), r.verdict, r.categories, r.severity, r.rewrite, "
+                    "r.skip_reason, r.supersedes, r.spans, r.note, r.sure, r.targets FROM review r JOIN item i ON i.id = r.item_id "
+                    "JOIN prompt p ON p.id = i.prompt_id WHERE r.reviewer = ? ORDER BY r.id",
+                    [self.who],
+                )
+            ]
+
+    def held(self) -> int:
+        """How many items the reviewer holds."""
+        with closing(sqlite3.connect(self.home / "flagback.db")) as database:
+            return int(
+                database.execute("SELECT count(*) FROM slot WHERE state = 'claimed' AND reviewer = ?", [self.who]).fetchone()[0]
+            )
+
+
+def shown(page: Page) -> str:
+    """The prompt on the screen."""
+    return page.locator(".turns .prompt").last.inner_text()
+
+
+def until(holds: Callable[[], bool], what: str, *, seconds: float = 15) -> None:
+    """Waits for something that the browser does on its own."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def pressed(page: Page, kind: str) -> int:
+    """How many presses the board took, or ignored since there was nothing painted that they could mean."""
+    return int(page.locator(".board").get_attribute(f"data-{kind}") or 0)
+
+
+def press(page: Page, *keys: str) -> None:
+    """Keys, one after the other."""
+    for key in keys:
+        page.keyboard.press(key)
