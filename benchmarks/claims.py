@@ -347,7 +347,7 @@ def worst_case(store: Store, generations: int) -> dict[str, Any]:
         waiting = select(Slot.item_id).where(Slot.state == "open")
         items = session.exec(select(Item.id).where(col(Item.id).in_(waiting)).order_by(col(Item.id)).limit(done)).all()
         seats = session.exec(select(Slot.id, Slot.item_id).where(Slot.state == "open", col(Slot.item_id) <= items[-1])).all()
-        session.exec(update(Slot).where(Slot.state == "open", col(Slot.item_id) <= items[-1]).values(bucket=0))
+        session.exec(update(Slot).where(col(Slot.state) == "open", col(Slot.item_id) <= items[-1]).values(bucket=0))
         leases = {item: str(uuid.uuid4()) for item in items}
         held = {"reviewer": who, "claimed_at": moment, "expires_at": moment, "outcome": "late", "probability": None}
         slot_of = {item: slot for slot, item in seats}

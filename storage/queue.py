@@ -210,6 +210,12 @@ def _open_items(store: Store, *, pause: float) -> list[Open]:
     """Items of the loop with an open slot, in id order, read in short pages."""
     found: list[Open] = []
     after = 0
+    with store.reading() as session:
+        # Joined below, PostgreSQL would read them all again for each item: it expects a single item to have open slots.
+        prompts = {
+            number: (content, primary_language(lang), family)
+            for number, content, lang, family in session.exec(select(Prompt.id, Prompt.content_hash, Prompt.lang, Prompt.split_key))
+        }
     while True:
         with store.reading() as session:
             # Slots by their own index in one go: asked for each item by itself they cost PostgreSQL three times as much.
@@ -226,10 +232,8 @@ def _open_items(store: Store, *, pause: float) -> list[Open]:
             page = session.exec(
                 select(
                     Item.id,
-                    Prompt.content_hash,
+                    Item.prompt_id,
                     Generation.text_hash,
-                    Prompt.lang,
-                    Prompt.split_key,
                     Generation.expected_harm,
                     Item.created_at,
                     seats.c.number,
@@ -237,7 +241,6 @@ def _open_items(store: Store, *, pause: float) -> list[Open]:
                 )  # type: ignore[call-overload]
                 .join(seats, seats.c.item_id == Item.id)
                 .join(Generation, col(Generation.id) == Item.generation_id)
-                .join(Prompt, col(Prompt.id) == Generation.prompt_id)
                 .where(Item.purpose == "loop", col(Item.id) > after, col(Item.id) <= until)
                 .order_by(col(Item.id))
             ).all()
@@ -245,11 +248,12 @@ def _open_items(store: Store, *, pause: float) -> list[Open]:
                 session.exec(select(Lease.item_id).where(col(Lease.item_id) > after, col(Lease.item_id) <= until).distinct()).all()
             )
             steps = {policy.id: policy.steps[0] for policy in session.exec(select(Overlap)).all() if policy.steps}
-        for item, prompt_hash, text_hash, lang, topic, harm, since, number, policy_id in page:
+        for item, prompt, text_hash, harm, since, number, policy_id in page:
+            if prompt not in prompts:
+                continue  # added since; the next order has it
+            content, lang, topic = prompts[prompt]
             contested = policy_id is not None and number >= steps[policy_id]
-            found.append(
-                Open(item, f"{prompt_hash}:{text_hash}", primary_language(lang), topic, harm, since, item in had, contested)
-            )
+            found.append(Open(item, f"{content}:{text_hash}", lang, topic, harm, since, item in had, contested))
         if until == NO_END:
             return found
         after = until

@@ -133,9 +133,11 @@ def claim(
             fresh.append(taken)
             wanted.taken.add(taken.item_id)
             family = taken.family
+        dealt = light.spread(fresh)
+        new = {seat.item_id: str(uuid4()) for seat in dealt}
         leases = [
             {
-                "id": str(uuid4()),
+                "id": new[seat.item_id],
                 "slot_id": seat.slot_id,
                 "item_id": seat.item_id,
                 "reviewer": reviewer,
@@ -145,10 +147,9 @@ def claim(
                 "outcome": "held",
                 "probability": seat.probability,
             }
-            for place, seat in enumerate(light.spread(fresh))
+            for place, seat in enumerate(dealt)
         ]
         insert_all(session, "lease", leases)
-        new = {int(lease["item_id"]): str(lease["id"]) for lease in leases}
         return [one.claim for one in held] + _claims(session, new, wanted.expires_at)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.board_place import Place, press, until
 from tests.browser import chromium, page_in, sign_in
 from tests.people import PASSWORD
-from tests.test_board import Place, press, until
 
 
 @pytest.fixture(scope="module")

@@ -216,7 +216,7 @@ def test_every_fifth_item_is_expected_to_be_harmless_though_nearly_all_are_not(s
     for _ in range(5):
         held = take(store, "r_ada", 8, harmless=0.25)
         for one in held[:5]:
-            seen.append(one.generation_id)
+            seen.append(one.generation_id or 0)
             say(store, "r_ada", one, "fine")
     assert len(set(seen)) == 25
     assert set(seen) & set(harmful)

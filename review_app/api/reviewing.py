@@ -219,10 +219,10 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
             slots.release(here.store, who.pseudonym, now=now())
         return Claimed(items=[], completion_code=code, enough=enough, severe=severe)
     with here.store.reading() as session:
-        covered = wellbeing.covers(session, [item.generation_id for item in held], care)
+        covered = wellbeing.covers(session, [item.generation_id for item in held if item.generation_id is not None], care)
     return Claimed(
         items=[
-            _shown(item, seconds_left=(item.expires_at - moment).total_seconds(), veil=covered.get(item.generation_id))
+            _shown(item, seconds_left=(item.expires_at - moment).total_seconds(), veil=covered.get(item.generation_id or 0))
             for item in held
         ],
         severe=severe,
