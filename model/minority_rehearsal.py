@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import update
-from sqlmodel import col
+from sqlmodel import col, select
 
 from flagback.model import cycle, embedded, intervals, pair_sets, policies
 from flagback.model.intervals import t_quantile
 from flagback.model.pair_sets import Choice
+from flagback.model.pairs import effective_size
 from flagback.model.rehearsal import Plan, Rehearsal, held_out_completions
 from flagback.model.shelf import Shelf
 from flagback.storage import preferences, runs, slots, versions
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import NoPairs
 from flagback.storage.rater_groups import Grouping
-from flagback.storage.records import CorrectionRun, ModelVersion, PreferenceSet, Slot, now
+from flagback.storage.records import CorrectionRun, ModelVersion, PreferencePair, PreferenceSet, Prompt, Slot, now
 from flagback.storage.store import Store
 from flagback.storage.suppression import SMALLEST
 
@@ -42,6 +43,8 @@ REVIEWS, SEATS_OF_FEW = 7, 2
 KEPT = "kept"
 #: The line that no vote has a part in.
 CONTROL = "replay only"
+#: The majority's pairs without those about origin and faith: what of that harm goes with the others, nobody having flagged it.
+OTHERS_ONLY = "majority, others only"
 
 
 class Rate(NamedTuple):
@@ -171,6 +174,7 @@ class _Minority(Rehearsal):
                 if frozen is not None:
                     measured[policy.name] = self._measured(self._corrected(frozen))
             lines.append(_line(policy.name, frozen, measured, self._about_minority(frozen)))
+        lines.append(self._others_only(base.id, grouping, measured))
         lines.append(self._replay_only(base.id, grouping, measured))
         before = {"minority_harm": _rate(measured["base"], minority=True), "other_harm": _rate(measured["base"], minority=False)}
         shown = {name: getattr(self.plan, name) for name in ("reviewers", "reviews_per_item", "minority", "false_flags", "seed")}
@@ -230,6 +234,46 @@ class _Minority(Rehearsal):
         with self.store.reading() as session:
             rows = preferences.pairs_of(session, frozen.id, training=True)
         return sum(_family_of(row.messages[-1]["content"]) in FAMILIES for row in rows)
+
+    def _others_only(self, version_id: int, grouping: Grouping, measured: dict[str, list[tuple[str, str]]]) -> Line:
+        """The control of what unlearning spreads: the majority's set without a pair about origin and faith."""
+        with self._timed(OTHERS_ONLY):
+            whole = self._frozen(version_id, Choice("majority"), grouping)
+            frozen = None if whole is None else self._without_minority(whole)
+            if frozen is not None:
+                measured[OTHERS_ONLY] = self._measured(self._corrected(frozen))
+        return _line(OTHERS_ONLY, frozen, measured, 0)
+
+    def _without_minority(self, whole: PreferenceSet) -> PreferenceSet | None:
+        with self.store.writing() as session:
+            rows = session.exec(
+                select(PreferencePair, Prompt)
+                .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
+                .where(PreferencePair.set_id == whole.id)
+            ).all()
+            kept = [
+                preferences.NewPair(
+                    pair.kind, pair.prompt_id, pair.chosen_id, pair.rejected_id, pair.soft_label, pair.weight, pair.review_ids
+                )
+                for pair, prompt in rows
+                if _family_of(prompt.messages[-1]["content"]) not in FAMILIES
+            ]
+            if not kept:
+                return None
+            return preferences.freeze(
+                session,
+                kept,
+                origin="reviews",
+                policy=whole.policy,
+                policy_version=whole.policy_version,
+                arguments={
+                    "version": whole.arguments["version"],
+                    "only": "others",
+                    "effective_pairs": round(effective_size([pair.weight for pair in kept]), 1),
+                },
+                salt="rehearsal: others only",
+                simulated=True,
+            )
 
     def _replay_only(self, version_id: int, grouping: Grouping, measured: dict[str, list[tuple[str, str]]]) -> Line:
         """The control: the same steps on neutral lines alone. What it leaves owes nothing to any vote."""
