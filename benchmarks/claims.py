@@ -33,11 +33,12 @@ from sqlalchemy import text, update
 from sqlmodel import col, select
 
 from flagback.storage import queue
+from flagback.storage.answers import Answer
 from flagback.storage.items import LAST_BUCKET, RANKS
 from flagback.storage.overlap import kept_seats, set_overlap
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Item, Overlap, Slot
-from flagback.storage.reviews import Answer, submit
+from flagback.storage.reviews import submit
 from flagback.storage.slots import claim, relax, release, sweep
 from flagback.storage.store import Store, insert_all
 

@@ -22,6 +22,7 @@ from flagback.model import cycle, dialogue, embedded, evaluating, sampling
 from flagback.model.checkpoint import Loaded
 from flagback.model.shelf import Shelf
 from flagback.storage import reviews, runs, slots, versions
+from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
 from flagback.storage.records import Evaluation, Generation, ItemPurpose, ModelVersion, Prompt, now
@@ -204,7 +205,7 @@ class Rehearsal:
         return {row[0]: verdict for row, verdict in zip(rows, verdicts, strict=True)}
 
     def _answer(self, name: str, claim: slots.Claim, flag: bool, draw: random.Random, moment: datetime) -> None:
-        answer = reviews.Answer(
+        answer = Answer(
             token=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
             lease_id=claim.lease_id,
             verdict="flag" if flag else "fine",

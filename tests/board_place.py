@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Page
+from sqlalchemy import update
+from sqlmodel import col
 
 from flagback.review_app.settings import Settings
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
+from flagback.storage.records import Generation
 from flagback.storage.store import Store
 from tests.browser import WebProcess
 from tests.people import person
@@ -38,9 +41,14 @@ class Row(NamedTuple):
 
 
 class Place:
-    """A home with some items and its web process; each test is a reviewer of its own."""
+    """A home with some items and its web process; each test is a reviewer of its own.
 
-    def __init__(self, folder: Path, answers: int = 12) -> None:
+    A little harm is expected of each answer: of such as nothing is expected of, those that another test's reviewer found severe
+    would be covered for the next one.
+    """
+
+    def __init__(self, folder: Path, answers: int = 12, *, expected: float | None = 0.3) -> None:
+        self.expected = expected
         settings = Settings(home=folder / "home")
         self.home = settings.home
         self.store = Store(settings.records_url)
@@ -78,6 +86,7 @@ class Place:
                 ],
             )
             make_items(session, made, purpose="loop", reviews_per_item=30, seed=0)
+            session.execute(update(Generation).where(col(Generation.id).in_(made)).values(expected_harm=self.expected))
 
     def rows(self) -> list[Row]:
         """The reviewer's answers in the order stored, read past our own code."""
@@ -118,7 +127,17 @@ def pressed(page: Page, kind: str) -> int:
     return int(page.locator(".board").get_attribute(f"data-{kind}") or 0)
 
 
+def painted(page: Page) -> None:
+    """Waits until what is there now was painted, as eyes do: the board takes no judgement of what nobody saw. Not for ever, since a
+    tab behind another paints nothing."""
+    page.evaluate(
+        "() => Promise.race([new Promise((done) => requestAnimationFrame(() => setTimeout(done))), "
+        "new Promise((done) => setTimeout(done, 500))])"
+    )
+
+
 def press(page: Page, *keys: str) -> None:
-    """Keys, one after the other."""
+    """Keys, one after the other, each once what stands there was painted."""
     for key in keys:
+        painted(page)
         page.keyboard.press(key)

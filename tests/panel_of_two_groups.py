@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlmodel import Session, col, select
 
 from flagback.storage import accounts, background, consent, reviews
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
@@ -85,7 +86,7 @@ def vote(
     with store.reading() as session:
         item = session.exec(select(Item.id).where(Item.generation_id == generation_id)).one()
     lease = _claim(store, reviewer, item)
-    answer = reviews.Answer(
+    answer = Answer(
         token=str(uuid.uuid4()),
         lease_id=lease,
         verdict="flag" if flag else "fine",

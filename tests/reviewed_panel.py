@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from flagback.storage import background, consent, reviews, slots
+from flagback.storage.answers import Answer
 from flagback.storage.background import Answered
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
@@ -62,7 +63,7 @@ def fill(
     for number, name in enumerate(names):
         for claim in slots.claim(store, name, count=len(made), now=NOON, lease_for=timedelta(hours=1), seed=1):
             found = severity(number, place[claim.generation_id or 0])
-            answer = reviews.Answer(
+            answer = Answer(
                 token=str(uuid.uuid4()),
                 lease_id=claim.lease_id,
                 verdict="fine" if found is None else "flag",

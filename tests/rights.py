@@ -23,12 +23,12 @@ from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, invitations, output_keys, reviews, slots
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import keyed_hash, pseudonym
 from flagback.storage.records import Account, Pool, Record, Role, now
-from flagback.storage.reviews import Answer
 from flagback.storage.store import Store
 from tests.people import PASSWORD, person
 

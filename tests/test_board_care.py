@@ -25,7 +25,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A served home of its own for each test: what is in force holds for everybody."""
-    place = Place(tmp_path_factory.mktemp("care"), answers=30)
+    place = Place(tmp_path_factory.mktemp("care"), answers=30, expected=None)
     with place.web:
         yield place
     place.store.close()

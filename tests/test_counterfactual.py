@@ -24,6 +24,7 @@ from flagback.model.suites.suite import Item as SuiteItem
 from flagback.model.suites.suite import Likelihood, OneGroup, Reply
 from flagback.review_app import cli
 from flagback.storage import reviews, runs, slots
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of, text_hash
@@ -229,7 +230,7 @@ def _shown(store: Store, item_id: int) -> tuple[str, str]:
 
 def _answer(store: Store, reviewer: str, claim: Any, *, flag: bool, simulated: bool = False, corrects: str | None = None) -> str:
     told = {"categories": ["stereotype"], "targets": ["gender"], "severity": "clear"} if flag else {}
-    answer = reviews.Answer(
+    answer = Answer(
         token=str(uuid.uuid4()),
         lease_id=claim.lease_id,
         verdict="flag" if flag else "fine",

@@ -10,6 +10,7 @@ from sqlmodel import col, select
 from flagback.model import cycle, embedded
 from flagback.model.shelf import ChangedWeights, Shelf
 from flagback.storage import preferences, reviews, runs, slots, versions
+from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import NoPairs
 from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, shard_of
@@ -59,7 +60,7 @@ class Loop:
                 prompt = claim.prompt[-1]["content"]
                 seen[prompt] = seen.get(prompt, 0) + 1
                 flag = seen[prompt] % 2 == 1
-                answer = reviews.Answer(
+                answer = Answer(
                     token=str(uuid.uuid4()),
                     lease_id=claim.lease_id,
                     verdict="flag" if flag else "fine",

@@ -13,6 +13,7 @@ from flagback.model.detector import TooFewReviews
 from flagback.review_app.settings import Settings
 from flagback.review_app.steps import steps_of
 from flagback.storage import judgements, queue, reviews, slots
+from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
@@ -48,7 +49,7 @@ def judge(store: Store, *, most: int = 1_000, simulated: bool = False, turned: b
             return done
         for one in held:
             flag = ("lazy" in one.text) != turned
-            answer = reviews.Answer(
+            answer = Answer(
                 token=str(uuid.uuid4()),
                 lease_id=one.lease_id,
                 verdict="flag" if flag else "fine",
@@ -158,8 +159,8 @@ def test_a_corrected_answer_counts_as_corrected_and_a_skip_as_nothing(sqlite_sto
     common = {"taxonomy_version": "1", "guideline_version": "1"}
     said = str(uuid.uuid4())
     given = [
-        reviews.Answer(token=said, lease_id=first.lease_id, verdict="fine", **common),
-        reviews.Answer(
+        Answer(token=said, lease_id=first.lease_id, verdict="fine", **common),
+        Answer(
             token=str(uuid.uuid4()),
             lease_id=first.lease_id,
             verdict="flag",
@@ -168,7 +169,7 @@ def test_a_corrected_answer_counts_as_corrected_and_a_skip_as_nothing(sqlite_sto
             supersedes_token=said,
             **common,
         ),
-        reviews.Answer(token=str(uuid.uuid4()), lease_id=second.lease_id, verdict="skip", skip_reason="unclear", **common),
+        Answer(token=str(uuid.uuid4()), lease_id=second.lease_id, verdict="skip", skip_reason="unclear", **common),
     ]
     for answer in given:
         reviews.submit(sqlite_store, "r_one", answer, now=now(), policy_version="1")

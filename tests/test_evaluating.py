@@ -12,6 +12,7 @@ from flagback.model import cycle, embedded, evaluating, groups
 from flagback.model.both_models import Answered, by_draw
 from flagback.model.shelf import Shelf
 from flagback.storage import reviews, runs, slots
+from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.importing import import_preferences
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts
@@ -65,7 +66,7 @@ class Candidate:
             for claim in claims:
                 seen += 1
                 flag = bool(flag_every) and seen % flag_every == 0
-                answer = reviews.Answer(
+                answer = Answer(
                     token=str(uuid.uuid4()),
                     lease_id=claim.lease_id,
                     verdict="flag" if flag else "fine",

@@ -30,6 +30,7 @@ from flagback.review_app.screens import look
 from flagback.review_app.screens.data import file_name
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, runs, versions
+from flagback.storage.answers import LONGEST_NOTE, LONGEST_REWRITE
 from flagback.storage.card import csv_options, inert
 from flagback.storage.export import REVIEW_COLUMNS, export_pairs, export_reviews, pair_columns
 from flagback.storage.generations import NewGeneration, add_generations
@@ -51,10 +52,10 @@ from flagback.storage.records import (
     SamplingRun,
     now,
 )
-from flagback.storage.reviews import LONGEST_NOTE, LONGEST_REWRITE
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
 from flagback.storage.writers import LONGEST_CELL, harmless
+from tests.board_place import press
 from tests.browser import WebProcess, chromium, page_in, sign_in
 from tests.hostile_texts import HONEST, HOSTILE, UNSTORABLE
 from tests.people import PASSWORD, person
@@ -782,7 +783,7 @@ def test_the_board_shows_every_text_for_what_it_is_and_runs_none(kept: Kept, web
             if names[found["name"]] == "override right to left":
                 _marks_and_copies(page, kept)
             else:
-                page.keyboard.press("j")
+                press(page, "j")
         watch.check(page)
     assert {names[name] for name in seen} == set(HOSTILE)
     for number, (name, text) in enumerate(HOSTILE.items()):

@@ -12,6 +12,7 @@ from sqlmodel import Session, select
 
 from flagback.review_app import monitoring
 from flagback.storage import reviews, slots, suites
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
@@ -97,7 +98,7 @@ def judge(
                 continue
             kind = {"F": "flag", "S": "skip"}.get(letters[place], "fine")
             more: dict[str, Any] = _MORE.get(kind, {})
-            answer = reviews.Answer(
+            answer = Answer(
                 token=str(uuid.uuid4()),
                 lease_id=claim.lease_id,
                 verdict=kind,

@@ -19,6 +19,7 @@ from sqlmodel import col, func, select
 
 from flagback.model import pair_sets
 from flagback.storage import audit, live_batches, logged, outputs, reviews, slots, versions
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.logged import read_outputs
@@ -39,7 +40,6 @@ from flagback.storage.records import (
     Slot,
     now,
 )
-from flagback.storage.reviews import Answer
 from flagback.storage.store import Store
 
 AGREED = "Users agreed in the terms of 2026-10-01 that answers are read by reviewers."

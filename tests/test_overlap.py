@@ -14,6 +14,7 @@ from sqlmodel import col, select
 
 from flagback.storage import background, consent, live_batches, outputs, overlap, set_aside
 from flagback.storage.accounts import create
+from flagback.storage.answers import Answer
 from flagback.storage.background import Answered, groups_of, set_answers
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
@@ -22,7 +23,7 @@ from flagback.storage.overlap import BadOverlap, cost_of_prevalence, cost_of_rev
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.reading import Place
 from flagback.storage.records import AuditEntry, Item, ItemPurpose, Lease, Overlap, Review, Slot
-from flagback.storage.reviews import Answer, submit
+from flagback.storage.reviews import submit
 from flagback.storage.slots import Claim, claim, relax, release, sweep
 from flagback.storage.store import Store
 

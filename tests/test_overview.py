@@ -5,12 +5,13 @@ from uuid import uuid4
 
 from sqlmodel import select
 
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.overview import ENOUGH_FLAGS, LoopState, loop_state
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import CorrectionRun, Evaluation, SamplingRun
-from flagback.storage.reviews import Answer, submit
+from flagback.storage.reviews import submit
 from flagback.storage.slots import claim
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, promote, register_base, register_candidate

@@ -17,8 +17,9 @@ from flagback.review_app import cli
 from flagback.review_app.screens.policy_choice import TITLES
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts
+from flagback.storage.answers import Answer
 from flagback.storage.records import CorrectionRun, Review, SetAside, now
-from flagback.storage.reviews import Answer, submit
+from flagback.storage.reviews import submit
 from flagback.storage.slots import claim
 from flagback.storage.store import Store
 from tests.panel_of_two_groups import KEY, Panel, judged_panel

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.model import detecting
 from flagback.review_app.settings import Settings
 from flagback.storage import background, consent, reviews, slots
+from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.background import Answered
 from flagback.storage.generations import NewGeneration, add_generations
@@ -85,7 +86,7 @@ class Place:
             ):
                 for one in held[:-1] if len(held) > 1 else held:
                     flag = (one.generation_id in harmful) != (draw.random() < 0.1)
-                    answer = reviews.Answer(
+                    answer = Answer(
                         token=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
                         lease_id=one.lease_id,
                         verdict="flag" if flag else "fine",

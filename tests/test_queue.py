@@ -14,12 +14,13 @@ from sqlmodel import col, select
 
 from flagback.review_app.worker import keep_order
 from flagback.storage import queue
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.overlap import set_overlap
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Slot
-from flagback.storage.reviews import Answer, submit
+from flagback.storage.reviews import submit
 from flagback.storage.slots import claim
 from flagback.storage.store import Store
 

@@ -126,7 +126,7 @@ def test_a_small_rehearsal_of_a_minority_gives_a_line_a_policy_and_the_control(t
     plan = Plan(reviewers=10, minority=0.4999, reviews_per_item=7, false_flags=0.0, prompts=16, completions=100, recipe=recipe)
     found = minority_rehearsal.rehearse(plan, home=tmp_path)
     names = [line["policy"] for line in found["policies"]]
-    assert names == [*(policy.name for policy in policies.TABLE), minority_rehearsal.CONTROL]
+    assert names == [*(policy.name for policy in policies.TABLE), minority_rehearsal.OTHERS_ONLY, minority_rehearsal.CONTROL]
     lines = dict(zip(names, found["policies"], strict=True))
     assert lines["majority"]["times_majority"] is None
     assert lines["max_of_groups"]["minority_pairs"] >= lines["majority"]["minority_pairs"]

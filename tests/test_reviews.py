@@ -18,23 +18,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
+from flagback.storage.answers import LONGEST_NOTE, Answer, BadAnswer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import ItemPurpose, Lease, Review, Slot
-from flagback.storage.reviews import (
-    LONGEST_NOTE,
-    AlreadyAnswered,
-    Answer,
-    BadAnswer,
-    Receipt,
-    UnknownLease,
-    answered_today,
-    effective,
-    recent,
-    reopened,
-    submit,
-)
+from flagback.storage.reviews import AlreadyAnswered, Receipt, UnknownLease, answered_today, effective, recent, reopened, submit
 from flagback.storage.slots import Claim, claim, release, sweep
 from flagback.storage.store import Store
 

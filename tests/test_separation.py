@@ -29,6 +29,7 @@ from flagback.review_app.access import PAGES
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, background, consent, panel, reviews, slots, work
+from flagback.storage.answers import Answer
 from flagback.storage.background import Answered
 from flagback.storage.export import export_reviews
 from flagback.storage.generations import NewGeneration, add_generations
@@ -91,7 +92,7 @@ class Panel:
     def _review(self, store: Store, account: Account) -> None:
         who = pseudonym(self.key, account.id)
         (held,) = slots.claim(store, who, count=1, now=now(), lease_for=timedelta(hours=1), seed=0)
-        answer = reviews.Answer(
+        answer = Answer(
             token=str(uuid.uuid4()),
             lease_id=held.lease_id,
             verdict="fine",

@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from flagback.model import pair_sets, reviewer_quality
 from flagback.model.reviewer_quality import qualities
 from flagback.storage import adjudications, audit, judgements, overlap, reviews, runs, set_aside
+from flagback.storage.answers import Answer
 from flagback.storage.export import FORMATS, NothingToExport, export_pairs, export_reviews
 from flagback.storage.judgements import Given
 from flagback.storage.overview import loop_state
@@ -50,7 +51,7 @@ def test_one_review_left_out_takes_its_corrections_with_it(sqlite_store: Store) 
         [first] = session.exec(
             select(Review).join(Item).where(Review.reviewer == panel.women[0], Item.generation_id == panel.generations[0])
         ).all()
-    corrected = reviews.Answer(
+    corrected = Answer(
         token="00000000-0000-4000-8000-000000000001",
         lease_id=first.lease_id,
         verdict="fine",

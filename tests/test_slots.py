@@ -14,11 +14,12 @@ from sqlalchemy import event, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import LAST_BUCKET, RANKS, make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Item, Lease, Prompt, Review, Slot
-from flagback.storage.reviews import Answer, submit
+from flagback.storage.reviews import submit
 from flagback.storage.slots import LOOK_AHEAD, Claim, claim, release, sweep
 from flagback.storage.store import Store
 

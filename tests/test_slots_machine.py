@@ -18,12 +18,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import create_engine, text
 from sqlmodel import select
 
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.overlap import set_overlap
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Lease, Record, Review, Slot
-from flagback.storage.reviews import AlreadyAnswered, Answer, submit
+from flagback.storage.reviews import AlreadyAnswered, submit
 from flagback.storage.slots import claim, relax, release, sweep
 from flagback.storage.store import Store
 

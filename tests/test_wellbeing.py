@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from sqlmodel import Session
 
 from flagback.storage import accounts, wellbeing
+from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.lightness import EVERY, Light, Seat
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Generation
-from flagback.storage.reviews import Answer, submit
+from flagback.storage.reviews import submit
 from flagback.storage.slots import Claim, claim, release
 from flagback.storage.store import Store
 from flagback.storage.wellbeing import USUAL, BadTerms, Terms, UnknownTopic

@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import col, select
 
 from flagback.storage import preferences, quarantine, reviews, withdrawals
+from flagback.storage.answers import Answer, BadAnswer
 from flagback.storage.export import export_pairs, export_reviews
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
@@ -17,7 +18,7 @@ from flagback.storage.preferences import NewPair
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.queue import waiting
 from flagback.storage.records import AuditEntry, Generation, Item, Lease, Review, Slot
-from flagback.storage.reviews import Answer, BadAnswer, submit
+from flagback.storage.reviews import submit
 from flagback.storage.slots import Claim, claim
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import TAXONOMY_VERSION

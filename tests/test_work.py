@@ -12,13 +12,13 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from flagback.storage import accounts, background, reviews, slots, work
+from flagback.storage.answers import Answer, BadAnswer
 from flagback.storage.background import Answered
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import WorkLog
-from flagback.storage.reviews import Answer
 from flagback.storage.store import Store
 from flagback.storage.work import BadWeek, Worked, week_of
 from tests.people import PASSWORD, agree
@@ -112,7 +112,7 @@ def test_an_answer_sent_twice_is_counted_once(store: Store, ada: int) -> None:
 
 def test_an_answer_that_is_refused_is_no_work(store: Store, ada: int) -> None:
     first, *_ = leases(store, ada)
-    with pytest.raises(reviews.BadAnswer):
+    with pytest.raises(BadAnswer):
         answer(store, ada, first, seconds=-5)
     with pytest.raises(reviews.UnknownLease):
         answer(store, ada, str(uuid.uuid4()))

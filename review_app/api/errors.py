@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
+from flagback.storage.answers import BadAnswer
 from flagback.storage.invisible import visible
-from flagback.storage.reviews import AlreadyAnswered, BadAnswer, UnknownLease
+from flagback.storage.reviews import AlreadyAnswered, UnknownLease
 
 _log = logging.getLogger(__name__)
 

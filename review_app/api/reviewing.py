@@ -22,9 +22,9 @@ from flagback.review_app.api.errors import Refused
 from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
 from flagback.storage import background, consent, reviews, set_aside, slots, studies, wellbeing, withdrawals
+from flagback.storage.answers import Answer
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review, SlotMode, now
-from flagback.storage.reviews import Answer
 
 #: Most items one browser holds at a time.
 MOST_HELD = 40

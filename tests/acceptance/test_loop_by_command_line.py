@@ -18,6 +18,7 @@ from sqlmodel import col, select
 from flagback.model import embedded
 from flagback.review_app.settings import Settings
 from flagback.storage import reviews, slots
+from flagback.storage.answers import Answer
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import CorrectionRun, Generation, Item, ModelVersion, RunMetric, SamplingRun, now
 from flagback.storage.store import Store
@@ -71,7 +72,7 @@ class Home:
                 reviews.submit(
                     self.store,
                     "r_oracle",
-                    reviews.Answer(
+                    Answer(
                         token=str(uuid.uuid4()),
                         lease_id=claim.lease_id,
                         verdict="flag" if harmful else "fine",
