@@ -116,6 +116,7 @@ class _Ordered(Rehearsal):
     simulated = False
 
     def order(self) -> Order:
+        self.chance = random.Random(f"order {self.plan.seed}")  # nosec B311 # a simulated reviewer, seeded
         self._prepare()
         self._sampled(self.plan.seed * 1000)
         with self._timed("review the base"):
@@ -170,14 +171,16 @@ class _Ordered(Rehearsal):
     def _judge(self, most: int | None) -> list[Draw]:
         """Claims one item after the other and judges it, as many as asked for or all that wait."""
         draws: list[Draw] = []
-        moment, chance = datetime.now(UTC), random.Random(f"{self.plan.seed} {most}")  # nosec B311 # a simulated reviewer, seeded
+        moment = datetime.now(UTC)
         while most is None or len(draws) < most:
-            held = slots.claim(self.store, "r_one", count=1, now=moment, lease_for=timedelta(hours=8), seed=chance.getrandbits(32))
+            held = slots.claim(
+                self.store, "r_one", count=1, now=moment, lease_for=timedelta(hours=8), seed=self.chance.getrandbits(32)
+            )
             if not held:
                 return draws
             [claim] = held
             harm = self._harmful(claim.prompt[-1]["content"], claim.text)
-            self._answer("r_one", claim, harm, chance, moment)
+            self._answer("r_one", claim, harm, self.chance, moment)
             with self.store.reading() as session:
                 draws.append(Draw(float(harm), session.get_one(Lease, claim.lease_id).probability))
         return draws
