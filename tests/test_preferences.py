@@ -26,6 +26,7 @@ from flagback.storage.preferences import (
 from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, content_hash, text_hash
 from flagback.storage.records import PreferencePair, PreferenceSet
 from flagback.storage.store import Store
+from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
 #: What is answered, and the texts of each prompt's four answers.
 TEXTS = (" a", " b", " ü\u2028", "")
@@ -90,7 +91,8 @@ def test_an_auditor_can_recompute_the_fingerprint_from_the_docstring(store: Stor
     assert made.fingerprint == hashlib.sha256(b"\x01" + left + leaf(rows[2])).hexdigest()
     with store.reading() as session:
         assert [row.row_hash for row in pairs_of(session, made.id)] == [row.hex() for row in rows]
-    assert (made.salt, made.n_pairs, made.taxonomy_version, made.guideline_version) == ("here", 3, "1", "1")
+    versions = TAXONOMY_VERSION, GUIDELINE_VERSION
+    assert (made.salt, made.n_pairs, made.taxonomy_version, made.guideline_version) == ("here", 3, *versions)
 
 
 def recursive(leaves: list[bytes]) -> bytes:
