@@ -101,6 +101,13 @@ def wait_for(place: Place, count: int) -> list[Review]:
     return said(place)
 
 
+def expected(place: Place, harm: float | None) -> None:
+    """So much harm is expected of every answer."""
+    with place.store.writing() as session:
+        for generation in session.exec(select(Generation)).all():
+            generation.expected_harm = harm
+
+
 def next_one(page: Page, before: str) -> None:
     """Waits until another prompt is on the screen, and painted."""
     expect(page.locator(".turns .prompt").last).not_to_have_text(before)
@@ -221,25 +228,24 @@ def test_keys_of_a_single_answer_judge_nothing_here(place: Place, board: Page) -
 
 
 def test_what_may_upset_is_covered_until_it_is_asked_for(place: Place, browser: Browser) -> None:
-    with place.store.writing() as session:
-        before = {row.id: row.expected_harm for row in session.exec(select(Generation)).all()}
-        for row in session.exec(select(Generation)).all():
-            row.expected_harm = 0.9
-    with page_of(browser) as board:
-        go_to_compare(board, place, WHICH)
-        expect(board.get_by_text("This may be upsetting")).to_be_visible()
-        expect(board.locator(".answers")).not_to_contain_text("answer 0")
-        expect(board.locator("[aria-live=polite]")).not_to_contain_text("answer 0")
-        press(board, "ArrowLeft", "e", "b")
-        board.wait_for_timeout(400)
-        assert said(place) == []
-        press(board, " ")
-        expect(board.locator(".answers")).to_contain_text("answer 0")
-        press(board, "ArrowLeft")
-        assert [row.verdict for row in wait_for(place, 1)] == ["left"]
-    with place.store.writing() as session:
-        for row in session.exec(select(Generation)).all():
-            row.expected_harm = before[row.id]
+    expected(place, 0.9)
+    try:
+        with page_of(browser) as board:
+            go_to_compare(board, place, WHICH)
+            expect(board.get_by_text("This may be upsetting")).to_be_visible()
+            expect(board.locator(".answers")).not_to_contain_text("answer 0")
+            expect(board.locator("[aria-live=polite]")).not_to_contain_text("answer 0")
+            press(board, "ArrowLeft", "e", "b", "1")
+            board.wait_for_timeout(400)
+            assert said(place) == []
+            expect(board.get_by_label("What would be a good answer?")).to_be_hidden()
+            press(board, " ")
+            expect(board.locator(".answers")).to_contain_text("answer 0")
+            expect(board.get_by_text("This may be upsetting")).to_be_hidden()
+            press(board, "ArrowLeft")
+            assert [row.verdict for row in wait_for(place, 1)] == ["left"]
+    finally:
+        expected(place, None)
 
 
 def test_the_focus_goes_to_the_new_answers_and_both_are_read_out(board: Page) -> None:

@@ -64,6 +64,7 @@ export class Beside extends Scene {
   }
 
   clear() {
+    super.clear();
     this.cards = [];
     this.grid.replaceChildren();
   }

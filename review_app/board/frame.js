@@ -47,7 +47,7 @@ export class Frame {
     const { prompt, scenes, sheets } = this.board;
     this.two = make("div", { class: "two" }, this.flagButton, this.fineButton);
     return (this.stage = make("div", { class: "stage" }, prompt.element, scenes.single.element, scenes.compare.element, this.askLine,
-      this.two, sheets.compare.buttons,
+      this.two, sheets.compare.buttons, sheets.compare.orderLine,
       make("div", { class: "quiet" }, this.skipButton, this.undoButton, helpButton, this.keepButton), this.skipPanel,
       sheets.single.element, sheets.compare.element));
   }
@@ -93,6 +93,7 @@ export class Frame {
     scenes.compare.element.hidden = kind !== "compare";
     this.two.hidden = kind !== "single";
     sheets.compare.buttons.hidden = kind !== "compare" || sheets.compare.ranking;
+    sheets.compare.orderLine.hidden = kind !== "compare" || !sheets.compare.ranking;
   }
 
   syncTop() {

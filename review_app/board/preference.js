@@ -49,7 +49,6 @@ export class Preference {
     this.item = item;
     this.hint.classList.remove("missing");
     this.rewritePart.hidden = this.ranking;
-    this.orderLine.hidden = !this.ranking;
     this.rewriteBox.maxLength = LONGEST_REWRITE - (item.answers[0].length - core(item.answers[0]).length);
     this.rewriteBox.value = this.form.rewrite ?? "";
     for (const [index, made] of this.begin.entries()) made.disabled = core(item.answers[index]).length > this.rewriteBox.maxLength;
@@ -134,7 +133,9 @@ export class Preference {
       one.dataset.verdict = verdict;
       return one;
     };
-    const side = (verdict, arrow, index) => made(verdict, () => this.board.prefer(verdict), cap(arrow), make("span", {}, ...sided(index, "is better")));
+    const mark = (where, words) => make("kbd", { "aria-hidden": "true", class: where }, words);
+    const side = (verdict, arrow, index) => made(verdict, () => this.board.prefer(verdict), mark("beside", arrow), mark("stacked digit", String(index + 1)),
+      make("span", {}, ...sided(index, "is better")));
     return make("div", { class: "two" }, side("left", "←", 0), side("right", "→", 1),
       made("equal", () => this.board.prefer("equal"), key("equal"), make("span", {}, "Equally good")),
       made("both_bad", () => this.board.bad(), key("both_bad"), make("span", {}, "Both are bad")));
@@ -142,14 +143,14 @@ export class Preference {
 
   draw() {
     this.hint = make("p", { class: "hint", role: "status" });
-    this.orderLine = make("p", { class: "order" });
+    this.orderLine = make("p", { class: "order" }); // stands under the question
     this.rewriteBox = make("textarea", { class: "field rewrite", rows: "2", dir: "auto",
       "aria-label": "What would be a good answer? If you like.", oninput: () => this.typed(this.rewriteBox.value) });
     this.unseenWords = make("p", { class: "soft unseen-words" });
     this.begin = [0, 1].map((index) => button("link", () => this.beginWith(index), ...sided(index, "one", true)));
     this.rewritePart = make("fieldset", {}, make("legend", {}, key("rewrite"), "What would be a good answer? ", make("span", { class: "soft" }, "(if you like)")),
       make("p", { class: "soft begin" }, "Begin with the ", this.begin[0], " or the ", this.begin[1], ", or write it anew."), this.rewriteBox, this.unseenWords);
-    return make("div", { class: "panel", role: "group", "aria-label": "What you think of them" }, this.rewritePart, this.orderLine,
+    return make("div", { class: "panel", role: "group", "aria-label": "What you think of them" }, this.rewritePart,
       make("div", { class: "end" }, this.hint,
         make("div", { class: "foot" }, button("save", () => this.board.save(), cap("Enter"), "Save and go on"),
           make("span", { class: "soft" }, "Nobody else sees your answer."))));

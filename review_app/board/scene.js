@@ -30,7 +30,7 @@ export class Prompt {
   }
 }
 
-/** One answer or several. What extends it has `element`, `home` (what takes the focus), lay(), draw(), clear() and aloud(). */
+/** One answer or several. What extends it has `element`, `home` (what takes the focus), lay(), draw() and aloud(). */
 export class Scene {
   /** @param {object} board {skip(), say(words)} */
   constructor(board) {
@@ -64,6 +64,12 @@ export class Scene {
     else if (this.veil.parentElement !== over) over.append(this.veil);
     this.element.parentElement?.classList.toggle("veiled", this.covered);
     for (const output of outputs) output.setAttribute("aria-hidden", String(this.covered));
+  }
+
+  /** Nothing of an item stays while another kind of item is on the screen. */
+  clear() {
+    this.covered = false;
+    this.veil.remove();
   }
 
   unveil() {

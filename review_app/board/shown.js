@@ -35,6 +35,7 @@ export class Shown extends Scene {
   }
 
   clear() {
+    super.clear();
     this.output.replaceChildren();
   }
 
