@@ -49,7 +49,7 @@ export class Frame {
     return (this.stage = make("div", { class: "stage" }, prompt.element, scenes.single.element, scenes.compare.element, this.askLine,
       this.two, sheets.compare.buttons, sheets.compare.orderLine,
       make("div", { class: "quiet" }, this.skipButton, this.undoButton, helpButton, this.keepButton), this.skipPanel,
-      sheets.single.element, sheets.compare.element));
+      sheets.single.element));
   }
 
   /** Brings every button in line with the state; moves nothing above what was unfolded. */
@@ -82,13 +82,17 @@ export class Frame {
     this.undoButton.disabled = (board.again ?? board.past.length) < 1;
     this.keepButton.hidden = !earlier;
     this.skipPanel.hidden = board.panel !== "skip";
-    for (const sheet of Object.values(board.sheets)) sheet.element.hidden = !flagging || sheet !== board.sheet;
+    board.sheet.element.hidden = !flagging;
     if (flagging || board.kind === "compare") board.sheet.sync(earlier);
   }
 
-  /** Shows what belongs to the kind of item on the screen, and hides what belongs to the other. */
+  /** Shows what belongs to the kind of item on the screen, and hides what belongs to the other; there is one sheet in the page. */
   syncKind() {
-    const { scenes, sheets, kind } = this.board;
+    const { scenes, sheets, sheet, kind } = this.board;
+    if (sheet.element !== this.stage.lastElementChild) {
+      this.stage.lastElementChild.replaceWith(sheet.element);
+      this.board.relabel();
+    }
     scenes.single.element.hidden = kind !== "single";
     scenes.compare.element.hidden = kind !== "compare";
     this.two.hidden = kind !== "single";
