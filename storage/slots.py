@@ -153,6 +153,20 @@ def claim(
         return [one.claim for one in held] + _claims(session, new, wanted.expires_at)
 
 
+def waits(session: Session, reviewer: str, *, mode: SlotMode, now: datetime, languages: Sequence[str] | None = None) -> bool:
+    """Whether there is something of a mode for this reviewer: held already, or open to anybody and new to them.
+
+    A look, not a claim: topics that they decline are not asked about, nor seats kept for a group, and who has had a long queue gets
+    no for an answer sooner than it is read.
+    """
+    connection = session.connection()
+    of = {"mode": mode, "group": ANYBODY}
+    lanes = list(_open_languages(connection, of)) if languages is None else sorted({*languages, "und"})
+    first = Random(0)  # nosec B311 # where to begin looking
+    pages = _looks(connection, reviewer, of, lanes=lanes, patience=LARGEST_PAGE, random=first)
+    return any(pages) or any(one.mode == mode for one in _held(session, reviewer, now=now))
+
+
 def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
     """What the reviewer holds at this moment, oldest first."""
     return [one.claim for one in _held(session, reviewer, now=now)]
@@ -481,6 +495,19 @@ def _answers(session: Session, rows: Sequence[Any]) -> dict[int, tuple[str, ...]
     """Item -> its answers in the order to show, of those items that have several."""
     several = [row.item_id for row in rows if _mode_of(row) == "compare"]
     return answers_of(session, several) if several else {}
+
+
+def generations_of(session: Session, item_ids: Sequence[int]) -> dict[int, list[int]]:
+    """Item -> the ids of the answers that stand side by side in it."""
+    found: dict[int, list[int]] = {}
+    if item_ids:
+        for item, generation in session.exec(
+            select(ItemGeneration.item_id, ItemGeneration.generation_id)
+            .where(col(ItemGeneration.item_id).in_(item_ids))
+            .order_by(col(ItemGeneration.item_id), col(ItemGeneration.position))
+        ).all():
+            found.setdefault(item, []).append(generation)
+    return found
 
 
 def answers_of(session: Session, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:

@@ -18,11 +18,11 @@ from flagback.review_app.api import build_api
 from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, background, consent, overlap, set_aside, wellbeing
+from flagback.storage import accounts, background, consent, overlap, set_aside, slots, wellbeing
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Account, AuditEntry, Review, Role, now
+from flagback.storage.records import Account, AuditEntry, Generation, Item, Review, Role, now
 from flagback.storage.store import Store
 from tests import test_comparisons
 from tests.people import person
@@ -95,6 +95,36 @@ def test_who_asks_for_answers_side_by_side_is_handed_those_and_may_take_the_choi
     assert again["answer"]["verdict"] == "left"
     assert all(one["answers"] == [] for one in client.post("/api/v1/claim", json={"count": 5}).json()["items"])
     assert client.post("/api/v1/claim", json={"mode": "both"}).status_code == 422
+
+
+def test_it_is_told_whether_something_waits_in_the_other_mode(installation: Installation) -> None:
+    client = signed_in(installation)
+
+    def other(mode: str) -> bool:
+        return bool(client.post("/api/v1/claim", json={"count": 1, "mode": mode}).json()["other"])
+
+    assert not other("single")
+    assert other("compare")
+    test_comparisons.written(installation.store)
+    test_comparisons.make(installation.store)
+    assert other("single")
+    [shown] = client.post("/api/v1/claim", json={"count": 5, "mode": "compare"}).json()["items"]
+    assert other("single"), "it is held"
+    client.post("/api/v1/answers", json=answer(shown["lease_id"], verdict="left"))
+    assert not other("single"), "the one comparison is done"
+
+
+def test_answers_side_by_side_are_covered_where_one_of_them_is_expected_to_upset(installation: Installation) -> None:
+    test_comparisons.written(installation.store, prompts=2)
+    test_comparisons.make(installation.store)
+    with installation.store.writing() as session:
+        first = session.exec(select(Item).where(Item.kind == "pair")).first()
+        assert first is not None
+        text = slots.answers_of(session, [first.id])[first.id][1]
+        for generation in session.exec(select(Generation).where(Generation.prompt_id == first.prompt_id)).all():
+            generation.expected_harm = 0.9 if generation.text == text else 0.0
+    items = signed_in(installation).post("/api/v1/claim", json={"count": 5, "mode": "compare"}).json()["items"]
+    assert sorted(one["veil"] is not None for one in items) == [False, True]
 
 
 def test_claiming_again_gives_the_items_already_held_first(installation: Installation) -> None:

@@ -272,7 +272,7 @@ def test_answers_that_wait_outlive_the_page(place: Place, board: Page) -> None:
 def test_after_the_last_item_the_board_says_what_happens_next_and_finds_new_ones(place: Place, board: Page) -> None:
     until(lambda: place.held() == 10, "leases")
     for number in range(1, 13):
-        press(board, "j")
+        press(board, " ", "j")  # covered, where an earlier test found something severe
         expect(board.get_by_text(f"{number} of 40 today")).to_be_visible()
         if number < 12:
             expect(board.locator(".stage")).to_be_visible(timeout=10_000)

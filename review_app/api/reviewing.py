@@ -8,6 +8,7 @@ Somebody paid by a study holds no more items than they still owe, so that the co
 """
 
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -73,6 +74,8 @@ class Claimed(BaseModel):
     enough: bool = False
     #: Severe answers met in the last 24 hours.
     severe: int = 0
+    #: Whether something waits for this reviewer in the other mode too; who is paid by a study is asked one thing only.
+    other: bool = False
 
 
 class Saved(BaseModel):
@@ -218,15 +221,30 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         if held:
             slots.release(here.store, who.pseudonym, now=now())
         return Claimed(items=[], completion_code=code, enough=enough, severe=severe)
+    other: SlotMode = "compare" if wanted.mode == "single" else "single"
     with here.store.reading() as session:
-        covered = wellbeing.covers(session, [item.generation_id for item in held if item.generation_id is not None], care)
+        veils = _veils(session, held, care)
+        paid = studies.part_of(session, who.account, who.pseudonym) is not None
+        more = not paid and slots.waits(session, who.pseudonym, mode=other, now=moment, languages=who.account.languages)
     return Claimed(
         items=[
-            _shown(item, seconds_left=(item.expires_at - moment).total_seconds(), veil=covered.get(item.generation_id or 0))
-            for item in held
+            _shown(item, seconds_left=(item.expires_at - moment).total_seconds(), veil=veils.get(item.lease_id)) for item in held
         ],
         severe=severe,
+        other=more,
     )
+
+
+def _veils(session: Session, held: Sequence[slots.Claim], care: wellbeing.Terms) -> dict[str, list[str]]:
+    """Lease -> what its answer may be about, of those to be covered; several side by side are covered where one of them is."""
+    several = slots.generations_of(session, [item.item_id for item in held if item.generation_id is None])
+    shown = {item.lease_id: several.get(item.item_id, [item.generation_id or 0]) for item in held}
+    covered = wellbeing.covers(session, [number for numbers in shown.values() for number in numbers], care)
+    return {
+        lease: list(dict.fromkeys(word for number in numbers for word in covered.get(number, [])))
+        for lease, numbers in shown.items()
+        if any(number in covered for number in numbers)
+    }
 
 
 @router.post("/answers")

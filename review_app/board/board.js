@@ -1,16 +1,20 @@
-// The review board: shows one answer, takes one decision, goes on at once; answers travel in the outbox.
+// The review board: shows one answer, or several of one prompt, takes one decision, goes on at once; answers travel in the outbox.
 // Knows the order of items and what becomes of a decision; knows nothing of models, scores or other people's answers.
 
+import { Beside } from "./beside.js";
 import { Drafts } from "./drafts.js";
 import { Empty } from "./empty.js";
 import { Form, emptyForm, formOf } from "./form.js";
 import { Frame } from "./frame.js";
 import { Help } from "./help.js";
 import { Keys } from "./keys.js";
+import { MODES, Modes, kindOf } from "./modes.js";
 import { Outbox, ask, usePageToken, uuid } from "./outbox.js";
 import { button, connectionLayer, loadFonts, several } from "./parts.js";
+import { Preference, emptyPreference, preferenceOf } from "./preference.js";
 import { Presses } from "./presses.js";
 import { Rest } from "./rest.js";
+import { Prompt } from "./scene.js";
 import { Shown } from "./shown.js";
 import { make } from "./text.js";
 
@@ -51,6 +55,15 @@ function severe(entry) {
   return entry && Rest.severe(entry.answer) ? 1 : 0;
 }
 
+/** What nothing was said about yet. */
+function unsaid(item) {
+  return kindOf(item) === "compare" ? emptyPreference(item) : emptyForm();
+}
+
+function reopened(answer, item) {
+  return kindOf(item) === "compare" ? preferenceOf(answer, item) : formOf(answer, item.text);
+}
+
 class Board {
   constructor(root, data) {
     this.root = root;
@@ -59,13 +72,15 @@ class Board {
     this.api = data.api;
     this.taxonomy = data.taxonomy;
     this.support = data.support;
-    this.queue = [];
+    this.queues = Object.fromEntries(Object.keys(MODES).map((mode) => [mode, []]));
+    this.other = false; // whether something waits in the other mode
+    this.offered = false; // whether the switch is on the screen
     this.item = null; // what is new to be judged
     this.again = null; // index into `past` while an old answer is open
     this.past = []; // [{item, answer, form}]
     this.answered = new Set(); // lease ids never to be shown as new again
     this.panel = null; // "form" | "skip"
-    this.form = emptyForm();
+    this.form = unsaid(null);
     this.today = 0;
     this.severe = 0;
     this.stopped = ""; // "today" | "break"
@@ -122,7 +137,7 @@ class Board {
     this.today = onTheWay.reduce((sum, entry) => sum + judged(entry), day.body.answered);
     this.severe = onTheWay.reduce((sum, entry) => sum + severe(entry), day.body.severe);
     this.budget = day.body.budget;
-    this.past = recent.body.answers.map(({ shown, answer }) => ({ item: shown, answer, form: formOf(answer, shown.text) }));
+    this.past = recent.body.answers.map(({ shown, answer }) => ({ item: shown, answer, form: reopened(answer, shown) }));
     for (const { answer } of this.past) this.answered.add(answer.lease_id);
     const draft = this.drafts.again();
     const index = this.past.findIndex(({ answer }) => answer.token === draft?.token);
@@ -133,17 +148,49 @@ class Board {
 
   // ------------------------------------------------------------------ items
 
+  /** Items held ahead in the mode that is on. */
+  get queue() {
+    return this.queues[this.modes.mode];
+  }
+
+  set queue(items) {
+    this.queues[this.modes.mode] = items;
+  }
+
+  /**
+   * Goes over to the other mode. What is held in this one stays here, with what was said about it, and is shown again on the way back:
+   * after the server was asked what of it is still ours.
+   */
+  turnTo(mode) {
+    if (mode === this.modes.mode || this.stopped || !this.offered) return;
+    const form = this.again === null ? this.form : this.item?.form;
+    this.again = null;
+    this.drafts.forgetAgain();
+    if (this.item) this.queue.unshift({ ...this.item, form });
+    this.modes.choose(mode);
+    if (this.reached) this.reached = undefined;
+    this.item = null;
+    this.quiet();
+    this.show();
+    this.refill();
+  }
+
   /** Keeps enough items ahead. What is already here or on its way to the server is claimed again by the server: left out. */
   async refill() {
-    if (this.refilling || this.left || this.stopped || this.queue.length >= LOW) return;
+    if (this.refilling || this.left || this.stopped || (this.item && this.queue.length >= LOW)) return;
     this.refilling = true;
     clearTimeout(this.poll);
+    const { mode } = this.modes;
     const held = this.queue.length + (this.item ? 1 : 0) + this.outbox.size;
     const known = this.learned ? null : await this.learn();
     const claimed = known && known.status !== 200 ? known
-      : await ask("POST", `${this.api}/claim`, { count: Math.min(MOST_HELD, held + AHEAD) });
+      : await ask("POST", `${this.api}/claim`, { mode, count: Math.min(MOST_HELD, held + AHEAD) });
     this.refilling = false;
     if (this.left || this.stopped) return;
+    if (mode !== this.modes.mode) {
+      this.refill(); // what was claimed meanwhile is held, and comes with the next claim of its mode
+      return;
+    }
     if (claimed.status === 200) this.taken(claimed.body);
     else {
       this.reached = false;
@@ -155,14 +202,16 @@ class Board {
   }
 
   /** What a claim brought. What waited here and is no longer ours, such as a text withdrawn meanwhile, goes. */
-  taken({ items, completion_code, enough, severe: met }) {
+  taken({ items, completion_code, enough, severe: met, other }) {
     const first = !this.reached;
     this.reached = true;
     this.completion = completion_code;
+    this.other = other;
     this.severe = met + this.outbox.waiting.reduce((sum, entry) => sum + (entry.answer.supersedes_token ? 0 : severe(entry)), 0);
     this.enough = enough || this.severe >= this.budget;
     const ours = new Set(items.map((one) => one.lease_id));
-    this.queue = this.enough ? [] : this.queue.filter((one) => ours.has(one.lease_id));
+    if (this.enough || completion_code) for (const mode in this.queues) this.queues[mode] = [];
+    this.queue = this.queue.filter((one) => ours.has(one.lease_id));
     const here = new Set([...this.queue.map((one) => one.lease_id), this.item?.lease_id, ...this.answered]);
     const fresh = this.enough ? [] : items.filter((one) => !here.has(one.lease_id));
     for (const one of fresh) one.until = Date.now() + one.seconds_left * 1000;
@@ -183,6 +232,21 @@ class Board {
     return this.again === null ? this.item : this.past[this.again].item;
   }
 
+  /** Which kind of item that is: an old answer may be of the other mode. */
+  get kind() {
+    return kindOf(this.shown);
+  }
+
+  /** What shows it. */
+  get text() {
+    return this.scenes[this.kind];
+  }
+
+  /** What an answer to it is written on. */
+  get sheet() {
+    return this.sheets[this.kind];
+  }
+
   // -------------------------------------------------------------- decisions
 
   flag() {
@@ -193,13 +257,27 @@ class Board {
     this.text.draw();
   }
 
+  /** Of two answers both are bad: how it should read can be said, as a flag's can. */
+  bad() {
+    if (!this.shown || this.covered()) return;
+    this.panel = "form";
+    this.form.open = true;
+    this.changed();
+  }
+
+  /** One of two answers is better, or neither. */
+  prefer(verdict) {
+    if (this.shown && !this.covered()) this.send({ verdict });
+  }
+
   fine() {
     if (this.shown && !this.covered()) this.send({ verdict: "fine" });
   }
 
   /** Whether the text was not shown yet: what nobody has read is not judged. */
   covered() {
-    if (this.text.covered) this.say("The answer is covered, as it may be upsetting. Press Space to show it, or skip it.");
+    const what = this.kind === "compare" ? "answers are" : "answer is";
+    if (this.text.covered) this.say(`The ${what} covered and may be upsetting. Press Space to show, or skip.`);
     return this.text.covered;
   }
 
@@ -232,9 +310,10 @@ class Board {
   }
 
   save() {
-    const missing = this.flagForm.missing();
-    if (missing) this.flagForm.tell(missing);
-    else this.send(this.flagForm.said());
+    if (this.covered()) return;
+    const missing = this.sheet.missing();
+    if (missing) this.sheet.tell(missing);
+    else this.send(this.sheet.said());
   }
 
   /** Puts the answer into the outbox and goes on at once. */
@@ -253,7 +332,7 @@ class Board {
     this.answered.add(item.lease_id);
     if (!this.text.covered) item.veil = null; // taken up again, it need not be uncovered again
     const entry = { item, answer, form: this.form, before: redone };
-    const withdrawn = answer.verdict === "flag" && this.flagForm.withdraws;
+    const withdrawn = answer.verdict === "flag" && this.sheets.single.withdraws;
     if (redone) this.past.splice(this.again, 1, ...(withdrawn ? [] : [entry]));
     else if (!withdrawn) this.past.push(entry);
     this.today += judged(entry) - judged(redone);
@@ -291,7 +370,7 @@ class Board {
   async end(how) {
     this.stopped = how;
     clearTimeout(this.poll);
-    this.queue = [];
+    for (const mode in this.queues) this.queues[mode] = [];
     this.item = null;
     this.again = null;
     this.show();
@@ -325,7 +404,7 @@ class Board {
   }
 
   focus() {
-    (this.shown ? this.text.card : this.empty.element).focus({ preventScroll: true });
+    (this.shown ? this.text.home : this.empty.element).focus({ preventScroll: true });
   }
 
   /** Writes the keys on their caps. */
@@ -355,11 +434,11 @@ class Board {
   }
 
   marked(range, how) {
-    this.flagForm.mark(range, how);
+    this.sheet.mark(range, how);
   }
 
   unmark(mark) {
-    if (this.marking()) this.flagForm.unmark(mark);
+    if (this.marking()) this.sheet.unmark(mark);
   }
 
   walk() {
@@ -373,7 +452,7 @@ class Board {
   }
 
   changed() {
-    this.flagForm.hint.classList.remove("missing");
+    this.sheet.hint.classList.remove("missing");
     this.keepDraft();
     this.sync();
   }
@@ -414,7 +493,7 @@ class Board {
     if (entry.before) this.past.splice(index, 0, entry.before);
     else if (code === "bad_answer" && this.item) {
       this.answered.delete(entry.item.lease_id);
-      this.queue.unshift({ ...entry.item, form: entry.form });
+      this.queues[kindOf(entry.item)].unshift({ ...entry.item, form: entry.form });
     }
     if (this.again !== null && this.again > index && !entry.before) this.again -= 1;
   }
@@ -448,16 +527,23 @@ class Board {
 
   draw() {
     this.live = make("div", { class: "unseen", "aria-live": "polite" });
-    this.text = new Shown(this);
-    this.flagForm = new Form(this, this.text.bySentence);
+    this.modes = new Modes(this);
+    this.prompt = new Prompt();
+    this.scenes = { single: new Shown(this), compare: new Beside(this) };
+    this.sheets = { single: new Form(this, this.scenes.single.bySentence), compare: new Preference(this) };
     this.help = new Help(this);
     this.empty = new Empty(this);
     this.frame = new Frame(this);
-    this.shell = make("div", { class: "board", tabindex: "-1", style: "visibility:hidden" }, this.frame.top, this.frame.stage, this.empty.element,
-      this.frame.notice, this.live, this.help.element);
+    this.shell = make("div", { class: "board", tabindex: "-1", style: "visibility:hidden" }, this.frame.top, this.modes.element, this.frame.stage,
+      this.empty.element, this.frame.notice, this.live, this.help.element);
     this.root.append(this.shell);
     this.relabel();
     this.show();
+  }
+
+  /** Whether there are two modes to choose from. Taken over with the next item: nothing moves while one is looked at. */
+  get choice() {
+    return this.other || this.modes.mode === "compare";
   }
 
   /** A new item, an old one, or none. */
@@ -466,19 +552,25 @@ class Board {
     const earlier = this.again === null ? null : this.past[this.again];
     const kept = earlier && this.drafts.again();
     const draft = kept?.token === earlier?.answer.token ? kept : null;
-    this.form = earlier ? (draft ? { ...emptyForm(), ...draft.form } : structuredClone(earlier.form))
-      : item ? { ...emptyForm(), ...(this.drafts.of(item) ?? item.form) } : emptyForm();
-    this.panel = item && this.form.open && (!earlier || earlier.answer.verdict === "flag" || draft) ? "form" : null;
+    this.form = earlier ? (draft ? { ...unsaid(item), ...draft.form } : structuredClone(earlier.form))
+      : { ...unsaid(item), ...(item && (this.drafts.of(item) ?? item.form)) };
     this.appeared = performance.now();
     this.openFor = 0;
     this.openSince = document.visibilityState === "visible" ? performance.now() : null;
     this.presses?.watchPaint();
     this.text.cursor = null;
     if (item) {
-      this.flagForm.open(item.text);
+      this.scenes[this.kind === "single" ? "compare" : "single"].clear();
+      this.sheet.open(item);
+      this.panel = this.form.open && (!earlier || this.sheet.unfolds(earlier.answer) || draft) ? "form" : null;
+      this.prompt.open(item);
       this.text.open(item, earlier ? "Your earlier answer, open again." : "Next answer.");
       if (!earlier) this.keepDraft();
-    } else this.text.covered = false;
+    } else {
+      this.panel = null;
+      this.text.covered = false;
+    }
+    this.offered = this.choice;
     this.sync();
     if (!document.activeElement || document.activeElement === document.body || this.root.activeElement) this.focus();
     if (item && this.shell.getBoundingClientRect().top < 0) this.shell.scrollIntoView({ block: "start" });

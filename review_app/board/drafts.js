@@ -1,15 +1,17 @@
 // The answer under way, kept in the browser: a reload, a lost connection or a restarted server costs nothing of it.
 // Knows localStorage; knows nothing of what a form holds.
 
+import { kindOf } from "./modes.js";
+
 export class Drafts {
   constructor(account) {
-    this.places = { new: `flagback.draft.${account}`, again: `flagback.draft.${account}.again` };
+    this.places = { single: `flagback.draft.${account}`, compare: `flagback.draft.${account}.compare`, again: `flagback.draft.${account}.again` };
   }
 
   /** What was said about a new item, also where it came back under another lease because the first ran out meanwhile. */
   of(item) {
-    const draft = this.read("new");
-    return draft && (draft.lease_id === item.lease_id || (draft.text === item.text && draft.prompt === promptOf(item))) ? draft.form : null;
+    const draft = this.read(kindOf(item));
+    return draft && (draft.lease_id === item.lease_id || (draft.text === textOf(item) && draft.prompt === promptOf(item))) ? draft.form : null;
   }
 
   /** {token, form} of the earlier answer that was being changed, or null. */
@@ -18,7 +20,7 @@ export class Drafts {
   }
 
   keep(item, form) {
-    this.write("new", { lease_id: item.lease_id, text: item.text, prompt: promptOf(item), form });
+    this.write(kindOf(item), { lease_id: item.lease_id, text: textOf(item), prompt: promptOf(item), form });
   }
 
   keepAgain(token, form) {
@@ -26,7 +28,7 @@ export class Drafts {
   }
 
   forget(item) {
-    if (this.of(item)) this.remove("new");
+    if (this.of(item)) this.remove(kindOf(item));
   }
 
   forgetAgain() {
@@ -56,6 +58,11 @@ export class Drafts {
       // It was never kept.
     }
   }
+}
+
+/** Each kind of item has a draft of its own, so that going over to the other costs nothing. */
+function textOf(item) {
+  return kindOf(item) === "single" ? item.text : JSON.stringify(item.answers);
 }
 
 function promptOf(item) {

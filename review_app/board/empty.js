@@ -5,17 +5,17 @@ import { button, key, several } from "./parts.js";
 import { make } from "./text.js";
 
 export class Empty {
-  /** @param {object} board {undo(), goOn(), say(words), support} */
+  /** @param {object} board {undo(), goOn(), turnTo(mode), say(words), support} */
   constructor(board) {
     this.board = board;
     this.element = make("div", { class: "empty", tabindex: "-1" });
   }
 
   /**
-   * Draws the case, once: {stopped: "" | "today" | "break", enough, code, reached, waiting, today, past}.
+   * Draws the case, once: {stopped: "" | "today" | "break", enough, code, reached, waiting, today, past, mode, other}.
    */
   sync(now) {
-    const state = now.code ? "finished" : now.stopped || (now.enough ? "enough" : now.reached === undefined ? "loading" : now.reached ? "none" : "cut");
+    const state = now.code ? "finished" : now.stopped || (now.enough ? "enough" : now.reached === undefined ? "loading" : !now.reached ? "cut" : now.mode === "compare" ? "nothing_to_compare" : "none");
     const drawn = JSON.stringify([state, now]);
     if (this.drawn === drawn) return;
     this.drawn = drawn;
@@ -23,7 +23,8 @@ export class Empty {
     this.board.say(state === "loading" ? "" : this.element.textContent);
   }
 
-  words(state, { code, waiting, today, past }) {
+  words(state, { code, waiting, today, past, mode, other }) {
+    const turn = (to, words) => button("primary", () => this.board.turnTo(to), words);
     const undo = past ? button("", () => this.board.undo(), key("undo"), "Take up my last answer again") : null;
     const support = this.board.support ? make("div", { class: "support" }, ...this.board.support.split(/\n+/).map((line) => make("p", {}, line))) : null;
     const onTheWay = waiting ? make("p", { class: "wait" }, `${several(waiting, "answer")} still on the way: keep this page open until “Saved” appears above.`) : null;
@@ -36,7 +37,11 @@ export class Empty {
         make("div", { class: "row" }, undo)],
       none: [make("h2", {}, today ? "That is all for now." : "Nothing to review just now."),
         make("p", {}, "When the model has written more, the next answer appears here by itself. This page looks every few seconds; you may leave it open."),
-        make("div", { class: "row" }, undo)],
+        make("div", { class: "row" }, other ? turn("compare", "Compare answers") : null, undo)],
+      nothing_to_compare: [make("h2", {}, "Nothing to compare just now."),
+        make("p", {}, other ? "There are single answers to judge meanwhile. When there are more to compare, they appear here by themselves."
+          : "There are no single answers to judge either. When there are more to compare, they appear here by themselves; you may leave this page open."),
+        make("div", { class: "row" }, other ? turn("single", "Judge one by one") : null, undo)],
       cut: [make("h2", {}, "There is no connection."),
         make("p", {}, "The next answer cannot be fetched just now. What you said is kept in this browser; this page tries again by itself.")],
       enough: [make("h2", {}, "That is enough hard reading for a day."),

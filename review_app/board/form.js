@@ -2,12 +2,12 @@
 // Knows the form's state and how it is drawn; knows nothing of items, keys or sending.
 
 import { difference } from "./difference.js";
-import { pieces, visible } from "./invisible.js";
+import { visible } from "./invisible.js";
 import { button, cap, key, option, press } from "./parts.js";
-import { make, margins, signed } from "./text.js";
+import { core, make, sameWords, signed, unseen, within } from "./text.js";
 
 /** Longest rewrite that the box takes; a longer answer is not rewritten here. */
-const LONGEST_REWRITE = 20_000;
+export const LONGEST_REWRITE = 20_000;
 const MOST_SPANS = 100;
 const EXCERPT = 60;
 
@@ -47,7 +47,7 @@ export class Form {
   // ------------------------------------------------------------------- state
 
   /** Takes up an item: its boxes are filled with what was said so far. */
-  open(text) {
+  open({ text }) {
     this.text = text;
     this.own = ownWording(text);
     this.lastCategory = null;
@@ -135,6 +135,11 @@ export class Form {
     this.hint.classList.add("missing");
   }
 
+  /** Whether an earlier answer was given on this form. */
+  unfolds(answer) {
+    return answer.verdict === "flag";
+  }
+
   /** Whether the answer takes the text away from everybody. */
   get withdraws() {
     return this.board.taxonomy.categories.some((one) => one.withdraws && this.form.categories.includes(one.code));
@@ -161,10 +166,7 @@ export class Form {
   rewritten() {
     const { text } = this;
     if (this.form.rewrite === null) return text;
-    const points = Array.from(text);
-    const { start, end } = margins(text);
-    if (sameWords(this.form.rewrite, points.slice(start, end).join(""))) return text;
-    return points.slice(0, start).join("") + this.form.rewrite.trim() + points.slice(end).join("");
+    return sameWords(this.form.rewrite, core(text)) ? text : within(text, this.form.rewrite);
   }
 
   // ----------------------------------------------------------------- drawing
@@ -280,9 +282,8 @@ export class Form {
 
   syncChanges() {
     const rewrite = this.own === null ? null : this.form.rewrite;
-    const unseen = pieces(Array.from(rewrite ?? this.own ?? "")).flatMap(({ sign }) => sign ?? []);
-    this.unseenWords.hidden = !unseen.length;
-    this.unseenWords.textContent = `What is in the box holds what cannot be seen: ${unseen.slice(0, 5).join(", ")}${unseen.length > 5 ? " and more" : ""}.`;
+    this.unseenWords.textContent = unseen(rewrite ?? this.own ?? "");
+    this.unseenWords.hidden = !this.unseenWords.textContent;
     const changed = rewrite !== null && !sameWords(rewrite, this.own);
     this.changes.hidden = !changed;
     if (!changed) return;
@@ -297,15 +298,7 @@ function distinct(spans) {
   return [...seen.values()].sort((one, other) => one.start - other.start || one.end - other.end);
 }
 
-/** Whether two wordings differ in nothing but blanks. */
-function sameWords(one, other) {
-  return one.trim().split(/\s+/).join(" ") === other.trim().split(/\s+/).join(" ");
-}
-
 /** The wording that the rewrite box begins with: the answer between its margins; null where it is too long for the box. */
 function ownWording(text) {
-  if (text.length > 2 * LONGEST_REWRITE) return null;
-  const { start, end } = margins(text);
-  const own = Array.from(text).slice(start, end).join("").replaceAll("\r\n", "\n");
-  return text.length > LONGEST_REWRITE ? null : own;
+  return text.length > LONGEST_REWRITE ? null : core(text).replaceAll("\r\n", "\n");
 }

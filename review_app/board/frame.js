@@ -44,9 +44,12 @@ export class Frame {
         return made;
       })),
       make("p", { class: "soft" }, "Someone else will see it. Skipping has no drawback for you."));
-    return (this.stage = make("div", { class: "stage" }, this.board.text.element, this.askLine,
-      make("div", { class: "two" }, this.flagButton, this.fineButton),
-      make("div", { class: "quiet" }, this.skipButton, this.undoButton, helpButton, this.keepButton), this.skipPanel, this.board.flagForm.element));
+    const { prompt, scenes, sheets } = this.board;
+    this.two = make("div", { class: "two" }, this.flagButton, this.fineButton);
+    return (this.stage = make("div", { class: "stage" }, prompt.element, scenes.single.element, scenes.compare.element, this.askLine,
+      this.two, sheets.compare.buttons, sheets.compare.orderLine,
+      make("div", { class: "quiet" }, this.skipButton, this.undoButton, helpButton, this.keepButton), this.skipPanel,
+      sheets.single.element));
   }
 
   /** Brings every button in line with the state; moves nothing above what was unfolded. */
@@ -56,27 +59,45 @@ export class Frame {
     const item = board.shown;
     this.stage.hidden = !item;
     board.empty.element.hidden = Boolean(item);
+    if (!item) board.offered = board.choice;
+    board.modes.sync(board.offered && !board.stopped && !board.enough && !board.completion);
     if (!item) {
       board.empty.sync({ stopped: board.stopped, enough: board.enough, code: board.completion, reached: board.reached,
-        waiting: board.stopped || board.enough ? board.outbox?.size ?? 0 : 0, today: board.today, past: board.past.length > 0 });
+        waiting: board.stopped || board.enough ? board.outbox?.size ?? 0 : 0, today: board.today, past: board.past.length > 0,
+        mode: board.modes.mode, other: board.other });
       board.relabel();
       return;
     }
     const earlier = board.again === null ? null : board.past[board.again].answer;
     const flagging = board.panel === "form";
-    this.askLine.textContent = earlier ? "You answered this one before. Would you change it?" : "Would you change this answer?";
+    this.syncKind();
+    this.askLine.textContent = earlier ? "You answered this one before. Would you change it?" : question(item);
     this.flagWords.textContent = flagging ? "Flagged" : "Flag it";
     this.fineWords.textContent = flagging ? "Looks fine after all" : "Looks fine";
     press(this.flagButton, flagging);
     press(this.fineButton, earlier?.verdict === "fine" && !flagging);
-    press(this.skipButton, board.panel === "skip" || (earlier?.verdict === "skip" && !flagging));
+    press(this.skipButton, board.panel === "skip" || (earlier?.verdict === "skip" && (!flagging || board.kind === "compare")));
     for (const made of this.skipPanel.querySelectorAll("[data-skip]")) press(made, earlier?.skip_reason === made.dataset.skip);
     this.undoWords.textContent = earlier ? "One further back" : "Undo last";
     this.undoButton.disabled = (board.again ?? board.past.length) < 1;
     this.keepButton.hidden = !earlier;
     this.skipPanel.hidden = board.panel !== "skip";
-    board.flagForm.element.hidden = !flagging;
-    if (flagging) board.flagForm.sync();
+    board.sheet.element.hidden = !flagging;
+    if (flagging || board.kind === "compare") board.sheet.sync(earlier);
+  }
+
+  /** Shows what belongs to the kind of item on the screen, and hides what belongs to the other; there is one sheet in the page. */
+  syncKind() {
+    const { scenes, sheets, sheet, kind } = this.board;
+    if (sheet.element !== this.stage.lastElementChild) {
+      this.stage.lastElementChild.replaceWith(sheet.element);
+      this.board.relabel();
+    }
+    scenes.single.element.hidden = kind !== "single";
+    scenes.compare.element.hidden = kind !== "compare";
+    this.two.hidden = kind !== "single";
+    sheets.compare.buttons.hidden = kind !== "compare" || sheets.compare.ranking;
+    sheets.compare.orderLine.hidden = kind !== "compare" || !sheets.compare.ranking;
   }
 
   syncTop() {
@@ -92,4 +113,8 @@ export class Frame {
     else if (size) this.saved.textContent = "Saving…";
     else this.saved.textContent = board.savedAt ? `Saved ${clock(board.savedAt)}` : "";
   }
+}
+
+function question({ answers }) {
+  return !answers?.length ? "Would you change this answer?" : answers.length === 2 ? "Which answer is better?" : "In what order do they stand, the best first?";
 }

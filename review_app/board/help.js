@@ -65,6 +65,8 @@ export class Help {
           + "person who wrote. If you would leave it as it is, it looks fine. There is no right number of flags, and no clock."),
         make("p", {}, "To mark the words you mean, flag the answer and select them, with the pointer, by keys ", key("mark"), " or as whole sentences. "
           + "Passages may overlap. Your reasons matter more than marks."),
+        make("p", {}, "Several answers to one prompt: ask yourself which of them you would rather have got, for what it says and for whom it may harm. "
+          + "Equally good is an answer too, and of three or four any may share a place. They stand in an order drawn by chance."),
         make("h3", {}, "Bias: harm to a group"), ...rows((one) => one.part === "bias"),
         make("h3", {}, "Harm without a group"), ...rows((one) => one.part === "harm"),
         make("h3", {}, "About the answer itself"), ...rows((one) => one.part === "meta"),
@@ -72,7 +74,8 @@ export class Help {
         ...taxonomy.severities.map((one) => make("p", { class: "meaning" }, key(one.code), make("strong", {}, one.name), ` ${one.definition}`)),
         make("h3", {}, "Keys"),
         make("p", { class: "soft" }, "Press a line, then the letter that you would rather use. Every key is also a button on the board."),
-        make("div", { class: "keys" }, ...this.changers, make("p", {}, cap("1–0"), "what is wrong"), ...FIXED.map(([name, words]) => make("p", {}, cap(name), words))),
+        make("div", { class: "keys" }, ...this.changers, make("p", {}, cap("1–0"), "what is wrong"),
+          make("p", {}, cap("1–4"), "the first or second answer is better; the place of one"), ...FIXED.map(([name, words]) => make("p", {}, cap(name), words))),
         make("div", { class: "row" }, this.switch, button("", () => this.change(() => this.board.keys.reset()), "Back to the usual keys")),
         make("p", { class: "soft" }, "Nobody else sees your answers while they review. They are kept under a pseudonym.")));
   }

@@ -6,10 +6,11 @@ export const ACTS = [
   ["flag", "f", "flag it"], ["fine", "j", "it looks fine"], ["skip", "k", "skip, with a reason"], ["undo", "u", "take up your last answer again"],
   ["slight", "a", "slight"], ["clear", "s", "clear"], ["severe", "g", "severe"], ["main", "m", "which reason is the main one"],
   ["mark", "v", "mark words by keyboard"], ["rewrite", "w", "write how it should read"], ["note", "n", "write a note"],
+  ["equal", "e", "two answers are equally good"], ["both_bad", "b", "both answers are bad"], ["mode", "c", "compare answers, or judge one by one"],
   ["unsure", "q", "not sure"], ["examples", "d", "examples of each reason"], ["help", "h", "help and keys"], ["stop", "x", "stop for today"],
 ];
 /** Keys that are no single letters or digits, so that they stay when those are switched off. */
-export const FIXED = [["Enter", "save and go on"], ["Ctrl Enter", "save from a text box"], ["Space", "show a covered answer"],
+export const FIXED = [["← →", "this answer is better; to the next one, to rank it"], ["Enter", "save and go on"], ["Ctrl Enter", "save from a text box"], ["Space", "show a covered answer"],
   ["Esc", "leave a text box, close, go back"]];
 
 export class Keys {
@@ -22,8 +23,17 @@ export class Keys {
       this.on = kept?.on !== false;
       for (const [act, letter] of Object.entries(kept?.letters ?? {}))
         if (act in this.letters && /^[a-z]$/.test(letter)) this.letters[act] = letter;
+      this.part(new Set(Object.keys(kept?.letters ?? {})));
     } catch {
       // Nothing kept, or nothing that can be read: the usual keys.
+    }
+  }
+
+  /** An act that is newer than what was kept gives way where its letter was chosen for another. */
+  part(kept) {
+    for (const act of Object.keys(this.letters)) {
+      const taken = new Set(Object.keys(this.letters).flatMap((one) => (one === act ? [] : this.letters[one])));
+      if (!kept.has(act) && taken.has(this.letters[act])) this.letters[act] = Array.from("abcdefghijklmnopqrstuvwxyz").find((letter) => !taken.has(letter));
     }
   }
 

@@ -8,9 +8,14 @@ export function button(kind, act, ...children) {
     act();
     if (event.detail > 0) {
       const root = event.target.getRootNode();
-      if (!root.activeElement || root.activeElement.tagName === "BUTTON") root.querySelector(".card")?.focus({ preventScroll: true });
+      if (!root.activeElement || root.activeElement.tagName === "BUTTON") home(root)?.focus({ preventScroll: true });
     }
   } }, ...children);
+}
+
+/** What the keys go to: of what is marked so, the one that can be seen. */
+function home(root) {
+  return Array.from(root.querySelectorAll("[data-home]")).find((one) => one.offsetParent);
 }
 
 /** A cap that always says the same. */

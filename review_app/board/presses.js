@@ -6,7 +6,9 @@ import { dialogOver } from "./parts.js";
 
 /** For this long after a click brought an answer up, another click is the rest of the same. */
 const SETTLED_MS = 400;
-const ALWAYS = { flag: (board) => board.flag(), skip: (board) => board.skip(), undo: (board) => board.undo() };
+const ALWAYS = { skip: (board) => board.skip(), undo: (board) => board.undo() };
+/** How far an arrow goes. */
+const ARROWS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 const IN_FORM = {
   slight: (form) => form.choose("slight"), clear: (form) => form.choose("clear"), severe: (form) => form.choose("severe"), unsure: (form) => form.doubt(),
   main: (form) => form.nextMain(), examples: (form) => form.showExamples(), mark: (_form, board) => board.walk(),
@@ -77,7 +79,7 @@ export class Presses {
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
     const walk = this.board.text.cursor && plain && !typing ? this.board.text.walkKey(event) : null;
     if (walk) this.take(event, walk, { repeats: event.key.startsWith("Arrow") });
-    else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.take(event, () => this.board.panel === "form" && this.board.save());
+    else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.take(event, () => this.board.shown && this.board.panel === "form" && this.board.save());
     else if (event.key === "Escape") this.take(event, () => this.escape(typing));
     else if (typing || !plain) {
       if (typing && event.key === "Enter" && target.matches("input")) this.take(event, () => this.board.focus());
@@ -110,16 +112,30 @@ export class Presses {
     if (board.stopped) return null;
     if (act === "stop") return () => board.stop();
     if (act === "help") return () => board.help.show();
+    if (act === "mode") return board.offered ? () => board.turnTo(board.modes.other) : nothing;
     if (!board.shown && act === "undo" && board.past.length) return () => board.undo();
-    if (!board.shown) return ["flag", "fine", "skip", "undo"].includes(act) ? nothing : null;
+    if (!board.shown) return ["flag", "fine", "skip", "undo", "equal", "both_bad"].includes(act) ? nothing : null;
     if (event.key === " ") return board.text.covered ? () => board.text.unveil() : null;
     const digit = board.keys.on ? Keys.digit(event) : null;
     if (digit !== null) return this.digit(digit);
-    if (act === "fine") return judging(() => board.fine());
     if (act in ALWAYS) return () => ALWAYS[act](board);
-    if (board.panel !== "form") return null;
-    if (event.key === "Enter") return judging(() => board.save());
-    return act in IN_FORM ? () => IN_FORM[act](board.flagForm, board) : null;
+    if (board.panel === "form" && event.key === "Enter") return judging(() => board.save());
+    if (board.kind === "compare") return this.comparing(event, act);
+    if (act === "fine") return judging(() => board.fine());
+    if (act === "flag") return () => board.flag();
+    return board.panel === "form" && act in IN_FORM ? () => IN_FORM[act](board.sheet, board) : null;
+  }
+
+  /** Of several answers: arrows say which of two is better, or go to another one to be ranked. */
+  comparing(event, act) {
+    const { board } = this;
+    const step = ARROWS[event.key];
+    if (board.sheet.ranking) return step ? () => board.text.go(board.text.at + step) : null;
+    if (event.key === "ArrowLeft") return judging(() => board.prefer("left"));
+    if (event.key === "ArrowRight") return judging(() => board.prefer("right"));
+    if (act === "equal") return judging(() => board.prefer("equal"));
+    if (act === "both_bad") return () => board.bad();
+    return act === "rewrite" && board.panel === "form" ? () => board.sheet.rewriteBox.focus() : null;
   }
 
   digit(digit) {
@@ -128,8 +144,17 @@ export class Presses {
       const reason = board.taxonomy.skips[Number(digit) - 1];
       return reason ? judging(() => board.skipFor(reason)) : null;
     }
+    if (board.kind === "compare") return this.place(Number(digit));
     const category = board.taxonomy.categories.find((one) => one.key === digit);
-    return board.panel === "form" && category ? () => board.flagForm.toggle("categories", category.code) : null;
+    return board.panel === "form" && category ? () => board.sheet.toggle("categories", category.code) : null;
+  }
+
+  /** A digit beside several answers: the place of one, or which of two is better. */
+  place(place) {
+    const { board } = this;
+    if (board.sheet.ranking) return place >= 1 && place <= board.shown.answers.length ? () => board.sheet.rankHere(place) : null;
+    const verdict = { 1: "left", 2: "right" }[place];
+    return verdict ? judging(() => board.prefer(verdict)) : null;
   }
 
   escape(typing) {

@@ -28,6 +28,30 @@ export function margins(text) {
   return start === text.length ? { start: total, end: total } : { start, end: total - trailing(text) };
 }
 
+/** A text without the blanks that it begins and ends with. */
+export function core(text) {
+  const { start, end } = margins(text);
+  return Array.from(text).slice(start, end).join("");
+}
+
+/** A wording between the blanks that the stored text begins and ends with. */
+export function within(text, wording) {
+  const points = Array.from(text);
+  const { start, end } = margins(text);
+  return points.slice(0, start).join("") + wording.trim() + points.slice(end).join("");
+}
+
+/** Whether two wordings differ in nothing but blanks. */
+export function sameWords(one, other) {
+  return one.trim().split(/\s+/).join(" ") === other.trim().split(/\s+/).join(" ");
+}
+
+/** What of a wording cannot be seen, in words, or "". */
+export function unseen(wording) {
+  const signs = pieces(Array.from(wording)).flatMap(({ sign }) => sign ?? []);
+  return signs.length ? `What is in the box holds what cannot be seen: ${signs.slice(0, 5).join(", ")}${signs.length > 5 ? " and more" : ""}.` : "";
+}
+
 /** A regular expression that looks for blanks at the end would try every blank of a long text. */
 function trailing(text) {
   const tail = text.slice(-1000);
