@@ -39,7 +39,7 @@ test: lint tools
 	$(BIN)/pytest -m "not acceptance" -n 2 --dist loadfile
 
 acceptance: setup tools
-	$(BIN)/pytest -m acceptance
+	$(BIN)/pytest -m acceptance -n 2 --dist loadfile
 
 # PostgreSQL and Chromium for the tests: as root on Debian they are fetched, elsewhere what is there is used and the rest is named.
 tools: setup
