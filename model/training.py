@@ -35,6 +35,7 @@ from flagback.model.recipe import (
     Recipe,
     StepMetrics,
     Stopped,
+    SwappedPrompt,
     Trained,
 )
 from flagback.model.reference import Found, KeptReference, reference_logps
@@ -53,6 +54,7 @@ __all__ = [
     "Recipe",
     "StepMetrics",
     "Stopped",
+    "SwappedPrompt",
     "Trained",
     "correct",
     "sequence_logps",
@@ -73,6 +75,7 @@ def correct(
     *,
     flags: Sequence[Flag] = (),
     rankings: Sequence[Ranking] = (),
+    swaps: Sequence[SwappedPrompt] = (),
     replay: Sequence[Sequence[int]] = (),
     recipe: Recipe,
     seed: int,
@@ -83,7 +86,8 @@ def correct(
 ) -> Trained:
     """Trains an adapter for `loaded`; the reference is the model as it is given (earlier adapters merged).
 
-    Pairs, answers judged alone (`flags`), rankings and replay each have their term of the loss (`objective`).
+    Pairs, answers judged alone (`flags`), rankings and replay each have their term of the loss (`objective`); so have prompts with
+    swapped group terms (`swaps`), where the recipe weighs consistency or the adversary.
 
     `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call
     goes on from what is there. `kept` holds what earlier runs scored under this very model (its caller answers for that).
@@ -92,7 +96,7 @@ def correct(
     """
     model = loaded.model
     limits = Limits(vocabulary_size(model), context_length(model.config))
-    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=limits, flags=flags, rankings=rankings)
+    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=limits, flags=flags, rankings=rankings, swaps=swaps)
     checkpoints = Checkpoints(folder, hashlib.sha256(f"{plan.fingerprint}:{weights_fingerprint(model)}".encode()).hexdigest())
     if should_stop():
         raise Stopped("Stopped before the first step.")
