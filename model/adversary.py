@@ -1,5 +1,5 @@
-"""The adversary: a linear probe that tries to tell a prompt from its counterfactual by the model's mean hidden state, and a gradient
-turned round, so that the model learns to leave it nothing to tell by.
+"""The adversary: a linear probe that tries to tell a prompt from its counterfactual by the model's mean hidden state, and a
+gradient turned round, so that the model learns to leave it nothing to tell by.
 
 Knows states and which of two sides they come from; knows no model and no text. The probe is no part of what is saved as the
 correction. Shapes: R rows, H width.

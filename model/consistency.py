@@ -1,6 +1,6 @@
 """Counterfactual consistency: the next word should not hang on which group a prompt names.
 
-Knows pairs of prompts that differ in a group's terms alone, the distributions and states that a model has there, and what they cost.
+Knows prompts that differ in a group's terms alone, the distributions and states that a model has there, and what they cost.
 Knows no word: swaps are made elsewhere and come as token ids. Shapes: S swapped prompts, N scored positions, V vocabulary, H width.
 """
 

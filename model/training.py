@@ -158,7 +158,9 @@ def _train(
             trainer.figures,
             len(plan.pairs),
             plan.dropped,
-            environment(model, plan, choice, trained) | {"reference_sha256": reference.sha256, "reference_kept": reference.kept},
+            environment(model, plan, choice, trained)
+            | {"reference_sha256": reference.sha256, "reference_kept": reference.kept}
+            | ({"group_weights": trainer.fairness.weights} if trainer.fairness.weights else {}),
         )
     finally:
         adapted.unload()
