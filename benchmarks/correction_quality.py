@@ -98,9 +98,7 @@ def world(model: Any, tokenizer: Any, *, seed: int, rare: str, share: float) -> 
             pairs.append(Pair(key_of(seed, prompt.text, one, other), ids, answers[one], answers[other], group=prompt.group))
         if prompt.tags["family"] not in family:
             continue
-        made = sorted(
-            swaps_of(prompt.text, axes=[wanted], extra=extra), key=lambda swap: key_of(seed, swap.text)
-        )
+        made = sorted(swaps_of(prompt.text, axes=[wanted], extra=extra), key=lambda swap: key_of(seed, swap.text))
         for swap in made[:SWAPS_PER_PROMPT]:
             behind = answers[good[0]] if good else []
             there = tokenizer(swap.text)["input_ids"]
@@ -218,7 +216,9 @@ def main() -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
     finite = all(math.isfinite(row["ppl_neutral"]) for row in rows)
-    print(json.dumps({"rare": told.rare, "share": told.share, "steps": told.steps, "finite": finite, "table": table(rows)}, indent=1))
+    print(
+        json.dumps({"rare": told.rare, "share": told.share, "steps": told.steps, "finite": finite, "table": table(rows)}, indent=1)
+    )
 
 
 if __name__ == "__main__":

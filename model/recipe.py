@@ -264,6 +264,21 @@ class StepMetrics:
         return {name: value for name, value in asdict(self).items() if name != "step"}
 
 
+AlarmKind = Literal["displacement", "kl", "gradient"]
+
+
+class Alarm(NamedTuple):
+    """What went out of its bounds while a correction trained, and what cures it. Each kind sounds once a run."""
+
+    kind: AlarmKind
+    #: At which it was seen first.
+    step: int
+    value: float
+    limit: float
+    #: A sentence with both and with the cure.
+    advice: str
+
+
 @dataclass(frozen=True)
 class Trained:
     """A finished correction."""
@@ -279,6 +294,8 @@ class Trained:
     dropped: tuple[Dropped, ...]
     #: What "the same adapter again" is promised for: torch build, device kind, threads, layout, ...
     environment: dict[str, Any]
+    #: What the figures gave cause to warn of, in the order of steps.
+    alarms: tuple[Alarm, ...] = ()
 
 
 def metrics_from(logged: dict[str, Any]) -> StepMetrics | None:

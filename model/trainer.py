@@ -21,12 +21,13 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from flagback.model import consistency, losses, objective
 from flagback.model.adversary import Probe
+from flagback.model.alarms import USUAL, alarms, newest
 from flagback.model.descent import common_direction
 from flagback.model.fairness import Fairness
 from flagback.model.layout import answer_logps
 from flagback.model.objective import Reference
 from flagback.model.plan import Part, Plan, seed_of
-from flagback.model.recipe import LayoutName, NotFinite, Recipe, StepMetrics, metrics_from
+from flagback.model.recipe import Alarm, LayoutName, NotFinite, Recipe, StepMetrics, metrics_from
 from flagback.model.resume import Checkpoints, write_folder
 
 WEIGHTS = "adapter_model.safetensors"
@@ -70,16 +71,19 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         seed: int,
         checkpoints: Checkpoints,
         on_step: Callable[[StepMetrics], None],
+        on_alarm: Callable[[Alarm], None],
         should_stop: Callable[[], bool],
     ) -> None:
         """Everything that is computed follows from these; `args` says how the Trainer goes about it."""
         self.plan, self.reference, self.layout, self.recipe, self.seed = plan, reference, layout, recipe, seed
-        self.checkpoints, self.on_step = checkpoints, on_step
+        self.checkpoints, self.on_step, self.on_alarm = checkpoints, on_step, on_alarm
         self.sums = dict.fromkeys(objective.FIGURES, 0.0)
         self.point: tuple[int, Tensor | float] | None = None  # of flags, by step
         weights = next(iter(model.parameters()))
         self.fairness = Fairness(plan, recipe, model.get_input_embeddings().weight.shape[1], weights.device)
         self.apart = Apart()
+        self.recent: list[StepMetrics] = []
+        self.alarms: list[Alarm] | None = None  # read from the figures before a resume when the first step is reported
         self.should_stop, self.stopped = should_stop, False
         self.watch = Watch()
         super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone, callbacks=[self.watch])
@@ -191,8 +195,16 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             kl=sums["kl"],
         )
         self.fairness.step()
+        if self.alarms is None:
+            self.recent = list(self.figures)
+            self.alarms = list(alarms(self.recent, self.recipe))
         super().log({**logs, **metrics.__dict__}, start_time)
         self.on_step(metrics)
+        self.recent = [*self.recent[-USUAL:], metrics]
+        for alarm in newest(self.recent, self.recipe):
+            if alarm.kind not in {known.kind for known in self.alarms}:
+                self.alarms.append(alarm)
+                self.on_alarm(alarm)
         if metrics.step < metrics.steps and self.should_stop():
             self.stopped = True
             self.control.should_save = True
