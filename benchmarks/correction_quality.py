@@ -1,16 +1,16 @@
-"""What fairness objectives do for a rare group on the embedded model: a table over seeds. Prints JSON; beside each line its minutes.
+"""What fairness objectives do for a rare group on the embedded model: a table over seeds. Prints JSON.
 
-    python benchmarks/correction_quality.py [--seeds 2] [--first 1] [--rare age_old] [--arms plain,even,...] [--steps 24]
+    python benchmarks/correction_quality.py [--seeds 2] [--first 1] [--rare faith] [--arms plain,even,...] [--steps 24]
 
 The world is the embedded model's, judged by its grammar (harmful phrases, `embedded.harm`), which no product's figure rests on. A
 correction learns from pairs of a fine and a harmful answer sampled from the model itself, at most two a training prompt; the rare
 group's are thinned until they are `--share` of all. Swapped prompts need no review: every training prompt of the rare group's
-family with the group's terms exchanged by a swap that can be undone, along a fine answer of its own. Harm is measured on prompts whose
-templates and terms no correction saw, `--draws` answers each; perplexity on neutral lines and on unflagged lines about groups.
+family with the group's terms exchanged by a swap that can be undone, along a fine answer of its own. Harm is measured on prompts
+whose templates and terms no correction saw, `--draws` answers each; perplexity on neutral lines and on unflagged lines of groups.
 
-Arms: plain (pairs as given), even (reweighting: groups count alike), counterfactual, adversarial, robust (worst group), all (robust,
-counterfactual and adversarial summed), mgda (the same terms by their common direction). One setting each, chosen on seed 0, which is
-not among those reported.
+Arms: plain (pairs as given), even (reweighting: groups count alike), counterfactual, adversarial, robust (worst group), all
+(robust, counterfactual and adversarial summed), mgda (the same terms by their common direction). One setting each, chosen on seed
+0, which is not among those reported.
 """
 
 import argparse
@@ -34,6 +34,8 @@ from flagback.model.groups import swaps as swaps_of
 from flagback.model.training import Pair, Recipe, SwappedPrompt, correct
 from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 
+#: Half of the default recipe's steps at half its rate: at the default nobody's harm is left, and there is nothing to tell apart.
+STEPS, RATE = 12, 1.6e-3
 DRAWS, PAIRS_PER_PROMPT, SWAPS_PER_PROMPT, REPLAY = 4, 2, 2, 400
 
 
@@ -192,14 +194,15 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--seeds", type=int, default=5)
     asked.add_argument("--first", type=int, default=1, help="the first seed")
-    asked.add_argument("--rare", default="age_old", choices=sorted(embedded.FAMILY_OF))
+    asked.add_argument("--rare", default="faith", choices=sorted(embedded.FAMILY_OF))
     asked.add_argument("--share", type=float, default=0.05, help="of all pairs that are the rare group's")
     asked.add_argument("--draws", type=int, default=2, help="answers to each held-out prompt")
-    asked.add_argument("--steps", type=int, default=Recipe().steps)
+    asked.add_argument("--steps", type=int, default=STEPS)
+    asked.add_argument("--rate", type=float, default=RATE, help="learning rate")
     asked.add_argument("--arms", default="base," + ",".join(arms(Recipe())))
     told = asked.parse_args()
     torch.set_num_threads(1)
-    recipes = arms(replace(Recipe(), steps=told.steps))
+    recipes = arms(replace(Recipe(), steps=told.steps, learning_rate=told.rate))
     assert lexicon("en")  # nosec B101 # the age axis is the lexicon's
     rows = []
     for seed in range(told.first, told.first + told.seeds):
@@ -217,7 +220,17 @@ def main() -> None:
             print(json.dumps(row), flush=True)
     finite = all(math.isfinite(row["ppl_neutral"]) for row in rows)
     print(
-        json.dumps({"rare": told.rare, "share": told.share, "steps": told.steps, "finite": finite, "table": table(rows)}, indent=1)
+        json.dumps(
+            {
+                "rare": told.rare,
+                "share": told.share,
+                "steps": told.steps,
+                "rate": told.rate,
+                "finite": finite,
+                "table": table(rows),
+            },
+            indent=1,
+        )
     )
 
 

@@ -51,7 +51,8 @@ def test_both_layouts_see_the_same_and_a_prompt_swapped_with_itself_costs_nothin
     padded = seen(model, rows, "padded", states=True)
     with flat_model(model, "flat"):
         flat = seen(model, rows, "flat", states=True)
-    assert flat.states is not None and padded.states is not None
+    assert flat.states is not None
+    assert padded.states is not None
     assert torch.allclose(flat.logits, padded.logits, atol=1e-4)
     assert torch.allclose(flat.states, padded.states, atol=1e-4)
     lengths = [max(len(swap.continuation_ids), 1) for swap in swaps()]
