@@ -55,8 +55,8 @@ class World(NamedTuple):
 
 def arms(plain: Recipe) -> dict[str, Recipe]:
     """Recipes by name: each differs from plain in its own objective alone."""
-    swapped = {"consistency_weight": 2.0, "swaps_per_step": 16}
-    told = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": 16}
+    swapped: dict[str, Any] = {"consistency_weight": 2.0, "swaps_per_step": 16}
+    told: dict[str, Any] = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": 16}
     worst: dict[str, Any] = {"group_weights": "worst", "group_rate": 0.5}
     together = replace(plain, **worst, **(swapped | told))
     return {
@@ -204,7 +204,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recipes = arms(replace(Recipe(), steps=told.steps, learning_rate=told.rate))
     assert lexicon("en")  # nosec B101 # the age axis is the lexicon's
-    rows = []
+    rows: list[dict[str, Any]] = []
     for seed in range(told.first, told.first + told.seeds):
         model, tokenizer = open_folder(embedded.WEIGHTS)
         given = world(model, tokenizer, seed=seed, rare=told.rare, share=told.share)

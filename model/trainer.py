@@ -274,7 +274,7 @@ class Apart:
     def set_common(self, trained: list[Tensor]) -> None:
         """Gives the weights the terms' common direction as their gradient, and begins anew."""
         vector = common_direction(list(self.gradients.values())).vector
-        for weight, part in zip(trained, vector.split([weight.numel() for weight in trained]), strict=True):
+        for weight, part in zip(trained, torch.split(vector, [weight.numel() for weight in trained]), strict=True):
             weight.grad = part.view_as(weight).to(weight.dtype)
         self.gradients = {}
 

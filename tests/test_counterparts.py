@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,8 +34,8 @@ def row(prompt: str, chosen: str, *, name: str = "a") -> PairRow:
         rejected_text=" was a burden",
         chosen_ids=None,
         rejected_ids=None,
-        chosen_finish="stop",
-        rejected_finish="stop",
+        chosen_finish="end",
+        rejected_finish="end",
         soft_label=1.0,
         weight=1.0,
         review_ids=[],
@@ -96,14 +97,19 @@ def test_a_correction_in_the_store_weighs_groups_and_compares_counterparts(sqlit
     loop = Loop(sqlite_store, tmp_path, prompts=30)
     loop.sample()
     loop.review()
-    fair = {"group_weights": "worst", "consistency_weight": 1.0, "adversary_weight": 0.1, "swaps_per_step": 4}
+    fair: dict[str, Any] = RECIPE | {
+        "group_weights": "worst",
+        "consistency_weight": 1.0,
+        "adversary_weight": 0.1,
+        "swaps_per_step": 4,
+    }
     with sqlite_store.writing() as session:
-        run = runs.request_correction(session, by="test", now=now(), recipe={**RECIPE, **fair})
+        run = runs.request_correction(session, by="test", now=now(), recipe=dict(fair))
     cycle.freeze(sqlite_store, run.id)
     cycle.train(sqlite_store, loop.shelf, run.id, work=tmp_path / "work")
     with sqlite_store.reading() as session:
         found = session.get_one(CorrectionRun, run.id)
         assert session.get_one(ModelVersion, found.parent_id).parent_id is None
-    assert found.recipe == asdict(Recipe(**{**RECIPE, **fair}))
+    assert found.recipe == asdict(Recipe(**fair))
     assert sum(found.environment["group_weights"].values()) == pytest.approx(1)
     assert found.environment["alarms"] == []
