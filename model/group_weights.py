@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 
 def shares(groups: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
-    """Each group's share of the weight of all pairs, by name; the shares add up to 1."""
+    """Each group's share of the weight of pairs, by name; the shares add up to 1."""
     sums: dict[str, list[float]] = {}
     for group, weight in zip(groups, weights, strict=True):
         sums.setdefault(group, []).append(weight)

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
@@ -85,8 +85,9 @@ class Plan:
 
     @cached_property
     def group_shares(self) -> dict[str, float]:
-        """Each group's share of the weight of all pairs, by name."""
-        return group_weights.shares([pair.group for pair in self.pairs], [pair.weight for pair in self.pairs])
+        """Each group's share of the weight of the pairs drawn over all steps, by name; nothing where no pair is drawn."""
+        drawn = [self.pairs[place] for part in self.parts for place in part.pairs]
+        return group_weights.shares([pair.group for pair in drawn], [pair.weight for pair in drawn])
 
     @cached_property
     def mismatched(self) -> list[int | None]:
@@ -157,16 +158,29 @@ def make_plan(
     dropped += dropped_swaps
     per_step = min(recipe.pairs_per_step, len(kept))
 
-    def steps_of(digests: Sequence[str], wanted: int, what: str, families: Sequence[str] | None = None) -> list[list[int]]:
+    def steps_of(
+        digests: Sequence[str],
+        wanted: int,
+        what: str,
+        families: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> list[list[int]]:
         """The places of one kind of content, step by step."""
         each = min(wanted, len(digests))
-        stream = _stream(digests, each * recipe.steps, f"{seed}:{what}", families)
+        draw = partial(_stream, families=families) if groups is None else partial(_even_stream, groups=groups)
+        stream = draw(digests, each * recipe.steps, f"{seed}:{what}")
         return [stream[step * each : (step + 1) * each] for step in range(recipe.steps)]
 
     contents = _Contents(kept, lines, kept_flags, kept_rankings, kept_swaps)
     steps = list(
         zip(
-            steps_of([_digest(p) for p in kept], recipe.pairs_per_step, "pair", _families(kept, recipe)),
+            steps_of(
+                [_digest(p) for p in kept],
+                recipe.pairs_per_step,
+                "pair",
+                _families(kept, recipe),
+                None if recipe.group_weights == "given" else [pair.group for pair in kept],
+            ),
             steps_of([_digest(line) for line in lines], recipe.replay_per_step, "replay"),
             steps_of([_digest(f) for f in kept_flags], recipe.flags_per_step, "flag"),
             steps_of([_digest(r) for r in kept_rankings], recipe.rankings_per_step, "ranking"),
@@ -356,6 +370,18 @@ def _stream(digests: Sequence[str], count: int, salt: str, families: Sequence[st
         places += sorted(range(len(digests)), key=lambda i: (kin[i], drawn[i], i))
         passed += 1
     return places[:count]
+
+
+def _even_stream(digests: Sequence[str], count: int, salt: str, groups: Sequence[str]) -> list[int]:
+    """`count` places, one of each group in turn, so that a step has each group about equally often; a small group's come again
+    sooner. Weighing what a rare draw brings would do the same on average, and leave most steps without the group."""
+    places: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    names = sorted(places)
+    each = math.ceil(count / max(len(names), 1))
+    drawn = [[places[name][i] for i in _stream([digests[p] for p in places[name]], each, f"{salt}:{name}")] for name in names]
+    return [place for turn in zip(*drawn, strict=True) for place in turn][:count]
 
 
 def _families(pairs: Sequence[Pair], recipe: Recipe) -> list[str] | None:

@@ -103,7 +103,8 @@ class Recipe:
     #: Factor of the loss of rankings, and how many go into a step.
     ranking_weight: float = 1.0
     rankings_per_step: int = 8
-    #: What a pair's group counts, and how fast weights follow the groups' losses (worst alone).
+    #: What a pair's group counts, and how fast weights follow the groups' losses (worst alone). Unless as given, pairs are drawn
+    #: of each group in turn.
     group_weights: GroupWeights = "given"
     group_rate: float = 0.5
     #: Factor of the difference that swapped group terms make to the next word, and how many swapped prompts go into a step.
