@@ -113,3 +113,31 @@ def test_a_correction_in_the_store_weighs_groups_and_compares_counterparts(sqlit
     assert found.recipe == asdict(Recipe(**fair))
     assert sum(found.environment["group_weights"].values()) == pytest.approx(1)
     assert found.environment["alarms"] == []
+
+
+def test_an_alarm_is_kept_with_the_run_while_it_trains(sqlite_store: Store, tmp_path: Path) -> None:
+    loop = Loop(sqlite_store, tmp_path, prompts=8)
+    loop.sample()
+    loop.review()
+    # A loss that lowers both answers, much too fast.
+    fast = RECIPE | {"steps": 9, "loss": "apo_down", "learning_rate": 0.02, "beta": 0.05, "replay_weight": 0.0}
+    with sqlite_store.writing() as session:
+        run = runs.request_correction(session, by="test", now=now(), recipe=fast)
+    cycle.freeze(sqlite_store, run.id)
+
+    def kept() -> list[dict[str, Any]]:
+        with sqlite_store.reading() as session:
+            found: list[dict[str, Any]] = session.get_one(CorrectionRun, run.id).environment.get("alarms", [])
+            return found
+
+    during: list[list[str]] = []
+
+    def look() -> bool:
+        during.append([alarm["kind"] for alarm in kept()])
+        return False
+
+    cycle.train(sqlite_store, loop.shelf, run.id, work=tmp_path / "work", should_stop=look)
+    assert "displacement" in during[-1]
+    assert "displacement" not in during[0]
+    (alarm,) = [alarm for alarm in kept() if alarm["kind"] == "displacement"]
+    assert "Raise anchor_weight (now 0) to 0.1" in alarm["advice"]
