@@ -8,14 +8,15 @@ nothing of workers or screens; a step is told by `should_stop` when its run was 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from sqlmodel import Session, col, select
 
-from flagback.model import checkpoint, dialogue, pair_sets, sampling, training
+from flagback.model import checkpoint, counterparts, dialogue, pair_sets, sampling, training
+from flagback.model.mentions import tagged_axes
 from flagback.model.reference import KeptReference, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
 from flagback.storage import preferences, runs, versions
@@ -202,27 +203,34 @@ def train(
             replay = session.exec(
                 select(ReferenceText.text).where(ReferenceText.purpose == "replay").order_by(col(ReferenceText.text_hash))
             ).all()
+            recipe = training.Recipe(**run.recipe)
+            by_group, by_swap = counterparts.wants_groups(recipe), counterparts.wants_swaps(recipe)
+            axes = tagged_axes(session.exec(select(Prompt.tags)).all()) if by_group or by_swap else []
         if not rows:
             raise preferences.NoPairs(
                 f"Set {frozen.id} has {frozen.n_pairs} pairs, all on held-out prompts, and none to train on; have more "
                 "prompts reviewed (about 7 of 10 are for training)."
             )
-        recipe = training.Recipe(**run.recipe)
         loaded = shelf.fresh(parent)
         replay_ids = [dialogue.answer_ids(loaded.tokenizer, text, "plain") for text in replay]
         with store.writing() as session:
             run = _row(session, CorrectionRun, run_id)
             run.recipe = asdict(recipe)
             session.add(run)
+        pairs = [training_pair(row, loaded) for row in rows]
+        if by_group:
+            pairs = [replace(pair, group=counterparts.group_of(row, axes)) for pair, row in zip(pairs, rows, strict=True)]
         trained = training.correct(
             loaded,
-            [training_pair(row, loaded) for row in rows],
+            pairs,
+            swaps=counterparts.swapped_prompts(rows, loaded, axes) if by_swap else (),
             replay=replay_ids,
             recipe=recipe,
             seed=run.seed,
             folder=work / f"correction-{run_id}",
             kept=KeptReference(shelf.artifacts.root, weights=parent.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer)),
             on_step=_step_keeper(store, run_id),
+            on_alarm=_alarm_keeper(store, run_id),
             should_stop=stop,
         )
         sha256 = shelf.artifacts.put(trained.adapter)
@@ -329,6 +337,19 @@ def _step_keeper(store: Store, run_id: int) -> Callable[[training.StepMetrics], 
     def keep(metrics: training.StepMetrics) -> None:
         with store.writing() as session:
             session.merge(RunMetric(run_id=run_id, step=metrics.step, metrics=metrics.shown()))
+
+    return keep
+
+
+def _alarm_keeper(store: Store, run_id: int) -> Callable[[training.Alarm], None]:
+    """Keeps an alarm with the run at once; when the run ends its environment holds all of them."""
+
+    def keep(alarm: training.Alarm) -> None:
+        with store.writing() as session:
+            run = _row(session, CorrectionRun, run_id)
+            others = [kept for kept in run.environment.get("alarms", []) if kept["kind"] != alarm.kind]
+            run.environment = {**run.environment, "alarms": [*others, alarm._asdict()]}
+            session.add(run)
 
     return keep
 

@@ -4,13 +4,15 @@ Knows plan, recipe and losses. Knows nothing of models, of layouts or of the tra
 Shapes: A answers of the part, B pairs, F flags, K answers of a ranking.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from flagback.model import losses
+from flagback.model.adversary import Probe
+from flagback.model.consistency import Seen, consistency_loss
 from flagback.model.layout import Tree
 from flagback.model.plan import Part, Plan, answers_of
 from flagback.model.recipe import Flag, Pair, Ranking, Recipe
@@ -18,7 +20,10 @@ from flagback.model.recipe import Flag, Pair, Ranking, Recipe
 #: A margin closer to 0 is rounding, as before the first update, and counts as half right.
 TIE = 1e-5
 #: What is summed over the parts of a step.
-FIGURES = ("preference", "replay", "margin", "right", "chosen", "rejected", "anchor", "flag", "ranking")
+FIGURES = (
+    *("preference", "replay", "margin", "right", "chosen", "rejected", "anchor", "flag", "ranking"),
+    *("consistency", "adversary", "probe_right", "kl"),
+)
 
 
 class Reference(NamedTuple):
@@ -83,41 +88,76 @@ def shared(trees: Sequence[Tree]) -> tuple[list[Tree], list[int]]:
     return made, [known[tree.prompt, answer] for tree in trees for answer in tree.answers]
 
 
-def part_loss(
-    plan: Plan, part: Part, logps: Tensor, reference: Reference, recipe: Recipe, *, point: Tensor | float = 0.0
-) -> tuple[Tensor, dict[str, float]]:
+class Terms(NamedTuple):
+    """A part's share of a step's loss."""
+
+    #: By name, each times its factor of the recipe; the loss is their sum.
+    weighed: dict[str, Tensor]
+    #: Of the step's FIGURES.
+    figures: dict[str, float]
+    #: Share of each group's mean loss, where groups are weighed by it.
+    group_losses: dict[str, float]
+
+    @property
+    def loss(self) -> Tensor:
+        """Their sum."""
+        first, *others = self.weighed.values()
+        return sum(others, start=first)
+
+    def with_those_of(self, other: "Terms") -> "Terms":
+        """Both together; no name is in both."""
+        return Terms(self.weighed | other.weighed, self.figures | other.figures, self.group_losses | other.group_losses)
+
+
+def part_terms(
+    plan: Plan,
+    part: Part,
+    logps: Tensor,
+    reference: Reference,
+    recipe: Recipe,
+    *,
+    point: Tensor | float = 0.0,
+    group_factors: Mapping[str, float] | None = None,
+) -> Terms:
     """The part's share of the step's loss, and of the step's FIGURES.
 
-    `logps` is (A,), for the answers of `part_trees`; `point` is what flags are told from (`losses.flag_losses`).
+    `logps` is (A,), for the answers of `part_trees`; `point` is what flags are told from (`losses.flag_losses`). With
+    `group_factors` the weights of pairs are multiplied by their groups'; the step's sum of weights stays.
     """
     ranked = [len(plan.rankings[place].answers_ids) for place in part.rankings]
     sizes = [2 * len(part.pairs), len(part.replay), sum(ranked), len(part.flags)]
     pair_logps, line_logps, ranking_logps, flag_logps = torch.split(logps, sizes)
-    loss = torch.zeros((), device=logps.device)
+    weighed: dict[str, Tensor] = {}
     figures: dict[str, float] = {}
+    group_losses: dict[str, float] = {}
     if part.pairs:
         scored = _scored(plan, part, pair_logps.view(-1, 2), reference)
         weight = logps.new_tensor([plan.pairs[place].weight for place in part.pairs])  # (B,)
         soft_label = logps.new_tensor([plan.pairs[place].soft_label for place in part.pairs])  # (B,)
         each = losses.pair_losses(recipe.loss, scored, soft_label, beta=recipe.beta, noise=recipe.label_noise)  # (B,)
-        preference = losses.weighted_mean(each, weight, part.total_weight)
-        loss = loss + recipe.preference_weight * preference
+        counted = weight
+        if group_factors is not None:
+            groups = [plan.pairs[place].group for place in part.pairs]
+            counted = weight * logps.new_tensor([group_factors[group] for group in groups])  # (B,)
+            group_losses = _group_losses(groups, (weight * each).tolist(), part.total_weight, plan.group_shares)
+        preference = losses.weighted_mean(each, counted, part.total_weight)
+        weighed["preference"] = recipe.preference_weight * preference
         figures |= {"preference": float(preference.detach())} | _pair_figures(scored, weight / part.total_weight, recipe.beta)
         if recipe.anchor_weight:
             lost = losses.anchor_losses(scored.chosen, scored.ref_chosen)  # (B,)
-            anchor = losses.weighted_mean(soft_label * lost, weight, part.total_weight)
-            loss = loss + recipe.anchor_weight * anchor
+            anchor = losses.weighted_mean(soft_label * lost, counted, part.total_weight)
+            weighed["anchor"] = recipe.anchor_weight * anchor
             figures["anchor"] = float(anchor.detach())
     if part.replay:
         replay = losses.replay_loss(line_logps, part.total_replay_tokens)
-        loss = loss + recipe.replay_weight * replay
+        weighed["replay"] = recipe.replay_weight * replay
         figures["replay"] = float(replay.detach())
     if part.rankings:
         origin = [logps.new_tensor(reference.rankings[place]) for place in part.rankings]
         each = losses.ranking_losses(torch.split(ranking_logps, ranked), origin, beta=recipe.beta)
         weight = logps.new_tensor([plan.rankings[place].weight for place in part.rankings])
         ranking = losses.weighted_mean(each, weight, part.total_ranking_weight)
-        loss = loss + recipe.ranking_weight * ranking
+        weighed["ranking"] = recipe.ranking_weight * ranking
         figures["ranking"] = float(ranking.detach())
     if part.flags:
         flags = [plan.flags[place] for place in part.flags]
@@ -125,9 +165,34 @@ def part_loss(
         own = logps.new_tensor([reference.flags[place][0] for place in part.flags])  # (F,)
         each = losses.flag_losses(flag_logps, own, harmful, beta=recipe.beta, point=point)
         flagged = losses.weighted_mean(each, logps.new_tensor([flag.weight for flag in flags]), part.total_flag_weight)
-        loss = loss + recipe.flag_weight * flagged
+        weighed["flag"] = recipe.flag_weight * flagged
         figures["flag"] = float(flagged.detach())
-    return loss, figures
+    return Terms(weighed, figures, group_losses)
+
+
+def swap_terms(plan: Plan, part: Part, seen: Seen, recipe: Recipe, probe: Probe | None) -> Terms:
+    """The same of the part's swapped prompts, from what the model made of `consistency.rows_of` them."""
+    weighed: dict[str, Tensor] = {}
+    figures: dict[str, float] = {}
+    if recipe.consistency_weight:
+        lengths = [max(len(plan.swaps[place].continuation_ids), 1) for place in part.swaps]
+        moved = consistency_loss(seen.logits, lengths, part.total_swaps)
+        weighed["consistency"] = recipe.consistency_weight * moved
+        figures["consistency"] = float(moved.detach())
+    if probe is not None and seen.states is not None:
+        each, right = probe.losses(seen.states, recipe.reversal)  # (2 S,)
+        told = each.sum() / (2 * part.total_swaps)
+        weighed["adversary"] = recipe.adversary_weight * told
+        figures |= {"adversary": float(told.detach()), "probe_right": right * len(part.swaps) / part.total_swaps}
+    return Terms(weighed, figures, {})
+
+
+def part_loss(
+    plan: Plan, part: Part, logps: Tensor, reference: Reference, recipe: Recipe, *, point: Tensor | float = 0.0
+) -> tuple[Tensor, dict[str, float]]:
+    """The part's loss and figures, every pair weighed as given (`part_terms`)."""
+    terms = part_terms(plan, part, logps, reference, recipe, point=point)
+    return terms.loss, terms.figures
 
 
 def total(sums: dict[str, float], recipe: Recipe) -> float:
@@ -138,6 +203,8 @@ def total(sums: dict[str, float], recipe: Recipe) -> float:
         + recipe.anchor_weight * sums["anchor"]
         + recipe.ranking_weight * sums["ranking"]
         + recipe.flag_weight * sums["flag"]
+        + recipe.consistency_weight * sums["consistency"]
+        + recipe.adversary_weight * sums["adversary"]
     )
 
 
@@ -146,6 +213,17 @@ def _scored(plan: Plan, part: Part, logps: Tensor, reference: Reference) -> loss
     ref = logps.new_tensor([reference.pairs[place] for place in part.pairs])  # (B, 2)
     tokens = logps.new_tensor([[len(a) for a in answers_of(plan.pairs[place])] for place in part.pairs])  # (B, 2)
     return losses.Scored(*logps.unbind(1), *ref.unbind(1), *tokens.unbind(1))
+
+
+def _group_losses(
+    groups: Sequence[str], weighed: Sequence[float], total_weight: float, shares: Mapping[str, float]
+) -> dict[str, float]:
+    """Sums of w l / W by group, over the group's share of all pairs: over many steps the group's mean loss on average, since a step
+    without a pair of it adds nothing and one with twice as many adds twice."""
+    found: dict[str, float] = {}
+    for group, value in zip(groups, weighed, strict=True):
+        found[group] = found.get(group, 0.0) + value / total_weight / shares[group]
+    return found
 
 
 @torch.no_grad()
@@ -158,4 +236,12 @@ def _pair_figures(scored: losses.Scored, share: Tensor, beta: float) -> dict[str
         "right": float(share @ right),
         "chosen": float(share @ (scored.chosen - scored.ref_chosen)),
         "rejected": float(share @ (scored.rejected - scored.ref_rejected)),
+        "kl": -float(
+            share
+            @ (
+                (scored.chosen - scored.ref_chosen) / scored.chosen_tokens
+                + (scored.rejected - scored.ref_rejected) / scored.rejected_tokens
+            )
+        )
+        / 2,
     }

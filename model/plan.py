@@ -8,11 +8,12 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
-from flagback.model.recipe import BadPair, Dropped, Flag, NoPairs, Pair, Ranking, Recipe
+from flagback.model import group_weights
+from flagback.model.recipe import BadPair, Dropped, Flag, NoPairs, Pair, Ranking, Recipe, SwappedPrompt
 
 #: Limits of what is computed at once: tokens of all rows, and float32 logits (256 MB of them).
 TOKENS_AT_ONCE = 16_384
@@ -33,6 +34,13 @@ LATER = (
     "ranking_weight",
     "rankings_per_step",
     "sharing",
+    "group_weights",
+    "group_rate",
+    "consistency_weight",
+    "swaps_per_step",
+    "adversary_weight",
+    "reversal",
+    "combine",
 )
 
 
@@ -52,6 +60,9 @@ class Part(NamedTuple):
     rankings: tuple[int, ...] = ()
     total_flag_weight: float = 0.0
     total_ranking_weight: float = 0.0
+    #: Places in Plan.swaps, and how many the whole step has.
+    swaps: tuple[int, ...] = ()
+    total_swaps: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,13 @@ class Plan:
     fingerprint: str
     flags: tuple[Flag, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    swaps: tuple[SwappedPrompt, ...] = ()
+
+    @cached_property
+    def group_shares(self) -> dict[str, float]:
+        """Each group's share of the weight of the pairs drawn over all steps, by name; nothing where no pair is drawn."""
+        drawn = [self.pairs[place] for part in self.parts for place in part.pairs]
+        return group_weights.shares([pair.group for pair in drawn], [pair.weight for pair in drawn])
 
     @cached_property
     def mismatched(self) -> list[int | None]:
@@ -105,6 +123,7 @@ def make_plan(
     limits: Limits,
     flags: Sequence[Flag] = (),
     rankings: Sequence[Ranking] = (),
+    swaps: Sequence[SwappedPrompt] = (),
 ) -> Plan:
     """Lays out the whole run. Raises NoPairs where none is left and BadPair for values that are not usable."""
     longest = min(recipe.max_tokens, limits.context or recipe.max_tokens)
@@ -131,21 +150,41 @@ def make_plan(
                 "A run on replay alone was asked for (preference_weight 0), and there is no replay line; add neutral "
                 "texts, or raise preference_weight."
             )
+    kept_swaps, dropped_swaps = _usable_swaps(
+        swaps if _used(recipe.consistency_weight + recipe.adversary_weight, recipe.swaps_per_step) else (),
+        longest,
+        limits.vocabulary,
+    )
+    dropped += dropped_swaps
     per_step = min(recipe.pairs_per_step, len(kept))
 
-    def steps_of(digests: Sequence[str], wanted: int, what: str, families: Sequence[str] | None = None) -> list[list[int]]:
+    def steps_of(
+        digests: Sequence[str],
+        wanted: int,
+        what: str,
+        families: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> list[list[int]]:
         """The places of one kind of content, step by step."""
         each = min(wanted, len(digests))
-        stream = _stream(digests, each * recipe.steps, f"{seed}:{what}", families)
+        draw = partial(_stream, families=families) if groups is None else partial(_even_stream, groups=groups)
+        stream = draw(digests, each * recipe.steps, f"{seed}:{what}")
         return [stream[step * each : (step + 1) * each] for step in range(recipe.steps)]
 
-    contents = _Contents(kept, lines, kept_flags, kept_rankings)
+    contents = _Contents(kept, lines, kept_flags, kept_rankings, kept_swaps)
     steps = list(
         zip(
-            steps_of([_digest(p) for p in kept], recipe.pairs_per_step, "pair", _families(kept, recipe)),
+            steps_of(
+                [_digest(p) for p in kept],
+                recipe.pairs_per_step,
+                "pair",
+                _families(kept, recipe),
+                None if recipe.group_weights == "given" else [pair.group for pair in kept],
+            ),
             steps_of([_digest(line) for line in lines], recipe.replay_per_step, "replay"),
             steps_of([_digest(f) for f in kept_flags], recipe.flags_per_step, "flag"),
             steps_of([_digest(r) for r in kept_rankings], recipe.rankings_per_step, "ranking"),
+            steps_of([_digest(s) for s in kept_swaps], recipe.swaps_per_step, "swap"),
             strict=True,
         )
     )
@@ -160,6 +199,7 @@ def make_plan(
         _fingerprint(contents, recipe, seed),
         tuple(kept_flags),
         tuple(kept_rankings),
+        tuple(kept_swaps),
     )
 
 
@@ -170,6 +210,7 @@ class _Contents(NamedTuple):
     lines: list[Line]
     flags: list[Flag]
     rankings: list[Ranking]
+    swaps: list[SwappedPrompt]
 
 
 def _used(factor: float, per_step: int) -> bool:
@@ -183,20 +224,22 @@ def _parts(steps: Sequence[tuple[list[int], ...]], contents: _Contents, vocabula
         [_cost([(1, len(line) - 1)], vocabulary) for line in contents.lines],
         [_cost(rows_of(f), vocabulary) for f in contents.flags],
         [_cost(rows_of(r), vocabulary) for r in contents.rankings],
+        [_cost(_swap_rows(s), vocabulary) for s in contents.swaps],
     )
     count = max(math.ceil(sum(sum(cost[i] for i in some) for cost, some in zip(costs, step, strict=True))) for step in steps)
-    pairs, _, flags, rankings = steps[0]
+    pairs, _, flags, rankings, _ = steps[0]
     count = min(count, max(len(pairs), len(flags), len(rankings)))
     parts: list[Part] = []
     for step in steps:
-        pairs, lines, flags, rankings = step
+        pairs, lines, flags, rankings, swaps = step
         weight = sum(contents.pairs[i].weight for i in pairs)
         tokens = sum(len(contents.lines[i]) - 1 for i in lines)
         flag_weight = sum(contents.flags[i].weight for i in flags)
         ranking_weight = sum(contents.rankings[i].weight for i in rankings)
         spread = (_spread(places, cost, count) for places, cost in zip(step, costs, strict=True))
         for here in zip(*spread, strict=True):
-            parts.append(Part(len(parts), here[0], here[1], weight, tokens, here[2], here[3], flag_weight, ranking_weight))
+            totals = (weight, tokens, here[2], here[3], flag_weight, ranking_weight)
+            parts.append(Part(len(parts), here[0], here[1], *totals, here[4], len(swaps)))
     return parts, count
 
 
@@ -287,6 +330,33 @@ def _usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int
     return kept, dropped
 
 
+def _usable_swaps(swaps: Sequence[SwappedPrompt], longest: int, vocabulary: int) -> tuple[list[SwappedPrompt], list[Dropped]]:
+    kept: list[SwappedPrompt] = []
+    dropped: list[Dropped] = []
+    for _, found in sorted({_digest(swap): swap for swap in swaps}.items()):
+        for token in (*found.prompt_ids, *found.swapped_ids, *found.continuation_ids):
+            if not 0 <= token < vocabulary:
+                raise BadPair(
+                    f"SwappedPrompt {found.key} has token {token}; the model knows 0 to {vocabulary - 1}. "
+                    "Was it tokenized for another model?"
+                )
+        if not (found.prompt_ids and found.swapped_ids):
+            dropped.append(Dropped(found.key, "the prompt has no token"))
+        elif list(found.prompt_ids) == list(found.swapped_ids):
+            dropped.append(Dropped(found.key, "the swapped prompt is the same tokens"))
+        elif max(prompt + answer for prompt, answer in _swap_rows(found)) > longest:
+            dropped.append(Dropped(found.key, f"prompt and answer are longer than {longest} tokens"))
+        else:
+            kept.append(found)
+    return kept, sorted(dropped)
+
+
+def _swap_rows(swap: SwappedPrompt) -> list[tuple[int, int]]:
+    """(prompt tokens, scored positions) of both sides."""
+    behind = max(len(swap.continuation_ids), 1)
+    return [(len(swap.prompt_ids), behind), (len(swap.swapped_ids), behind)]
+
+
 def _stream(digests: Sequence[str], count: int, salt: str, families: Sequence[str] | None = None) -> list[int]:
     """`count` places: every pass visits each place once, in an order of its own that follows contents and salt.
 
@@ -300,6 +370,18 @@ def _stream(digests: Sequence[str], count: int, salt: str, families: Sequence[st
         places += sorted(range(len(digests)), key=lambda i: (kin[i], drawn[i], i))
         passed += 1
     return places[:count]
+
+
+def _even_stream(digests: Sequence[str], count: int, salt: str, groups: Sequence[str]) -> list[int]:
+    """`count` places, one of each group in turn, so that a step has each group about equally often; a small group's come again
+    sooner. Weighing what a rare draw brings would do the same on average, and leave most steps without the group."""
+    places: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    names = sorted(places)
+    each = math.ceil(count / max(len(names), 1))
+    drawn = [[places[name][i] for i in _stream([digests[p] for p in places[name]], each, f"{salt}:{name}")] for name in names]
+    return [place for turn in zip(*drawn, strict=True) for place in turn][:count]
 
 
 def _families(pairs: Sequence[Pair], recipe: Recipe) -> list[str] | None:
@@ -336,7 +418,7 @@ def packed(items: Sequence[T], cost: Callable[[T], float]) -> list[list[T]]:
     return groups
 
 
-def _digest(content: Pair | Flag | Ranking | Line) -> str:
+def _digest(content: Pair | Flag | Ranking | SwappedPrompt | Line) -> str:
     """sha256 of an example's or line's whole content."""
     values: list[object]
     if isinstance(content, Pair):
@@ -346,6 +428,8 @@ def _digest(content: Pair | Flag | Ranking | Line) -> str:
         values = [content.key, list(content.prompt_ids), list(content.answer_ids), content.harmful, content.weight]
     elif isinstance(content, Ranking):
         values = [content.key, list(content.prompt_ids), [list(answer) for answer in content.answers_ids], content.weight]
+    elif isinstance(content, SwappedPrompt):
+        values = [content.key, list(content.prompt_ids), list(content.swapped_ids), list(content.continuation_ids)]
     else:
         values = list(content)
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
@@ -358,9 +442,13 @@ def _fingerprint(contents: _Contents, recipe: Recipe, seed: int) -> str:
         for name, value in asdict(recipe).items()
         if name != "checkpoint_every" and not (name in LATER and value == defaults[name])
     }
-    content = [settings, seed, [_digest(p) for p in contents.pairs], [_digest(line) for line in contents.lines]]
+    content: list[object] = [settings, seed, [_digest(p) for p in contents.pairs], [_digest(line) for line in contents.lines]]
     if contents.flags or contents.rankings:
         content.append([[_digest(f) for f in contents.flags], [_digest(r) for r in contents.rankings]])
+    if contents.swaps:
+        content.append({"swaps": [_digest(swap) for swap in contents.swaps]})
+    if recipe.group_weights != "given":
+        content.append({"groups": [pair.group for pair in contents.pairs]})
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

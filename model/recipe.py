@@ -26,6 +26,10 @@ LossName = Literal[
 Sharing = Literal["pair", "prompt"]
 #: From where a flag's gain and loss are told: the reference itself, or KTO's estimate of how far the policy has moved.
 FlagPoint = Literal["reference", "kl"]
+#: What groups of pairs count: as their pairs weigh; each alike; or more the worse they fare (`group_weights`).
+GroupWeights = Literal["given", "even", "worst"]
+#: How several terms of the loss become one step: their sum, or a direction along which none of them gets worse (`descent`).
+Combine = Literal["sum", "mgda"]
 
 
 class BadRecipe(ValueError):
@@ -99,6 +103,18 @@ class Recipe:
     #: Factor of the loss of rankings, and how many go into a step.
     ranking_weight: float = 1.0
     rankings_per_step: int = 8
+    #: What a pair's group counts, and how fast weights follow the groups' losses (worst alone). Unless as given, pairs are drawn
+    #: of each group in turn.
+    group_weights: GroupWeights = "given"
+    group_rate: float = 0.5
+    #: Factor of the difference that swapped group terms make to the next word, and how many swapped prompts go into a step.
+    consistency_weight: float = 0.0
+    swaps_per_step: int = 16
+    #: Factor of the adversary's loss, and by what its gradient is multiplied when it is turned round.
+    adversary_weight: float = 0.0
+    reversal: float = 1.0
+    #: How terms are put together; with mgda factors above 0 only say which terms there are.
+    combine: Combine = "sum"
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work; a list of targets (as read from JSON) becomes a tuple."""
@@ -114,15 +130,17 @@ class Recipe:
             "replay_per_step": 0,
             "flags_per_step": 0,
             "rankings_per_step": 0,
+            "swaps_per_step": 0,
         }
         for name, least in at_least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise BadRecipe(f"{name} is {value!r}; a whole number of at least {least} was expected.")
-        for name in ("alpha", "learning_rate", "beta", "max_grad_norm"):
+        for name in ("alpha", "learning_rate", "beta", "max_grad_norm", "group_rate", "reversal"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; a number above 0 was expected.")
-        for name in ("preference_weight", "replay_weight", "weight_decay", "anchor_weight", "flag_weight", "ranking_weight"):
+        factors = [name for name in asdict(self) if name.endswith("_weight")]
+        for name in (*factors, "weight_decay"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; 0 or more was expected.")
         if self.preference_weight == 0 and self.replay_weight * self.replay_per_step == 0:
@@ -135,6 +153,8 @@ class Recipe:
             "loss": get_args(LossName),
             "flag_point": get_args(FlagPoint),
             "sharing": get_args(Sharing),
+            "group_weights": get_args(GroupWeights),
+            "combine": get_args(Combine),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -161,6 +181,8 @@ class Pair:
     weight: float = 1.0
     #: Probability that chosen is truly the better one.
     soft_label: float = 1.0
+    #: Whom its prompt speaks of; read where groups are weighed. Pairs of no group are a group of their own, "".
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -185,8 +207,19 @@ class Ranking:
     weight: float = 1.0
 
 
+@dataclass(frozen=True)
+class SwappedPrompt:
+    """A prompt and the same with one group's terms in the place of another's, by a swap that can be undone."""
+
+    key: str
+    prompt_ids: Sequence[int]
+    swapped_ids: Sequence[int]
+    #: A neutral answer behind both, along which next words are compared too; without one only at the prompts' ends.
+    continuation_ids: Sequence[int] = ()
+
+
 class Dropped(NamedTuple):
-    """A pair, flag, ranking or replay line that was given and not trained on."""
+    """A pair, flag, ranking, swapped prompt or replay line that was given and not trained on."""
 
     #: The pair's key, or "replay" and the line's number in content order.
     key: str
@@ -220,10 +253,31 @@ class StepMetrics:
     anchor_loss: float = 0.0
     flag_loss: float = 0.0
     ranking_loss: float = 0.0
+    #: Difference that swapped terms make to the next word, in nats; the probe's loss, and the share that it told right.
+    consistency_loss: float = 0.0
+    adversary_loss: float = 0.0
+    probe_right: float = 0.0
+    #: Estimate of KL(reference | policy) in nats a token: what both answers, which the parent wrote, lost on average.
+    kl: float = 0.0
 
     def shown(self) -> dict[str, float]:
         """All figures by name, as they are stored and shown."""
         return {name: value for name, value in asdict(self).items() if name != "step"}
+
+
+AlarmKind = Literal["displacement", "kl", "gradient"]
+
+
+class Alarm(NamedTuple):
+    """What went out of its bounds while a correction trained, and what cures it. Each kind sounds once a run."""
+
+    kind: AlarmKind
+    #: At which it was seen first.
+    step: int
+    value: float
+    limit: float
+    #: A sentence with both and with the cure.
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -241,6 +295,8 @@ class Trained:
     dropped: tuple[Dropped, ...]
     #: What "the same adapter again" is promised for: torch build, device kind, threads, layout, ...
     environment: dict[str, Any]
+    #: What the figures gave cause to warn of, in the order of steps.
+    alarms: tuple[Alarm, ...] = ()
 
 
 def metrics_from(logged: dict[str, Any]) -> StepMetrics | None:

@@ -19,11 +19,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from flagback.model import losses, objective
+from flagback.model import consistency, losses, objective
+from flagback.model.adversary import Probe
+from flagback.model.alarms import USUAL, alarms, newest
+from flagback.model.descent import common_direction
+from flagback.model.fairness import Fairness
 from flagback.model.layout import answer_logps
 from flagback.model.objective import Reference
 from flagback.model.plan import Part, Plan, seed_of
-from flagback.model.recipe import LayoutName, NotFinite, Recipe, StepMetrics, metrics_from
+from flagback.model.recipe import Alarm, LayoutName, NotFinite, Recipe, StepMetrics, metrics_from
 from flagback.model.resume import Checkpoints, write_folder
 
 WEIGHTS = "adapter_model.safetensors"
@@ -67,13 +71,19 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         seed: int,
         checkpoints: Checkpoints,
         on_step: Callable[[StepMetrics], None],
+        on_alarm: Callable[[Alarm], None],
         should_stop: Callable[[], bool],
     ) -> None:
         """Everything that is computed follows from these; `args` says how the Trainer goes about it."""
         self.plan, self.reference, self.layout, self.recipe, self.seed = plan, reference, layout, recipe, seed
-        self.checkpoints, self.on_step = checkpoints, on_step
+        self.checkpoints, self.on_step, self.on_alarm = checkpoints, on_step, on_alarm
         self.sums = dict.fromkeys(objective.FIGURES, 0.0)
         self.point: tuple[int, Tensor | float] | None = None  # of flags, by step
+        weights = next(iter(model.parameters()))
+        self.fairness = Fairness(plan, recipe, model.get_input_embeddings().weight.shape[1], weights.device)
+        self.apart = Apart()
+        self.recent: list[StepMetrics] = []
+        self.alarms: list[Alarm] | None = None  # read from the figures before a resume when the first step is reported
         self.should_stop, self.stopped = should_stop, False
         self.watch = Watch()
         super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone, callbacks=[self.watch])
@@ -88,7 +98,11 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002
     ) -> Tensor:
         """The part's share of the step's loss; adds its figures to the step's."""
-        part = self.plan.parts[inputs["part"]]
+        return self._terms(model, inputs["part"]).loss
+
+    def _terms(self, model: Any, number: int) -> objective.Terms:
+        """The part's share of every term; adds its figures to the step's."""
+        part = self.plan.parts[number]
         point = self._point(model, part)
         _dropout_of_the_adapter_only(model)
         if self.recipe.dropout:
@@ -100,12 +114,33 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             logps = logps.index_select(0, torch.tensor(places, device=logps.device))
         else:
             logps = answer_logps(model, trees, self.layout)
-        loss, figures = objective.part_loss(self.plan, part, logps, self.reference, self.recipe, point=point)
-        for name, value in figures.items():
+        terms = objective.part_terms(
+            self.plan, part, logps, self.reference, self.recipe, point=point, group_factors=self.fairness.factors
+        )
+        self.fairness.add(terms.group_losses)
+        if part.swaps:
+            rows = consistency.rows_of([self.plan.swaps[place] for place in part.swaps])
+            seen = consistency.seen(model, rows, self.layout, states=self.fairness.probe is not None)
+            terms = terms.with_those_of(objective.swap_terms(self.plan, part, seen, self.recipe, self.fairness.probe))
+        for name, value in terms.figures.items():
             self.sums[name] += value
+        loss = terms.loss
         if not bool(torch.isfinite(loss)):
             raise NotFinite(self._advice(f"the loss is {float(loss.detach())}"))
-        return loss
+        return terms
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        """The part's backward pass; with mgda the terms' gradients are kept apart until the step is whole."""
+        if self.recipe.combine == "sum":
+            found: Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return found
+        with self.compute_loss_context_manager():
+            terms = self._terms(model, inputs["part"])
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self.apart.add(terms.weighed, trained, self.fairness.probe)
+        if (inputs["part"] + 1) % self.plan.parts_per_step == 0:
+            self.apart.set_common(trained)
+        return terms.loss.detach()
 
     @torch.no_grad()
     def _point(self, model: Any, part: Part) -> Tensor | float:
@@ -154,9 +189,22 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             anchor_loss=sums["anchor"],
             flag_loss=sums["flag"],
             ranking_loss=sums["ranking"],
+            consistency_loss=sums["consistency"],
+            adversary_loss=sums["adversary"],
+            probe_right=sums["probe_right"],
+            kl=sums["kl"],
         )
+        self.fairness.step()
+        if self.alarms is None:
+            self.recent = list(self.figures)
+            self.alarms = list(alarms(self.recent, self.recipe))
         super().log({**logs, **metrics.__dict__}, start_time)
         self.on_step(metrics)
+        self.recent = [*self.recent[-USUAL:], metrics]
+        for alarm in newest(self.recent, self.recipe):
+            if alarm.kind not in {known.kind for known in self.alarms}:
+                self.alarms.append(alarm)
+                self.on_alarm(alarm)
         if metrics.step < metrics.steps and self.should_stop():
             self.stopped = True
             self.control.should_save = True
@@ -191,12 +239,44 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         assert output_dir is not None  # nosec B101 # transformers names it whenever it saves
-        write_folder(Path(output_dir), lambda place: save_adapter(self.accelerator.unwrap_model(self.model), place))
+
+        def write(place: Path) -> None:
+            save_adapter(self.accelerator.unwrap_model(self.model), place)
+            self.fairness.save(place)
+
+        write_folder(Path(output_dir), write)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         target = self.accelerator.unwrap_model(self.model) if model is None else model
         found = set_peft_model_state_dict(target, load_file(Path(resume_from_checkpoint) / WEIGHTS))
         assert not found.unexpected_keys, found.unexpected_keys  # nosec B101 # the file's sha256 was checked; this is a bug of ours
+        self.fairness.load(Path(resume_from_checkpoint))
+
+
+class Apart:
+    """The gradients of a step's terms, each for itself."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.gradients: dict[str, Tensor] = {}
+
+    def add(self, terms: dict[str, Tensor], trained: list[Tensor], probe: Probe | None) -> None:
+        """Adds those of a part's terms; what reaches the probe stays with it."""
+        own = [] if probe is None else [probe.weight, probe.bias]
+        for name, term in terms.items():
+            wanted = [*trained, *own] if name == "adversary" else trained
+            found = torch.autograd.grad(term, wanted, retain_graph=True, materialize_grads=True)
+            vector = torch.cat([gradient.reshape(-1) for gradient in found[: len(trained)]])  # (P,)
+            self.gradients[name] = self.gradients[name] + vector if name in self.gradients else vector
+            for weight, gradient in zip(own, found[len(trained) :], strict=False):
+                weight.grad = gradient if weight.grad is None else weight.grad + gradient
+
+    def set_common(self, trained: list[Tensor]) -> None:
+        """Gives the weights the terms' common direction as their gradient, and begins anew."""
+        vector = common_direction(list(self.gradients.values())).vector
+        for weight, part in zip(trained, torch.split(vector, [weight.numel() for weight in trained]), strict=True):
+            weight.grad = part.view_as(weight).to(weight.dtype)
+        self.gradients = {}
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]

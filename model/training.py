@@ -18,11 +18,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from flagback.model.alarms import alarms
 from flagback.model.checkpoint import context_length
 from flagback.model.layout import Choice, choose_layout, flat_model, sequence_logps, vocabulary_size
 from flagback.model.objective import reference_of, reference_trees, shared
 from flagback.model.plan import Limits, Plan, make_plan, seed_of
 from flagback.model.recipe import (
+    Alarm,
     BadPair,
     BadRecipe,
     Dropped,
@@ -35,12 +37,14 @@ from flagback.model.recipe import (
     Recipe,
     StepMetrics,
     Stopped,
+    SwappedPrompt,
     Trained,
 )
 from flagback.model.reference import Found, KeptReference, reference_logps
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
 
 __all__ = [
+    "Alarm",
     "BadPair",
     "BadRecipe",
     "Dropped",
@@ -53,6 +57,7 @@ __all__ = [
     "Recipe",
     "StepMetrics",
     "Stopped",
+    "SwappedPrompt",
     "Trained",
     "correct",
     "sequence_logps",
@@ -73,26 +78,29 @@ def correct(
     *,
     flags: Sequence[Flag] = (),
     rankings: Sequence[Ranking] = (),
+    swaps: Sequence[SwappedPrompt] = (),
     replay: Sequence[Sequence[int]] = (),
     recipe: Recipe,
     seed: int,
     folder: Path,
     kept: KeptReference | None = None,
     on_step: Callable[[StepMetrics], None] = lambda _: None,
+    on_alarm: Callable[[Alarm], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Trains an adapter for `loaded`; the reference is the model as it is given (earlier adapters merged).
 
-    Pairs, answers judged alone (`flags`), rankings and replay each have their term of the loss (`objective`).
+    Pairs, answers judged alone (`flags`), rankings and replay each have their term of the loss (`objective`); so have prompts with
+    swapped group terms (`swaps`), where the recipe weighs consistency or the adversary.
 
     `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call
     goes on from what is there. `kept` holds what earlier runs scored under this very model (its caller answers for that).
-    `should_stop` is asked after every step. `on_step` may be told a step again after a kill.
+    `should_stop` is asked after every step. `on_step` may be told a step again after a kill, `on_alarm` an alarm.
     Raises NoPairs, BadPair, BadRecipe, ForeignFolder, NotFinite, Stopped; the model is untouched in every case.
     """
     model = loaded.model
     limits = Limits(vocabulary_size(model), context_length(model.config))
-    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=limits, flags=flags, rankings=rankings)
+    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=limits, flags=flags, rankings=rankings, swaps=swaps)
     checkpoints = Checkpoints(folder, hashlib.sha256(f"{plan.fingerprint}:{weights_fingerprint(model)}".encode()).hexdigest())
     if should_stop():
         raise Stopped("Stopped before the first step.")
@@ -107,7 +115,7 @@ def correct(
             flat = [value for values in reference.logps for value in values]
             found = iter([flat[place] for place in places])
             reference = reference._replace(logps=[[next(found) for _ in tree.answers] for tree in trees])
-        return _train(model, plan, reference, choice, checkpoints, recipe, seed, on_step, should_stop)
+        return _train(model, plan, reference, choice, checkpoints, recipe, seed, (on_step, on_alarm, should_stop))
 
 
 def _train(
@@ -118,11 +126,11 @@ def _train(
     checkpoints: Checkpoints,
     recipe: Recipe,
     seed: int,
-    on_step: Callable[[StepMetrics], None],
-    should_stop: Callable[[], bool],
+    told: tuple[Callable[[StepMetrics], None], Callable[[Alarm], None], Callable[[], bool]],
 ) -> Trained:
     from flagback.model.trainer import WEIGHTS, CorrectionTrainer, save_adapter
 
+    on_step, on_alarm, should_stop = told
     start = checkpoints.newest()
     checkpoints.clear_aside()
     torch.manual_seed(seed_of(seed, "adapter"))
@@ -139,6 +147,7 @@ def _train(
                 seed=seed,
                 checkpoints=checkpoints,
                 on_step=on_step,
+                on_alarm=on_alarm,
                 should_stop=should_stop,
             )
             trainer.train(resume_from_checkpoint=str(start.path) if start else None)
@@ -148,13 +157,18 @@ def _train(
         write_folder(adapter, lambda place: save_adapter(adapted, place))
         checkpoints.clear_aside()
         trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+        sounded = alarms(trainer.figures, recipe)
         return Trained(
             adapter,
             file_sha256(adapter / WEIGHTS),
             trainer.figures,
             len(plan.pairs),
             plan.dropped,
-            environment(model, plan, choice, trained) | {"reference_sha256": reference.sha256, "reference_kept": reference.kept},
+            environment(model, plan, choice, trained)
+            | {"reference_sha256": reference.sha256, "reference_kept": reference.kept}
+            | {"alarms": [alarm._asdict() for alarm in sounded]}
+            | ({"group_weights": trainer.fairness.weights} if trainer.fairness.weights else {}),
+            alarms=sounded,
         )
     finally:
         adapted.unload()

@@ -30,6 +30,13 @@ def test_a_recipe_comes_back_from_json_as_it_went() -> None:
         ("dropout", 1.0, "below 1"),
         ("schedule", "stairs", "one of constant, linear, cosine"),
         ("layout", "round", "one of auto, flat, padded"),
+        ("group_weights", "fair", "one of given, even, worst"),
+        ("group_rate", 0.0, "above 0"),
+        ("consistency_weight", -1.0, "0 or more"),
+        ("adversary_weight", float("inf"), "0 or more"),
+        ("reversal", 0.0, "above 0"),
+        ("swaps_per_step", -1, "at least 0"),
+        ("combine", "mean", "one of sum, mgda"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named_with_value_and_expectation(setting: str, value: object, expected: str) -> None:

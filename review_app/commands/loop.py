@@ -161,6 +161,20 @@ def correct(
     anchor_weight: Annotated[
         float | None, typer.Option(help="Weight of what chosen answers lose in likelihood.", show_default="0.0")
     ] = None,
+    group_weights: Annotated[
+        Literal["given", "even", "worst"] | None,
+        typer.Option(help="What groups of pairs count: as given, alike, or more the worse they fare.", show_default="given"),
+    ] = None,
+    consistency_weight: Annotated[
+        float | None, typer.Option(help="Weight of what swapped group terms change in the next word.", show_default="0.0")
+    ] = None,
+    adversary_weight: Annotated[
+        float | None, typer.Option(help="Weight of hiding swapped terms from a probe of the states.", show_default="0.0")
+    ] = None,
+    combine: Annotated[
+        Literal["sum", "mgda"] | None,
+        typer.Option(help="How terms make one step: their sum, or a direction that worsens none.", show_default="sum"),
+    ] = None,
     policy: Policy = "majority",
     by: By = None,
     seats: Seats = None,
@@ -190,6 +204,10 @@ def correct(
         "loss": loss,
         "label_noise": label_noise,
         "anchor_weight": anchor_weight,
+        "group_weights": group_weights,
+        "consistency_weight": consistency_weight,
+        "adversary_weight": adversary_weight,
+        "combine": combine,
     }
     recipe = {name: value for name, value in said.items() if value is not None}
     Recipe(**recipe)  # refuses what cannot work before it is stored
@@ -221,8 +239,10 @@ def correct(
             "adapter_sha256": run.adapter_sha256,
             "recipe": run.recipe,
             "seconds": run.seconds,
+            "alarms": run.environment.get("alarms", []),
         }
-        lines = [f"Correction {run.id}: version {run.candidate_id} is a candidate, learnt from set {run.set_id}."]
+        lines = [f"Step {alarm['step']}: {alarm['advice']}" for alarm in found["alarms"]]
+        lines += [f"Correction {run.id}: version {run.candidate_id} is a candidate, learnt from set {run.set_id}."]
         if evaluation is not None:
             found["evaluation"] = _figures(evaluation)
             lines += _verdict(evaluation)

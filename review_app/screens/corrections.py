@@ -227,6 +227,8 @@ def _detail(
 ) -> None:
     if run.error:
         look.said(run.error, "flag" if run.state == "failed" else "plain")
+    for alarm in run.environment.get("alarms", []):
+        look.said(f"Step {alarm['step']}: {alarm['advice']}", "flag")
     candidate = versions.get(run.candidate_id or 0)
     if candidate is not None:
         evaluation = judged.get(candidate.id)
