@@ -15,6 +15,7 @@ import typer
 
 from flagback.review_app.commands import (
     agreement,
+    care,
     detect,
     files,
     lists,
@@ -62,6 +63,7 @@ agreement.add_to(app)
 pairs.add_to(app)
 quality.add_to(app)
 overlap.add_to(app)
+care.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
