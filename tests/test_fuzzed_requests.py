@@ -272,7 +272,7 @@ def test_a_text_frame_ends_the_connection_without_a_trace(served: Served) -> Non
 
 
 def test_whatever_stands_on_the_wire_the_process_stays_well(served: Served) -> None:
-    counted = storm_on_the_wire(served.place, seed=1, count=150)
+    counted = storm_on_the_wire(served.place, seed=1, count=250)
     served.is_well()
     assert counted["changed"] > 3
 
