@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.model import embedded
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.store import Store
+from tests.board_place import press
 from tests.browser import WebProcess, chromium, page_of, sign_in
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1200)]
@@ -103,7 +104,7 @@ def pass_others(page: Page, before: str, count: int) -> None:
     """Says of so many answers that they look fine."""
     for _ in range(count):
         before = next_answer(page, before)
-        page.keyboard.press("j")
+        press(page, "j")
 
 
 def next_answer(page: Page, before: str | None) -> str:
