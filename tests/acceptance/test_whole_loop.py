@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.model import embedded
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.store import Store
-from tests.board_place import press
+from tests.board_place import press, shown, until
 from tests.browser import WebProcess, chromium, page_of, sign_in
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1200)]
@@ -89,32 +90,42 @@ def flag_ten(page: Page) -> list[str]:
 
     With its rewrite each flag makes a pair, whatever else was written to the same prompt.
     """
-    shown: list[str] = []
+    flagged: list[Seen] = []
     for number in range(10):
-        shown.append(next_answer(page, shown[-1] if shown else None))
+        flagged.append(next_answer(page, flagged[-1] if flagged else None))
         for key in ("f", str(1 + number % 5), "s", "w"):
             page.keyboard.press(key)
         page.keyboard.press("Control+a")
         page.keyboard.type("was there too, and everyone was glad.")
         page.keyboard.press("Control+Enter")
-    return shown
+    return [one.answer for one in flagged]
 
 
-def pass_others(page: Page, before: str, count: int) -> None:
+def pass_others(page: Page, count: int) -> None:
     """Says of so many answers that they look fine."""
+    before = None
     for _ in range(count):
         before = next_answer(page, before)
         press(page, "j")
 
 
-def next_answer(page: Page, before: str | None) -> str:
-    """Waits for an answer that is not the one before, and returns its words."""
-    output = page.locator(".output").first
-    if before is None:
-        expect(output).not_to_be_empty(timeout=60_000)
-    else:
-        expect(output).not_to_have_text(before, timeout=60_000)
-    return output.inner_text()
+class Seen(NamedTuple):
+    """What stands on the board."""
+
+    prompt: str
+    answer: str
+
+
+def next_answer(page: Page, before: Seen | None) -> Seen:
+    """Waits for an answer other than the one before, be it the same words to another prompt."""
+    expect(page.locator(".output").first).not_to_be_empty(timeout=60_000)
+    until(lambda: seen(page) != before, "another answer", seconds=60)
+    return seen(page)
+
+
+def seen(page: Page) -> Seen:
+    """What stands there now."""
+    return Seen(shown(page), page.locator(".output").first.inner_text())
 
 
 def wait_for(home: Home, query: str, *, seconds: float = 400.0) -> None:
@@ -177,8 +188,9 @@ def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: 
         sign_in(reviewer, web.url, "reviewer", WORD)
         reviewer.get_by_text("I want to review answers").click()
         reviewer.get_by_role("button", name="Start").click()
-        shown = flag_ten(reviewer)
-        pass_others(reviewer, shown[-1], 15)
+        texts = flag_ten(reviewer)
+        expect(reviewer.get_by_text("10 of 40 today")).to_be_visible(timeout=60_000)
+        pass_others(reviewer, 15)
         wait_for(made, "SELECT 1 FROM review GROUP BY 'all' HAVING count(*) = 25", seconds=60)
 
         maintainer.goto(f"{web.url}/corrections")
@@ -208,7 +220,7 @@ def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: 
         maintainer.goto(f"{web.url}/data")
         rows = exported(maintainer)
     flags = rows[rows["verdict"] == "flag"].sort_values("review_id")
-    assert [words(text) for text in flags["response"]] == [words(text) for text in shown]
+    assert [words(text) for text in flags["response"]] == [words(text) for text in texts]
     assert set(flags["severity"]) == {"clear"}
     assert len(rows) == 25
     assert "maintainer" not in rows.to_csv()
