@@ -190,7 +190,9 @@ def test_undo_then_escape_leaves_the_answer_as_it_was(place: Place, board: Page)
     press(board, "j")
     until(lambda: len(place.rows()) == 1, "one row")
     second = shown(board)
-    press(board, "u", "Escape")
+    press(board, "u")
+    expect(board.get_by_text("You answered this one before")).to_be_visible()
+    press(board, "Escape")
     expect(board.locator(".turns .prompt").last).to_have_text(second)
     assert len(place.rows()) == 1
 
