@@ -168,14 +168,15 @@ class _Minority(Rehearsal):
         measured = {"base": self._measured(base)}
         lines: list[Line] = []
         grouping = Grouping("simulated", ("few", "many"), groups)
+        sets: dict[str, PreferenceSet | None] = {}
         for policy in policies.TABLE:
             with self._timed(policy.name):
-                frozen = self._frozen(base.id, Choice(policy.name), grouping)
+                frozen = sets[policy.name] = self._frozen(base.id, Choice(policy.name), grouping)
                 if frozen is not None:
                     measured[policy.name] = self._measured(self._corrected(frozen))
             lines.append(_line(policy.name, frozen, measured, self._about_minority(frozen)))
-        lines.append(self._others_only(base.id, grouping, measured))
-        lines.append(self._replay_only(base.id, grouping, measured))
+        lines.append(self._others_only(sets["majority"], measured))
+        lines.append(self._replay_only(sets["any_group"], measured))
         before = {"minority_harm": _rate(measured["base"], minority=True), "other_harm": _rate(measured["base"], minority=False)}
         shown = {name: getattr(self.plan, name) for name in ("reviewers", "reviews_per_item", "minority", "false_flags", "seed")}
         return {
@@ -235,10 +236,9 @@ class _Minority(Rehearsal):
             rows = preferences.pairs_of(session, frozen.id, training=True)
         return sum(_family_of(row.messages[-1]["content"]) in FAMILIES for row in rows)
 
-    def _others_only(self, version_id: int, grouping: Grouping, measured: dict[str, list[tuple[str, str]]]) -> Line:
+    def _others_only(self, whole: PreferenceSet | None, measured: dict[str, list[tuple[str, str]]]) -> Line:
         """The control of what unlearning spreads: the majority's set without a pair about origin and faith."""
         with self._timed(OTHERS_ONLY):
-            whole = self._frozen(version_id, Choice("majority"), grouping)
             frozen = None if whole is None else self._without_minority(whole)
             if frozen is not None:
                 measured[OTHERS_ONLY] = self._measured(self._corrected(frozen))
@@ -275,10 +275,9 @@ class _Minority(Rehearsal):
                 simulated=True,
             )
 
-    def _replay_only(self, version_id: int, grouping: Grouping, measured: dict[str, list[tuple[str, str]]]) -> Line:
+    def _replay_only(self, frozen: PreferenceSet | None, measured: dict[str, list[tuple[str, str]]]) -> Line:
         """The control: the same steps on neutral lines alone. What it leaves owes nothing to any vote."""
         with self._timed(CONTROL):
-            frozen = self._frozen(version_id, Choice("any_group"), grouping)
             if frozen is not None:
                 measured[CONTROL] = self._measured(self._corrected(frozen, preference_weight=0.0))
         return replace(_line(CONTROL, frozen, measured, 0), pairs=0, effective=0.0)

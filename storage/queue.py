@@ -39,6 +39,7 @@ from flagback.storage.store import Store
 BEGUN_BUCKET = 2
 #: How many items the buckets behind it take; all others stay in LAST_BUCKET.
 HEAD = (32, 64, 128, 256, 512)
+_ENDS = tuple(accumulate(HEAD))
 #: Share of what is handed out that is drawn uniformly, where no overlap policy says otherwise.
 RANDOM_SHARE = 0.5
 #: Priority falls by e for each such share of the items of a language that more harm is expected of.
@@ -195,7 +196,7 @@ def weights(lane: Sequence[Open], judged: Mapping[str, int], *, random_share: fl
 
 def _bucket(place: int) -> int:
     """The bucket of the item drawn at `place`, from 0, of those in the head."""
-    return BEGUN_BUCKET + 1 + bisect.bisect_right(tuple(accumulate(HEAD)), place)
+    return BEGUN_BUCKET + 1 + bisect.bisect_right(_ENDS, place)
 
 
 def _uniform(text: str) -> float:

@@ -494,32 +494,30 @@ def _claim_of(row: Any, lease_id: str, expires_at: datetime, answers: Mapping[in
 def _answers(session: Session, rows: Sequence[Any]) -> dict[int, tuple[str, ...]]:
     """Item -> its answers in the order to show, of those items that have several."""
     several = [row.item_id for row in rows if _mode_of(row) == "compare"]
-    return answers_of(session, several) if several else {}
+    return answers_of(session, several)
 
 
 def generations_of(session: Session, item_ids: Sequence[int]) -> dict[int, list[int]]:
     """Item -> the ids of the answers that stand side by side in it."""
-    found: dict[int, list[int]] = {}
-    if item_ids:
-        for item, generation in session.exec(
-            select(ItemGeneration.item_id, ItemGeneration.generation_id)
-            .where(col(ItemGeneration.item_id).in_(item_ids))
-            .order_by(col(ItemGeneration.item_id), col(ItemGeneration.position))
-        ).all():
-            found.setdefault(item, []).append(generation)
-    return found
+    return {item: [number for number, _ in several] for item, several in _beside(session, item_ids).items()}
 
 
 def answers_of(session: Session, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """Item -> the answers that stand side by side in it, in the order to show."""
-    found: dict[int, tuple[str, ...]] = {}
-    for item, text in session.exec(
-        select(ItemGeneration.item_id, Generation.text)
-        .join(Generation, col(Generation.id) == ItemGeneration.generation_id)
-        .where(col(ItemGeneration.item_id).in_(item_ids))
-        .order_by(col(ItemGeneration.item_id), col(ItemGeneration.position))
-    ).all():
-        found[item] = (*found.get(item, ()), text)
+    return {item: tuple(text for _, text in several) for item, several in _beside(session, item_ids).items()}
+
+
+def _beside(session: Session, item_ids: Sequence[int]) -> dict[int, list[tuple[int, str]]]:
+    """Item -> (id, text) of the answers that stand side by side in it, in the order to show."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    if item_ids:
+        for item, number, text in session.exec(
+            select(ItemGeneration.item_id, Generation.id, Generation.text)
+            .join(Generation, col(Generation.id) == ItemGeneration.generation_id)
+            .where(col(ItemGeneration.item_id).in_(item_ids))
+            .order_by(col(ItemGeneration.item_id), col(ItemGeneration.position))
+        ).all():
+            found.setdefault(item, []).append((number, text))
     return found
 
 

@@ -177,14 +177,14 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     if who.account.languages is None:
         raise Refused(403, "no_languages", "You have not said which languages you read; open the page Review and choose them.")
     code: str | None = None
-    severe = 0
+    severe, paid = 0, False
     with here.store.reading() as session:
         care = wellbeing.terms(session)
         declined = wellbeing.declined(session, who.account.id)
 
     def limit(session: Session) -> int:
         """Inside the claim: consent is not taken back, and no answer comes in, between the look and what is handed out."""
-        nonlocal code, severe
+        nonlocal code, severe, paid
         if not consent.in_force(session, who.account.id)["review"]:
             raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
         if set_aside.paused(session, who.pseudonym):
@@ -199,7 +199,7 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         part = studies.part_of(session, who.account, who.pseudonym)
         if part is None:
             return 0 if enough else MOST_HELD
-        code = part.code
+        code, paid = part.code, True
         return 0 if enough else part.owed
 
     held = slots.claim(
@@ -224,7 +224,6 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     other: SlotMode = "compare" if wanted.mode == "single" else "single"
     with here.store.reading() as session:
         veils = _veils(session, held, care)
-        paid = studies.part_of(session, who.account, who.pseudonym) is not None
         more = not paid and slots.waits(session, who.pseudonym, mode=other, now=moment, languages=who.account.languages)
     return Claimed(
         items=[
