@@ -5,13 +5,15 @@ BIN := .venv/bin
 READY := .venv/ready
 NAMES := build/names/flagback
 
-.PHONY: help setup demo test lint tools acceptance docs constraints clean
+.PHONY: help setup demo test lint tools acceptance docs catalogue constraints screenshots clean
 
 help:
 	@echo "make demo        install, then the whole loop on the embedded model: prints an address and two sign-ins"
 	@echo "make setup       install into .venv only"
 	@echo "make test        linters, types, layers and the test suite, real browser and real PostgreSQL included"
 	@echo "make acceptance  the longer runs with real processes"
+	@echo "make catalogue   brings the catalogue of words (review_app/locales) in line with the code"
+	@echo "make screenshots pictures of every screen in every state, on one page: build/screenshots/index.html"
 	@echo "make docs        writes docs/cli.md, docs/access.md and docs/suites.md from the code"
 
 setup: $(READY)
@@ -45,8 +47,15 @@ acceptance: setup tools
 tools: setup
 	@.ci/tools
 
+# Every screen in every state, into one page; the home shown is made the first time (two minutes) and kept beside the pictures.
+screenshots: setup tools
+	$(BIN)/python -m tests.gallery build/screenshots
+
 docs: setup
 	$(BIN)/python -m flagback.review_app.reference docs
+
+catalogue: setup
+	$(BIN)/python -m flagback.review_app.catalogue
 
 constraints: setup
 	$(BIN)/python .ci/pins.py

@@ -1,6 +1,7 @@
 """Pairs a second and peak memory of a correction, beside TRL 1.16's DPOTrainer in three set-ups. Prints JSON.
 
-    python benchmarks/correction_speed.py --data FOLDER/hh-rlhf [--pairs 512] [--sizes small,medium] [--together 4]
+    python benchmarks/correction_speed.py --data FOLDER/hh-rlhf [--pairs 512] [--sizes small,medium]
+        [--together 2,4] [--precision float32,bfloat16]
 
 Pairs are hh-rlhf's harmless ones, of at most 512 tokens, drawn by seed; the vocabulary (8,192, byte-level BPE) is trained on the
 same file; models are Llamas of 2.6 and 14 million parameters with random weights, so that speed and losses can be compared and
@@ -12,8 +13,12 @@ text into ids left out on both sides, the reference pass included on both; memor
 - sorted: the same with batches of like lengths, which ours is then given too;
 - best: sorted, and its vocabulary head at answers' tokens only: a patch of this file, as TRL does that on a GPU alone.
 
-With --together 4, four reviewed answers a prompt give six pairs each, and ours has `sharing="prompt"`. Losses are compared step by
+Each of --together is a setting of its own: with 4, four reviewed answers a prompt give six pairs each, and ours has
+`sharing="prompt"`. With bfloat16 both sides compute in it (autocast), the reference pass included. Losses are compared step by
 step.
+
+With --scaling there is no peer: a tiny model learns from 500 and from 20,000 pairs of random ids, each seen once. Told are
+processor seconds a pair, the reference pass included, and the process's peak.
 """
 
 import argparse
@@ -35,7 +40,9 @@ from typing import Any, NamedTuple
 BATCH, LONGEST, VOCABULARY, SEED = 8, 512, 8192, 1
 BETA, RATE, RANK = 0.1, 5e-4, 8
 #: hidden, layers, heads, inner width.
-SIZES = {"small": (160, 4, 4, 432), "medium": (384, 6, 6, 1024)}
+SIZES = {"tiny": (32, 2, 2, 64), "small": (160, 4, 4, 432), "medium": (384, 6, 6, 1024)}
+#: Numbers of pairs that --scaling compares.
+SCALES = (500, 20_000)
 SIDES = ("ours", "stock", "sorted", "ours-sorted", "best")
 
 
@@ -160,7 +167,7 @@ class Ran(NamedTuple):
     losses: list[float]
 
 
-def ours(rows: Sequence[Row], size: str, batch: int, folder: Path) -> Ran:
+def ours(rows: Sequence[Row], size: str, batch: int, folder: Path, *, precision: str) -> Ran:
     """Our trainer's steps, on these rows in this order; from ids to the adapter on the disk."""
     from flagback.model import plan as plans
     from flagback.model import training
@@ -180,6 +187,7 @@ def ours(rows: Sequence[Row], size: str, batch: int, folder: Path) -> Ran:
         replay_weight=0.0,
         checkpoint_every=steps,
         max_tokens=2 * LONGEST,
+        precision="bfloat16" if precision == "bfloat16" else "float32",
         sharing="prompt" if len({tuple(row.prompt) for row in rows}) < len(rows) else "pair",
     )
     pairs = [Pair(f"{number:06d}", row.prompt, row.chosen, row.rejected) for number, row in enumerate(rows)]
@@ -208,7 +216,7 @@ def ours(rows: Sequence[Row], size: str, batch: int, folder: Path) -> Ran:
     return Ran(time.process_time() - began, found)
 
 
-def trl(rows: Sequence[Row], size: str, batch: int, folder: Path, *, compact: bool) -> Ran:
+def trl(rows: Sequence[Row], size: str, batch: int, folder: Path, *, compact: bool, precision: str) -> Ran:
     """TRL's steps; with `compact` its head is computed at answers' tokens only. Reference pass and training are timed."""
     import torch
     import trl.trainer.utils as parts
@@ -256,7 +264,7 @@ def trl(rows: Sequence[Row], size: str, batch: int, folder: Path, *, compact: bo
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        bf16=False,
+        bf16=precision == "bfloat16",
         use_cpu=True,
         gradient_checkpointing=False,
         precompute_ref_log_probs=True,
@@ -294,7 +302,7 @@ def trl(rows: Sequence[Row], size: str, batch: int, folder: Path, *, compact: bo
     return Ran(spent, [entry["loss"] for entry in trainer.state.log_history if "grad_norm" in entry])
 
 
-def side(name: str, rows: Sequence[Row], size: str, batch: int) -> dict[str, Any]:
+def side(name: str, rows: Sequence[Row], size: str, batch: int, precision: str) -> dict[str, Any]:
     """One side's seconds, memory and losses; imports are not timed, nor is what turns text into ids."""
     import torch
 
@@ -307,7 +315,10 @@ def side(name: str, rows: Sequence[Row], size: str, batch: int) -> dict[str, Any
     with tempfile.TemporaryDirectory(prefix="flagback-speed-") as folder, contextlib.redirect_stdout(sys.stderr):
         place = Path(folder)
         mine = name.startswith("ours")
-        ran = ours(given, size, batch, place) if mine else trl(given, size, batch, place, compact=name == "best")
+        if mine:
+            ran = ours(given, size, batch, place, precision=precision)
+        else:
+            ran = trl(given, size, batch, place, compact=name == "best", precision=precision)
     return {
         "seconds": round(ran.seconds, 2),
         "pairs_per_second": round(len(rows) / ran.seconds, 2),
@@ -336,25 +347,15 @@ def compared(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return ratios
 
 
-def main() -> None:
-    """One process a side, or, with --side, the side itself."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--data", type=Path, required=True)
-    arguments.add_argument("--pairs", type=int, default=512)
-    arguments.add_argument("--sizes", default="small,medium")
-    arguments.add_argument("--together", type=int, default=2, help="reviewed answers a prompt")
-    arguments.add_argument("--side", choices=SIDES)
-    chosen = arguments.parse_args()
-    if chosen.side:
-        given = json.load(sys.stdin)
-        print(json.dumps(side(chosen.side, [Row(*row) for row in given["rows"]], chosen.sizes, given["batch"])))
-        return
-    family = chosen.together * (chosen.together - 1) // 2
+def measured(chosen: argparse.Namespace, tokenizer: Any, together: int, precision: str) -> dict[str, Any]:
+    """One setting: every size on every side, a process each."""
+    family = together * (together - 1) // 2
     batch = BATCH if family == 1 else 2 * family
-    rows = rows_of(chosen.data, tokenizer_of(chosen.data), pairs=chosen.pairs, together=chosen.together)
+    rows = rows_of(chosen.data, tokenizer, pairs=chosen.pairs, together=together)
     report: dict[str, Any] = {
         "pairs": len(rows),
-        "answers_a_prompt": chosen.together,
+        "answers_a_prompt": together,
+        "precision": precision,
         "tokens_a_pair": {
             name: round(sum(len(getattr(row, name)) for row in rows) / len(rows), 1) for name in ("prompt", "chosen", "rejected")
         },
@@ -365,21 +366,92 @@ def main() -> None:
     for size in chosen.sizes.split(","):
         found: dict[str, dict[str, Any]] = {}
         for name in SIDES:
-            with tempfile.TemporaryDirectory(prefix="flagback-speed-cache-") as cache:  # TRL keeps reference numbers there
-                done = subprocess.run(  # nosec B603 # our own words
-                    [sys.executable, __file__, "--data", str(chosen.data), "--side", name, "--sizes", size],
-                    input=json.dumps({"rows": rows, "batch": batch}),
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                    env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": cache, "HF_DATASETS_CACHE": cache},
-                )
-            if done.returncode:
-                raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-            found[name] = json.loads(done.stdout)
+            given = {"rows": rows, "batch": batch, "precision": precision}
+            found[name] = in_its_own_process(["--data", str(chosen.data), "--side", name, "--sizes", size], given)
         sides = {name: {key: value for key, value in one.items() if key != "losses"} for name, one in found.items()}
         report["runs"].append({"size": size, "compared": compared(found), **sides})
-    print(json.dumps(report, indent=1))
+    return report
+
+
+def in_its_own_process(words: Sequence[str], given: Any) -> dict[str, Any]:
+    """What this very file prints for these words and this input."""
+    with tempfile.TemporaryDirectory(prefix="flagback-speed-cache-") as cache:  # TRL keeps reference numbers there
+        done = subprocess.run(  # nosec B603 # our own words
+            [sys.executable, __file__, *words],
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": cache, "HF_DATASETS_CACHE": cache},
+        )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def scaled(pairs: int) -> dict[str, Any]:
+    """Our own run on so many pairs of random ids: what a pair costs, and what the process took at its peak."""
+    import torch
+
+    from flagback.model import training
+    from flagback.model.recipe import Pair, Recipe
+
+    torch.set_num_threads(1)
+    draw = random.Random(SEED)  # nosec B311 # seeded, so that runs compare
+
+    def ids(least: int, most: int) -> Sequence[int]:
+        return [draw.randrange(3, VOCABULARY) for _ in range(draw.randint(least, most))]
+
+    class Held:
+        """What `correct` needs."""
+
+        def __init__(self) -> None:
+            self.model = model_of("tiny")
+
+    given = [Pair(f"{number:06d}", ids(10, 60), ids(5, 20), ids(5, 20)) for number in range(pairs)]
+    recipe = Recipe(
+        steps=math.ceil(pairs / BATCH), pairs_per_step=BATCH, rank=RANK, replay_weight=0.0, learning_rate=RATE, checkpoint_every=50
+    )
+    held, began = Held(), time.process_time()
+    with tempfile.TemporaryDirectory(prefix="flagback-scaling-") as folder:
+        training.correct(held, given, recipe=recipe, seed=SEED, folder=Path(folder))
+    spent = time.process_time() - began
+    return {
+        "pairs": pairs,
+        "seconds": round(spent, 2),
+        "milliseconds_a_pair": round(1000 * spent / pairs, 3),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def main() -> None:
+    """One process a side, or, with --side, the side itself."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--data", type=Path, default=Path())
+    arguments.add_argument("--scaling", action="store_true", help="time a pair and memory, from 500 to 20,000 pairs")
+    arguments.add_argument("--pairs", type=int, default=512)
+    arguments.add_argument("--sizes", default="small,medium")
+    arguments.add_argument("--together", default="2,4", help="reviewed answers a prompt, one setting each")
+    arguments.add_argument("--precision", default="float32", help="float32, bfloat16 or both, one setting each")
+    arguments.add_argument("--side", choices=SIDES)
+    chosen = arguments.parse_args()
+    if chosen.scaling and chosen.side:
+        print(json.dumps(scaled(json.load(sys.stdin))))
+        return
+    if chosen.scaling:
+        few, many = (in_its_own_process(["--scaling", "--side", "ours"], pairs) for pairs in SCALES)
+        ratios = {name: round(many[name] / few[name], 3) for name in ("milliseconds_a_pair", "peak_mb")}
+        print(json.dumps({"runs": [few, many], "many_to_few": ratios}, indent=1))
+        return
+    if chosen.side:
+        given = json.load(sys.stdin)
+        rows = [Row(*row) for row in given["rows"]]
+        print(json.dumps(side(chosen.side, rows, chosen.sizes, given["batch"], given["precision"])))
+        return
+    tokenizer = tokenizer_of(chosen.data)
+    settings = [(int(n), precision) for n in chosen.together.split(",") for precision in chosen.precision.split(",")]
+    print(json.dumps([measured(chosen, tokenizer, *setting) for setting in settings], indent=1))
 
 
 if __name__ == "__main__":

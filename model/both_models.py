@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from flagback.model import dialogue, groups
 from flagback.model import evaluation as measuring
 from flagback.model.checkpoint import Loaded
-from flagback.model.cycle import Cancelled, answer_ids
+from flagback.model.cycle import Cancelled
 from flagback.model.divergence import divergences
 from flagback.model.evaluation import Row
 from flagback.model.figures import Measured
 from flagback.model.layout import sequence_logps
+from flagback.model.lesson import answer_ids
 from flagback.storage import preferences
 from flagback.storage.records import Generation, Prompt, ReferenceText
 

@@ -5,25 +5,25 @@ Every step is keyed by its run and may be repeated: killed anywhere and started 
 nothing of workers or screens; a step is told by `should_stop` when its run was cancelled.
 """
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from sqlmodel import Session, col, select
 
-from flagback.model import checkpoint, counterparts, dialogue, pair_sets, sampling, training
-from flagback.model.mentions import tagged_axes
+from flagback.model import checkpoint, dialogue, distilling, joint_run, lesson, pair_sets, rate_sweep, rounds, sampling, training
 from flagback.model.reference import KeptReference, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
-from flagback.storage import preferences, runs, versions
+from flagback.storage import runs, versions
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
-from flagback.storage.preferences import PairRow
 from flagback.storage.records import (
     CorrectionRun,
     Evaluation,
@@ -33,7 +33,6 @@ from flagback.storage.records import (
     PreferenceSet,
     Prompt,
     Record,
-    ReferenceText,
     RunMetric,
     SamplingRun,
     now,
@@ -196,66 +195,110 @@ def train(
             run = _row(session, CorrectionRun, run_id)
             if run.adapter_sha256 is not None:
                 return run.adapter_sha256
-            assert run.set_id is not None, "freeze comes before train"  # nosec B101 # the order of steps is ours
-            rows = preferences.pairs_of(session, run.set_id, training=True)
-            frozen = _row(session, PreferenceSet, run.set_id)
             parent = _row(session, ModelVersion, run.parent_id)
-            replay = session.exec(
-                select(ReferenceText.text).where(ReferenceText.purpose == "replay").order_by(col(ReferenceText.text_hash))
-            ).all()
+        folder = work / f"correction-{run_id}"
+        if run.teacher:
+            return _distilled(store, shelf, run, parent, folder, stop)
+        with store.reading() as session:
+            assert run.set_id is not None, "freeze comes before train"  # nosec B101 # the order of steps is ours
             recipe = training.Recipe(**run.recipe)
-            by_group, by_swap = counterparts.wants_groups(recipe), counterparts.wants_swaps(recipe)
-            axes = tagged_axes(session.exec(select(Prompt.tags)).all()) if by_group or by_swap else []
-        if not rows:
-            raise preferences.NoPairs(
-                f"Set {frozen.id} has {frozen.n_pairs} pairs, all on held-out prompts, and none to train on; have more "
-                "prompts reviewed (about 7 of 10 are for training)."
+            line = rounds.line_of(session, parent)
+            given = lesson.records_of(session, rounds.sets_to_learn(line, run.set_id, recipe), recipe)
+        start = rounds.start_of(line, parent, recipe)
+        loaded = shelf.fresh(start)
+        learnt = lesson.lesson_of(given, recipe, loaded)
+        del given  # the texts of all pairs
+        named = (str(shelf.artifacts.root), start.fingerprint, tokenizer_fingerprint(loaded.tokenizer))
+        kept = KeptReference(Path(named[0]), weights=named[1], tokenizer=named[2])
+        recipe = _settled(store, run_id, recipe, loaded, learnt, kept, stop)
+        on_step, on_alarm = _step_keeper(store, run_id), _alarm_keeper(store, run_id)
+        if recipe.processes > 1:
+            adapters = [str(shelf.artifacts.path(address)) for address in start.adapters]
+            asked = joint_run.Asked(
+                start.location, adapters, start.template, asdict(recipe), run.seed, torch.get_num_threads(), named
             )
-        loaded = shelf.fresh(parent)
-        replay_ids = [dialogue.answer_ids(loaded.tokenizer, text, "plain") for text in replay]
+            joint_run.write(folder, asked, learnt.pairs, swaps=learnt.swaps, replay=learnt.replay)
+            trained = joint_run.correct(folder, recipe.processes, on_step=on_step, on_alarm=on_alarm, should_stop=stop)
+        else:
+            trained = training.correct(
+                loaded,
+                learnt.pairs,
+                aside=learnt.aside,
+                swaps=learnt.swaps,
+                replay=learnt.replay,
+                recipe=recipe,
+                seed=run.seed,
+                folder=folder,
+                kept=kept,
+                on_step=on_step,
+                on_alarm=on_alarm,
+                should_stop=stop,
+            )
+        with training.room_on_disk(shelf.artifacts.root):
+            sha256 = shelf.artifacts.put(trained.adapter)
         with store.writing() as session:
             run = _row(session, CorrectionRun, run_id)
-            run.recipe = asdict(recipe)
-            session.add(run)
-        pairs = [training_pair(row, loaded) for row in rows]
-        if by_group:
-            pairs = [replace(pair, group=counterparts.group_of(row, axes)) for pair, row in zip(pairs, rows, strict=True)]
-        trained = training.correct(
-            loaded,
-            pairs,
-            swaps=counterparts.swapped_prompts(rows, loaded, axes) if by_swap else (),
-            replay=replay_ids,
-            recipe=recipe,
-            seed=run.seed,
-            folder=work / f"correction-{run_id}",
-            kept=KeptReference(shelf.artifacts.root, weights=parent.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer)),
-            on_step=_step_keeper(store, run_id),
-            on_alarm=_alarm_keeper(store, run_id),
-            should_stop=stop,
-        )
-        sha256 = shelf.artifacts.put(trained.adapter)
-        with store.writing() as session:
-            run = _row(session, CorrectionRun, run_id)
-            run.adapter_sha256, run.environment = sha256, trained.environment
+            swept = {name: run.environment[name] for name in ("rate_sweep",) if name in run.environment}
+            run.adapter_sha256, run.environment = sha256, trained.environment | swept
             session.add(run)
     return sha256
 
 
-def training_pair(row: PairRow, loaded: checkpoint.Loaded) -> training.Pair:
-    """A frozen pair as token ids: the sampled ids where a person judged them, else the text at the same boundary."""
-    return training.Pair(
-        key=row.row_hash,
-        prompt_ids=dialogue.prompt_ids(loaded.tokenizer, row.messages, loaded.template),
-        chosen_ids=answer_ids(row.chosen_ids, row.chosen_text, loaded),
-        rejected_ids=answer_ids(row.rejected_ids, row.rejected_text, loaded),
-        weight=row.weight,
-        soft_label=row.soft_label,
-    )
+def _distilled(
+    store: Store, shelf: Shelf, run: CorrectionRun, parent: ModelVersion, folder: Path, should_stop: Callable[[], bool]
+) -> str:
+    """Has the parent learn what the run's teacher writes; returns the adapter's sha256."""
+
+    def keep(figures: dict[str, float]) -> None:
+        with store.writing() as session:
+            shown = {name: value for name, value in figures.items() if name != "step"}
+            session.merge(RunMetric(run_id=run.id, step=int(figures["step"]), metrics=shown))
+
+    with training.room_on_disk(folder):
+        made, told = distilling.train(store, shelf, run, parent, folder=folder, keep=keep, should_stop=should_stop)
+    with training.room_on_disk(shelf.artifacts.root):
+        sha256 = shelf.artifacts.put(made.adapter)
+    with store.writing() as session:
+        kept = _row(session, CorrectionRun, run.id)
+        kept.adapter_sha256, kept.recipe = sha256, told["recipe"]
+        kept.environment = made.environment | {"distillation": told["distillation"]}
+        session.add(kept)
+    return sha256
 
 
-def answer_ids(stored: list[int] | None, text: str, loaded: checkpoint.Loaded) -> list[int]:
-    """The ids that were sampled, or those of given text with its end token."""
-    return stored if stored is not None else dialogue.answer_ids(loaded.tokenizer, text, loaded.template)
+def _settled(
+    store: Store,
+    run_id: int,
+    recipe: training.Recipe,
+    loaded: checkpoint.Loaded,
+    learnt: lesson.Lesson,
+    kept: KeptReference,
+    should_stop: Callable[[], bool],
+) -> training.Recipe:
+    """The recipe as it is trained by, kept with the run. A learning rate that was to be found is looked for once a run."""
+    with store.reading() as session:
+        run = _row(session, CorrectionRun, run_id)
+    swept = run.environment.get("rate_sweep")
+    if recipe.find_rate and swept is None:
+        swept = rate_sweep.sweep(
+            loaded,
+            learnt.pairs,
+            swaps=learnt.swaps,
+            replay=learnt.replay,
+            recipe=recipe,
+            seed=run.seed,
+            kept=kept,
+            should_stop=should_stop,
+        ).told()
+    if swept is not None:
+        recipe = replace(recipe, learning_rate=swept["suggestion"])
+    with store.writing() as session:
+        run = _row(session, CorrectionRun, run_id)
+        run.recipe = asdict(recipe)
+        if swept is not None:
+            run.environment = run.environment | {"rate_sweep": swept}
+        session.add(run)
+    return recipe
 
 
 def register(store: Store, shelf: Shelf, run_id: int, *, clock: Clock = now) -> ModelVersion:
@@ -266,19 +309,49 @@ def register(store: Store, shelf: Shelf, run_id: int, *, clock: Clock = now) -> 
             if run.candidate_id is not None:
                 return _row(session, ModelVersion, run.candidate_id)
             parent = _row(session, ModelVersion, run.parent_id)
-            first = _row(session, ModelVersion, parent.first_base_id or parent.id)
+            line = rounds.line_of(session, parent)
+            texts = rounds.neutral_texts(session)
         assert run.adapter_sha256 is not None, "train comes before register"  # nosec B101 # the order of steps is ours
-        adapters = [shelf.artifacts.path(sha) for sha in (*parent.adapters, run.adapter_sha256)]
-        made = checkpoint.load(parent.location, adapters, template=parent.template)
-        distance = checkpoint.distance(made.model, shelf.get(first).model)
+        recipe = training.Recipe(**run.recipe)
+        if run.teacher and recipe.rounds == "rebase":
+            # A distillation is trained on its parent, whatever a recipe says of pairs of all rounds.
+            recipe = replace(recipe, rounds="merge")
+        with tempfile.TemporaryDirectory(prefix="flagback-adapters-") as aside:
+            adapters = rounds.adapters_of(parent, run.adapter_sha256, recipe, shelf.artifacts, aside=Path(aside))
+        made = checkpoint.load(parent.location, [shelf.artifacts.path(sha) for sha in adapters], template=parent.template)
+        drift = rounds.drift_of(made, shelf.get(line.first), texts)
+        with store.writing() as session:
+            run = _row(session, CorrectionRun, run_id)
+            run.environment = run.environment | {"drift": drift.told()}
+            session.add(run)
+        rounds.check_drift(drift, recipe, line.first)
         with store.writing() as session:
             run = _row(session, CorrectionRun, run_id)
             candidate = versions.register_candidate(
-                session, run=run, adapter_sha256=run.adapter_sha256 or "", distance_to_base=distance, facts=parent.facts
+                session,
+                run=run,
+                adapter_sha256=run.adapter_sha256 or "",
+                adapters=adapters,
+                distance_to_base=drift.distance,
+                facts=parent.facts | {"round": _told_of_round(line, run, recipe, drift)},
             )
             run.candidate_id = candidate.id
             session.add(run)
     return candidate
+
+
+def _told_of_round(line: rounds.Line, run: CorrectionRun, recipe: training.Recipe, drift: rounds.Drift) -> dict[str, Any]:
+    """What a version's facts say of its place in its line: every round's own adapter, whatever was merged, stacked or replaced."""
+    before = [one.facts.get("round", {}).get("adapter", one.adapters[-1]) for one in line.corrections]
+    return {
+        "number": len(line.corrections) + 1,
+        "way": recipe.rounds,
+        "adapter": run.adapter_sha256,
+        "adapters_before": before,
+        "trained_on": rounds.start_of(line, line.corrections[-1] if line.corrections else line.first, recipe).id,
+        "sets": rounds.sets_to_learn(line, run.set_id, recipe) if run.set_id is not None else [],
+        "drift": drift.told(),
+    }
 
 
 def finish(store: Store, run_id: int, *, by: str, clock: Clock = now) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flagback.model.layout import in_eval, vocabulary_size
-from flagback.model.plan import LOGITS_AT_ONCE, packed
+from flagback.model.portions import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import Stopped
 
 #: Logits of one model computed at once: a sixth of what scoring takes, since there are two models and float64 beside them.

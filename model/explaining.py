@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from sqlmodel import Session, col, select
 
-from flagback.model import checkpoint, cycle, dialogue
-from flagback.model.cycle import Clock, answer_ids, cancelled, staged
+from flagback.model import checkpoint, dialogue
+from flagback.model.cycle import Clock, cancelled, staged
 from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, from_dict, to_dict
 from flagback.model.groups import Axis
 from flagback.model.layout import Tree, choose_layout
+from flagback.model.lesson import answer_ids, training_pair
 from flagback.model.mentions import mentions, tagged_axes
-from flagback.model.recipe import LayoutName
+from flagback.model.recipe import LayoutName, Recipe
 from flagback.model.reference import KeptReference, kept_logps, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
 from flagback.storage import preferences
@@ -75,7 +76,10 @@ def explained(store: Store, shelf: Shelf, run_id: int, *, should_stop: Callable[
             return run.explanation_sha256
         parent, candidate = (session.get_one(ModelVersion, number) for number in (run.parent_id, run.candidate_id))
         assert run.set_id is not None, "a candidate was trained on a set"  # nosec B101 # the order of steps is ours
-        pairs, flagged = _pairs(session, run.set_id), _flagged(session, run.set_id)
+        # What told the run when to stop was neither learnt nor held out.
+        aside = Recipe(**run.recipe).shards_aside
+        pairs = [one for one in _pairs(session, run.set_id) if one.row.shard not in aside]
+        flagged = [one for one in _flagged(session, run.set_id) if one.prompt.shard not in aside]
         axes = tagged_axes(session.exec(select(Prompt.tags)).all())
     found = _measured(run, (shelf.get(parent), parent), (shelf.get(candidate), candidate), pairs, flagged, axes, shelf, should_stop)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,6 +106,11 @@ def _trained(session: Session, run_id: int) -> CorrectionRun:
         raise NotTrained(
             f"Correction {run_id} is {run.state} (stage {run.stage}) and has no candidate, so there is nothing to explain; "
             "see 'flagback runs'."
+        )
+    if run.teacher:
+        raise NotTrained(
+            f"Correction {run_id} is a distillation: it learnt what {run.teacher['name']} wrote and no pairs, so there is none to "
+            "explain; its evaluation compares it with its parent."
         )
     return run
 
@@ -147,7 +156,7 @@ def _measured(
     should_stop: Callable[[], bool],
 ) -> Explanation:
     loaded = parent[0]
-    asked = [cycle.training_pair(pair.row, loaded) for pair in pairs]
+    asked = [training_pair(pair.row, loaded) for pair in pairs]
     alone = [
         (
             tuple(dialogue.prompt_ids(loaded.tokenizer, one.prompt.messages, loaded.template)),

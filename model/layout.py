@@ -16,10 +16,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
+from flagback.model.head import asked_for
 from flagback.model.losses import token_logps
-from flagback.model.plan import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
-from flagback.model.recipe import LayoutName, Stopped
+from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
+from flagback.model.ranks import ALONE, Ranks
+from flagback.model.recipe import LayoutName, Precision, Stopped
 
 #: Name under which transformers knows the flat layout's attention, and the forward argument that carries the blocks to it.
 ATTENTION = "flagback_flat"
@@ -49,6 +52,23 @@ class Choice(NamedTuple):
     reason: str
 
 
+class Block(NamedTuple):
+    """Paths of about the same length, each a row: which positions ask, and which they may see."""
+
+    queries: Tensor  # (R, Q), positions in the flat row
+    keys: Tensor  # (R, K); the queries themselves where whole paths ask
+    #: 0 where a query sees a key, -inf elsewhere; None where whole paths ask, each position seeing those before it.
+    mask: Tensor | None  # (R, 1, Q, K)
+
+
+class Attention(NamedTuple):
+    """Who sees whom in a flat row."""
+
+    blocks: tuple[Block, ...]
+    #: Outputs are read back from the blocks' outputs, laid end to end, at these places.
+    back: Tensor  # (T,)
+
+
 class FlatRow(NamedTuple):
     """A batch of trees as one row."""
 
@@ -58,10 +78,19 @@ class FlatRow(NamedTuple):
     keep: Tensor  # (N,)
     targets: Tensor  # (N,)
     owner: Tensor  # (N,)
-    #: Attention is computed on these (rows, width) tables of positions, each row a prompt followed by one answer ...
-    blocks: tuple[Tensor, ...]
-    #: ... and read back from the blocks' outputs, laid end to end, at these places.
-    back: Tensor  # (T,)
+    attention: Attention
+
+
+class Path(NamedTuple):
+    """Positions that see each other in order, a prompt's and one answer's; those before `first` are another path's to give back."""
+
+    places: list[int]
+    first: int
+
+    @property
+    def own(self) -> list[int]:
+        """The positions it gives back."""
+        return self.places[self.first :]
 
 
 def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
@@ -71,7 +100,7 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
     keep: list[int] = []
     targets: list[int] = []
     owner: list[int] = []
-    paths: list[tuple[list[int], int]] = []  # positions of a prompt and one answer; how many of them the path gives back from
+    paths: list[Path] = []
     answer_number = 0
     for tree in trees:
         root = range(len(ids), len(ids) + len(tree.prompt))
@@ -85,41 +114,58 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
             targets += answer
             owner += [answer_number] * len(answer)
             answer_number += 1
-            paths.append(([*root, *own], 0 if number == 0 else len(root)))
-    blocks, back = attention_blocks(paths, len(ids))
+            paths.append(Path([*root, *own], 0 if number == 0 else len(root)))
 
     def tensor(values: Any) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
-    return FlatRow(
-        tensor([ids]),
-        tensor([positions]),
-        tensor(keep),
-        tensor(targets),
-        tensor(owner),
-        tuple(tensor(block) for block in blocks),
-        tensor(back),
-    )
+    attention = attention_of(paths, len(ids), device)
+    return FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner), attention)
 
 
-def attention_blocks(paths: list[tuple[list[int], int]], length: int) -> tuple[list[list[list[int]]], list[int]]:
-    """Groups paths of about the same length; a shorter one repeats its last position, which nothing before it can see."""
-    blocks: list[list[list[int]]] = []
-    back = [0] * length
+def attention_of(paths: Sequence[Path], length: int, device: torch.device) -> Attention:
+    """Groups paths of about the same length; a shorter one repeats its last position, which nothing before it can see.
+
+    Of a path most of which is given back elsewhere its own positions alone ask: a long prompt asks once, not once an answer.
+    """
+    blocks: list[Block] = []
+    back = torch.zeros(length, dtype=torch.long)
     offset = 0
-    waiting = sorted(range(len(paths)), key=lambda i: (len(paths[i][0]), i))
+    short = [path for path in paths if 2 * path.first > len(path.places)]
+    whole = [path for path in paths if 2 * path.first <= len(path.places)]
+    for group, asking in [(g, False) for g in _alike(whole)] + [(g, True) for g in _alike(short)]:
+        keys = _table([path.places for path in group])
+        queries = _table([path.own for path in group]) if asking else keys
+        mask = _seen(group, queries.shape[1], keys.shape[1]) if asking else None
+        for row, path in enumerate(group):
+            start = offset + row * queries.shape[1] + (0 if asking else path.first)
+            back[path.own] = torch.arange(start, start + len(path.own))
+        on_device = keys.to(device)
+        blocks.append(Block(queries.to(device) if asking else on_device, on_device, None if mask is None else mask.to(device)))
+        offset += queries.numel()
+    return Attention(tuple(blocks), back.to(device))
+
+
+def _alike(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Paths in groups of about the same length: at most a quarter longer and 8 positions more, in what asks and in what is seen."""
+    waiting = sorted(paths, key=lambda path: (len(path.own), len(path.places), path.places[0]))
     while waiting:
-        shortest = len(paths[waiting[0]][0])
-        group = [i for i in waiting if len(paths[i][0]) <= 1.25 * shortest + 8]
-        waiting = waiting[len(group) :]
-        width = len(paths[group[-1]][0])
-        for row, i in enumerate(group):
-            places, first = paths[i]
-            for column in range(first, len(places)):
-                back[places[column]] = offset + row * width + column
-        blocks.append([paths[i][0] + [paths[i][0][-1]] * (width - len(paths[i][0])) for i in group])
-        offset += len(group) * width
-    return blocks, back
+        limits = [1.25 * size + 8 for size in (len(waiting[0].own), len(waiting[0].places))]
+        fits = [len(path.own) <= limits[0] and len(path.places) <= limits[1] for path in waiting]
+        yield [path for path, fit in zip(waiting, fits, strict=True) if fit]
+        waiting = [path for path, fit in zip(waiting, fits, strict=True) if not fit]
+
+
+def _table(rows: Sequence[list[int]]) -> Tensor:
+    """(R, L): every row up to the longest's length, its last place repeated."""
+    width = max(map(len, rows))
+    return torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows], dtype=torch.long)
+
+
+def _seen(paths: Sequence[Path], queries: int, keys: int) -> Tensor:
+    """(R, 1, Q, K): 0 where a path's own position sees a position of its path, -inf elsewhere."""
+    asking = torch.tensor([path.first for path in paths])[:, None, None] + torch.arange(queries)[:, None]  # (R, Q, 1)
+    return torch.zeros(len(paths), queries, keys).masked_fill_(torch.arange(keys) > asking, -math.inf)[:, None]
 
 
 def flat_attention(
@@ -142,48 +188,75 @@ def flat_attention(
     heads, length = query.shape[1], query.shape[2]
     if key.shape[2] != length:
         raise UnfitModel("its attention uses a cache")
+
+    def by_position(states: Tensor) -> Tensor:
+        return states[0].transpose(0, 1).flatten(1)  # (T, heads * D)
+
+    def pick(states: Tensor, at: Tensor, size: int) -> Tensor:
+        chosen = states.index_select(0, at.flatten()).view(*at.shape, -1, size).transpose(1, 2)  # (R, heads, L, D)
+        return chosen if chosen.shape[1] == heads else chosen.repeat_interleave(heads // chosen.shape[1], dim=1)
+
+    asked, seen, brought = by_position(query), by_position(key), by_position(value)
+
     outputs: list[Tensor] = []
-    for block in flagback_row.blocks:  # (R, L)
-        rows, width = block.shape
-
-        def pick(states: Tensor, at: Tensor = block, rows: int = rows, width: int = width) -> Tensor:
-            chosen = states[0].index_select(1, at.reshape(-1))  # (H, R * L, D)
-            return chosen.view(states.shape[1], rows, width, states.shape[3]).transpose(0, 1)  # (R, H, L, D)
-
-        q, k, v = pick(query), pick(key), pick(value)
-        if k.shape[1] != heads:
-            k, v = (states.repeat_interleave(heads // states.shape[1], dim=1) for states in (k, v))
-        near = None
-        if sliding_window is not None and width > sliding_window:
-            near = torch.ones(width, width, dtype=torch.bool, device=query.device).tril().triu(1 - sliding_window)
-        mixed = functional.scaled_dot_product_attention(  # (R, H, L, D)
-            q, k, v, attn_mask=near, dropout_p=dropout, is_causal=near is None, scale=scaling
+    for block in flagback_row.attention.blocks:
+        mask = block.mask if block.mask is None else block.mask.to(query.dtype)
+        if sliding_window is not None and block.keys.shape[1] > sliding_window:
+            mask = _near(block, sliding_window, query.dtype)
+        mixed = functional.scaled_dot_product_attention(  # (R, H, Q, D)
+            pick(asked, block.queries, query.shape[3]),
+            pick(seen, block.keys, key.shape[3]),
+            pick(brought, block.keys, value.shape[3]),
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=mask is None,
+            scale=scaling,
         )
-        outputs.append(mixed.transpose(1, 2).reshape(rows * width, heads, -1))
-    return torch.cat(outputs).index_select(0, flagback_row.back)[None], None  # (1, T, H, D)
+        outputs.append(mixed.transpose(1, 2).reshape(block.queries.numel(), -1))
+    return torch.cat(outputs).index_select(0, flagback_row.attention.back).view(1, length, heads, -1), None  # (1, T, H, D)
 
 
-def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName) -> Tensor:
+def _near(block: Block, window: int, dtype: torch.dtype) -> Tensor:
+    """(R or 1, 1, Q, K): the block's mask, with what is `window` positions back or further hidden as well."""
+    width = block.keys.shape[1]
+    mask = block.mask
+    if mask is None:
+        mask = torch.full((1, 1, width, width), -math.inf, device=block.keys.device).triu(1)
+    last = (mask == 0).sum(-1, keepdim=True) - 1  # (R or 1, 1, Q, 1): the furthest position seen, its own
+    return mask.masked_fill(torch.arange(width, device=mask.device) <= last - window, -math.inf).to(dtype)
+
+
+def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *, at_once: bool = False) -> Tensor:
     """Returns (A,) summed log-probabilities of all answers, tree by tree, in nats; differentiable.
 
-    The flat layout needs `flat_model` around the call.
+    The flat layout needs `flat_model` around the call. `at_once`: padded rows go through the model together, whatever their
+    lengths, since processes that share its weights must call it equally often.
     """
     device = _device(model)
     count = sum(len(tree.answers) for tree in trees)
     if layout == "flat":
         row = flat_row(trees, device)
-        logits = model(
-            input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, logits_to_keep=row.keep, flagback_row=row
-        ).logits[0]  # (N, V)
-        logps = token_logps(logits, row.targets)  # (N,)
+        with asked_for(_unspread(model), row.targets) as asked:
+            logits = _row_logits(model, row)
+        logps = asked.found_in(logits)  # (N,)
+        if logps is None:
+            logps = token_logps((logits if asked.logps is None else _row_logits(model, row))[0], row.targets)  # (N,)
         return torch.zeros(count, dtype=logps.dtype, device=device).index_add(0, row.owner, logps)  # (A,)
     rows = [(tree.prompt, answer) for tree in trees for answer in tree.answers]
     groups: dict[tuple[int, int], list[int]] = {}
     for number, (prompt, answer) in enumerate(rows):
-        groups.setdefault((_size(len(prompt)), _size(len(answer))), []).append(number)
+        groups.setdefault((0, 0) if at_once else (_size(len(prompt)), _size(len(answer))), []).append(number)
     order = torch.tensor([number for group in groups.values() for number in group], device=device)
     found = torch.cat([_padded_logps(model, [rows[i] for i in group], device) for group in groups.values()])  # (A,), by group
     return found.index_select(0, order.argsort())
+
+
+def _row_logits(model: Any, row: FlatRow) -> Tensor:
+    """(1, N, V): what the model makes of the row at the positions asked for."""
+    logits: Tensor = model(
+        input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, logits_to_keep=row.keep, flagback_row=row
+    ).logits
+    return logits
 
 
 def _size(length: int) -> int:
@@ -256,25 +329,38 @@ def choose_layout(model: Any, trees: Sequence[Tree]) -> Choice:
 
 @torch.no_grad()
 def tree_logps(
-    model: Any, trees: Sequence[Tree], layout: LayoutName, *, should_stop: Callable[[], bool] = lambda: False
+    model: Any,
+    trees: Sequence[Tree],
+    layout: LayoutName,
+    *,
+    cuts: int = 1,
+    ranks: Ranks = ALONE,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[list[float]]:
-    """Summed log-probabilities of every tree's answers, without gradient, in batches of similar lengths. Raises Stopped."""
+    """Summed log-probabilities of every tree's answers, without gradient, in batches of similar lengths, `cuts` times as many as
+    usual, spread over the ranks. Raises Stopped."""
     vocabulary = vocabulary_size(model)
 
     def cost(i: int) -> float:
         answers = trees[i].answers
         tokens = sum(len(trees[i].prompt) + len(answer) for answer in answers)
-        return max(tokens / TOKENS_AT_ONCE, sum(map(len, answers)) * vocabulary / LOGITS_AT_ONCE)
+        return cuts * max(tokens / TOKENS_AT_ONCE, sum(map(len, answers)) * vocabulary / LOGITS_AT_ONCE)
 
     found: list[list[float]] = [[] for _ in trees]
     order = sorted(range(len(trees)), key=lambda i: (_width(trees[i]), trees[i]))
     with in_eval(model), flat_model(model, layout):
-        for group in packed(order, cost):
-            if should_stop():
+        groups = packed(order, cost)
+        # Every rank has equally many; who would have none does the last one again.
+        for turn in range(0, len(groups), ranks.count):
+            if ranks.agreed(should_stop()):
                 raise Stopped("Stopped while scoring; nothing was changed.")
-            values = iter(answer_logps(model, [trees[i] for i in group], layout).tolist())
+            group = groups[min(turn + ranks.rank, len(groups) - 1)]
+            values = iter(answer_logps(model, [trees[i] for i in group], layout, at_once=ranks.sharded).tolist())
             for i in group:
                 found[i] = [next(values) for _ in trees[i].answers]
+    if ranks.count > 1:
+        everywhere = ranks.gathered({i: values for i, values in enumerate(found) if values})
+        found = [next(one[i] for one in everywhere if i in one) for i in range(len(trees))]
     return found
 
 
@@ -309,6 +395,11 @@ def sequence_logps(
     return result
 
 
+def computed_in(model: Any, precision: Precision) -> Any:
+    """A context in which the model computes in these numbers; log-probabilities are float32 in both."""
+    return torch.autocast(_device(model).type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
 @contextmanager
 def in_eval(model: Any) -> Iterator[None]:
     """The model in evaluation mode, and in the mode it was in afterwards."""
@@ -338,7 +429,13 @@ def _device(model: Any) -> torch.device:
     return device
 
 
+def _unspread(model: Any) -> Any:
+    """The model itself, where it is wrapped to be computed by several processes."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
 def _takes(model: Any, argument: str) -> bool:
     """Whether the model's own forward has the argument (PEFT's wrapper passes all of them on)."""
+    model = _unspread(model)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     return argument in inspect.signature(inner.forward).parameters

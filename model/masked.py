@@ -18,7 +18,7 @@ from torch import Tensor
 from flagback.model.checkpoint import Loaded
 from flagback.model.layout import in_eval, vocabulary_size
 from flagback.model.losses import token_logps
-from flagback.model.plan import LOGITS_AT_ONCE, packed
+from flagback.model.portions import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import Stopped
 from flagback.model.scoring import Progress, Question, TooLongForModel, check_numbers
 from flagback.model.suites.suite import Likelihood

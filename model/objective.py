@@ -13,8 +13,9 @@ from torch import Tensor
 from flagback.model import losses
 from flagback.model.adversary import Probe
 from flagback.model.consistency import Seen, consistency_loss
+from flagback.model.contents import answers_of
 from flagback.model.layout import Tree
-from flagback.model.plan import Part, Plan, answers_of
+from flagback.model.plan import Part, Plan
 from flagback.model.recipe import Flag, Pair, Ranking, Recipe
 
 #: A margin closer to 0 is rounding, as before the first update, and counts as half right.

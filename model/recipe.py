@@ -9,6 +9,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from flagback.storage.prompts import TRAINING_SHARDS
+
 LayoutName = Literal[
     "flat",  # one row without padding, a prompt computed once for its answers
     "padded",  # one right-padded row an answer: slower, works with every causal model
@@ -30,6 +32,19 @@ FlagPoint = Literal["reference", "kl"]
 GroupWeights = Literal["given", "even", "worst"]
 #: How several terms of the loss become one step: their sum, or a direction along which none of them gets worse (`descent`).
 Combine = Literal["sum", "mgda"]
+#: How a correction of a corrected model is put together with those before it (`rounds`).
+Rounds = Literal[
+    "merge",  # trained on the parent; a version is the chain of its adapters
+    "stack",  # trained on the parent; a version is one adapter of the first base, the rounds' side by side
+    "rebase",  # trained on the first base anew, on the pairs of all rounds; it replaces the adapters before it
+]
+
+#: Rates that a sweep tries, each a little over 1.4 times the one before.
+RATES = 31
+#: In which numbers the model is computed; its weights, the adapter and the optimiser are float32 either way.
+Precision = Literal["float32", "bfloat16"]
+#: What several processes hold: each all weights, or each a share of every one.
+Sharding = Literal["none", "full"]
 
 
 class BadRecipe(ValueError):
@@ -46,6 +61,22 @@ class NoPairs(ValueError):
 
 class NotFinite(ArithmeticError):
     """The loss or the gradient stopped being a number."""
+
+
+class NotSharded(RuntimeError):
+    """The run asks for several processes or for sharding, and does not have them."""
+
+
+class OutOfMemory(RuntimeError):
+    """Memory ran out twice: also with half as much computed at once."""
+
+
+class TooLittleMemory(RuntimeError):
+    """The machine has less memory than the run would take; nothing was started."""
+
+
+class DiskFull(RuntimeError):
+    """A checkpoint or the adapter could not be written for lack of room."""
 
 
 class ForeignFolder(ValueError):
@@ -115,11 +146,32 @@ class Recipe:
     reversal: float = 1.0
     #: How terms are put together; with mgda factors above 0 only say which terms there are.
     combine: Combine = "sum"
+    #: Early stop: steps between two looks at pairs that are kept aside (0: none are, and all steps are taken), looks without a
+    #: lower loss that end the run, and how many of the training shards, the last ones, are kept aside for it.
+    stop_every: int = 0
+    stop_patience: int = 3
+    stop_shards: int = 7
+    #: Whether a sweep over rates comes first and gives the learning rate; written learning_rate: "find" in JSON.
+    find_rate: bool = False
+    #: How the adapter is put together with those of the rounds before it.
+    rounds: Rounds = "merge"
+    #: How far the version may be from the first base of its line: share of the norm of all weights, and nats a token over neutral
+    #: texts; 0 sets no bound.
+    max_distance: float = 0.0
+    max_kl: float = 0.0
+    #: bfloat16 for what autocast takes to be safe in it, reference and training alike.
+    precision: Precision = "float32"
+    #: Over how many processes a step is spread (docs/scale-out.md), and whether weights are cut over them. Both decide last bits.
+    processes: int = 1
+    sharding: Sharding = "none"
 
     def __post_init__(self) -> None:
-        """Refuses values that cannot work; a list of targets (as read from JSON) becomes a tuple."""
+        """Refuses values that cannot work. As read from JSON a list of targets becomes a tuple, learning_rate "find" a sweep."""
         if not isinstance(self.targets, str):
             object.__setattr__(self, "targets", tuple(self.targets))
+        if str(self.learning_rate) == "find":
+            object.__setattr__(self, "learning_rate", type(self).learning_rate)
+            object.__setattr__(self, "find_rate", True)
         at_least = {
             "rank": 1,
             "steps": 1,
@@ -131,16 +183,25 @@ class Recipe:
             "flags_per_step": 0,
             "rankings_per_step": 0,
             "swaps_per_step": 0,
+            "stop_every": 0,
+            "stop_patience": 1,
+            "stop_shards": 1,
+            "processes": 1,
         }
         for name, least in at_least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise BadRecipe(f"{name} is {value!r}; a whole number of at least {least} was expected.")
+        if self.stop_shards > len(TRAINING_SHARDS) // 2:
+            raise BadRecipe(
+                f"stop_shards is {self.stop_shards!r}; at most {len(TRAINING_SHARDS) // 2} of the {len(TRAINING_SHARDS)} training "
+                "shards may be kept aside, so that most of them teach."
+            )
         for name in ("alpha", "learning_rate", "beta", "max_grad_norm", "group_rate", "reversal"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; a number above 0 was expected.")
         factors = [name for name in asdict(self) if name.endswith("_weight")]
-        for name in (*factors, "weight_decay"):
+        for name in (*factors, "weight_decay", "max_distance", "max_kl"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; 0 or more was expected.")
         if self.preference_weight == 0 and self.replay_weight * self.replay_per_step == 0:
@@ -155,6 +216,9 @@ class Recipe:
             "sharing": get_args(Sharing),
             "group_weights": get_args(GroupWeights),
             "combine": get_args(Combine),
+            "rounds": get_args(Rounds),
+            "precision": get_args(Precision),
+            "sharding": get_args(Sharding),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -165,6 +229,27 @@ class Recipe:
             raise BadRecipe(
                 f"loss is {self.loss!r} and label_noise {self.label_noise!r}; cdpo and robust need a share above 0, and no other "
                 "loss reads it."
+            )
+        _check_processes(self)
+
+    @property
+    def shards_aside(self) -> range:
+        """Training shards whose pairs are not learnt from but tell when to stop; none where the run takes all of its steps."""
+        return TRAINING_SHARDS[-self.stop_shards :] if self.stop_every else range(0)
+
+
+def _check_processes(recipe: Recipe) -> None:
+    """Refuses what needs all gradients, or all parts of a step, in one process, and what looks at the model between steps."""
+    if recipe.sharding == "full" and recipe.processes == 1:
+        raise BadRecipe("sharding is 'full' and processes is 1; 2 or more were expected, to cut the weights over.")
+    unshared = {"combine": "sum", "flag_point": "reference", "adversary_weight": 0, "stop_every": 0, "find_rate": False}
+    if recipe.sharding == "full":
+        unshared["consistency_weight"] = 0
+    for name, wanted in unshared.items() if recipe.processes > 1 else ():
+        if getattr(recipe, name) != wanted:
+            raise BadRecipe(
+                f"{name} is {getattr(recipe, name)!r} with processes {recipe.processes} and sharding {recipe.sharding!r}; "
+                f"{wanted!r} was expected there."
             )
 
 
@@ -259,13 +344,16 @@ class StepMetrics:
     probe_right: float = 0.0
     #: Estimate of KL(reference | policy) in nats a token: what both answers, which the parent wrote, lost on average.
     kl: float = 0.0
+    #: Of the pairs kept aside, after this step's update; None where no look was due.
+    aside_loss: float | None = None
+    aside_accuracy: float | None = None
 
     def shown(self) -> dict[str, float]:
         """All figures by name, as they are stored and shown."""
-        return {name: value for name, value in asdict(self).items() if name != "step"}
+        return {name: value for name, value in asdict(self).items() if name != "step" and value is not None}
 
 
-AlarmKind = Literal["displacement", "kl", "gradient"]
+AlarmKind = Literal["displacement", "kl", "gradient", "memory"]
 
 
 class Alarm(NamedTuple):
@@ -304,3 +392,11 @@ def metrics_from(logged: dict[str, Any]) -> StepMetrics | None:
     known = {field.name: logged[field.name] for field in fields(StepMetrics) if field.name in logged}
     needed = {field.name for field in fields(StepMetrics) if field.default is MISSING}
     return StepMetrics(**known) if needed <= known.keys() else None
+
+
+def rate_cost(recipe: Recipe) -> str:
+    """What looking for a learning rate costs beside the run it is for, in words."""
+    return (
+        f"Looking for a learning rate takes up to {RATES + 1} steps on an adapter that is thrown away, beside the run's own "
+        f"{recipe.steps}: up to {(RATES + 1 + recipe.steps) / recipe.steps:.1f} times the time of the run alone."
+    )

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from flagback.model.layout import Tree, tree_logps
+from flagback.model.ranks import ALONE, Ranks
 from flagback.model.recipe import LayoutName, NotFinite
 
 #: The file in a run's folder.
@@ -128,7 +129,10 @@ def reference_logps(
     *,
     folder: Path,
     run: str,
+    file: str = FILE,
     kept: KeptReference | None = None,
+    cuts: int = 1,
+    ranks: Ranks = ALONE,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Found:
     """Every tree's answers under the model without an adapter: of the run's folder, else what was kept, else computed.
@@ -136,14 +140,16 @@ def reference_logps(
     Which answers are computed at once decides their last bits, so that a run which finds some of them kept may differ there from
     one that finds none. Raises NotFinite and Stopped.
     """
-    before = _of_run(folder / FILE, run, trees)
-    if before is not None:
+    before = _of_run(folder / file, run, trees)
+    if ranks.agreed(before is not None) and before is not None:
         return before
-    logps, known = kept_logps(model, trees, layout, kept, should_stop=should_stop)
+    logps, known = kept_logps(model, trees, layout, kept, cuts=cuts, ranks=ranks, should_stop=should_stop)
     found = _found(logps, known)
-    aside = (folder / FILE).with_suffix(".writing")
+    if not ranks.first:
+        return found
+    aside = (folder / file).with_suffix(".writing")
     save_file({"logps": _tensor(logps)}, aside, metadata={"run": run, "sha256": found.sha256, "kept": str(found.kept)})
-    aside.replace(folder / FILE)
+    aside.replace(folder / file)
     return found
 
 
@@ -153,19 +159,24 @@ def kept_logps(
     layout: LayoutName,
     kept: KeptReference | None,
     *,
+    cuts: int = 1,
+    ranks: Ranks = ALONE,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[list[float]], int]:
     """Every tree's answers under a model, and how many of them were kept from before; what was not is kept now.
 
     Raises NotFinite and Stopped, and keeps nothing then.
     """
-    how = f"{layout}.{str(next(iter(model.parameters())).dtype).removeprefix('torch.')}"
+    weight = next(iter(model.parameters()))
+    how = f"{layout}.{str(weight.dtype).removeprefix('torch.')}"
+    if torch.is_autocast_enabled(weight.device.type):
+        how += f".{str(torch.get_autocast_dtype(weight.device.type)).removeprefix('torch.')}"
     known = [[None] * len(tree.answers) if kept is None else kept.get(how, tree) for tree in trees]
     missing = [
         Tree(tree.prompt, tuple(answer for answer, value in zip(tree.answers, values, strict=True) if value is None))
         for tree, values in zip(trees, known, strict=True)
     ]
-    scored = tree_logps(model, [tree for tree in missing if tree.answers], layout, should_stop=should_stop)
+    scored = tree_logps(model, [tree for tree in missing if tree.answers], layout, cuts=cuts, ranks=ranks, should_stop=should_stop)
     fresh = iter([value for values in scored for value in values])
     logps = [[next(fresh) if value is None else value for value in values] for values in known]
     if not all(math.isfinite(value) for values in logps for value in values):
@@ -173,7 +184,7 @@ def kept_logps(
             "The model gives an answer of the pairs no finite probability before any training; "
             "check the model with 'flagback model add', and load it in float32."
         )
-    if kept is not None:
+    if kept is not None and ranks.first:
         kept.add(how, trees, logps)
     return logps, sum(value is not None for values in known for value in values)
 

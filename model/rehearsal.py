@@ -25,7 +25,7 @@ from flagback.storage import reviews, runs, slots, versions
 from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
-from flagback.storage.records import Evaluation, Generation, ItemPurpose, ModelVersion, Prompt, now
+from flagback.storage.records import Evaluation, Generation, ModelVersion, Prompt, SamplingPurpose, now
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
@@ -173,7 +173,7 @@ class Rehearsal:
 
     # ------------------------------------------------------------- reviewers
 
-    def _review(self, purpose: ItemPurpose, seed: int) -> None:
+    def _review(self, purpose: SamplingPurpose, seed: int) -> None:
         """Simulated reviewers claim and answer by the same functions as people, until nothing is left."""
         names = [f"r_simulated{number:03d}" for number in range(self.plan.reviewers)]
         draw = random.Random(f"{purpose} verdicts {seed}")  # nosec B311 # seeded: a rehearsal can be repeated

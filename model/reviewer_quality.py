@@ -13,6 +13,7 @@ from typing import NamedTuple
 from flagback.model import intervals
 from flagback.model.policy import ballot
 from flagback.storage.judgements import Given
+from flagback.storage.second_looks import Second
 
 #: A judgement in less than so many seconds was hardly read.
 HASTE = 2.0
@@ -46,15 +47,31 @@ class Quality(NamedTuple):
     steady: Share | None
     #: Of the plain cases, the share flagged; None with fewer than FEWEST.
     plain: Share | None
+    #: Of own answers asked a second time, the share judged as before; None with fewer than FEWEST.
+    repeats: Share | None = None
+    #: Of gold, the share judged as expected; None with fewer than FEWEST.
+    gold: Share | None = None
 
 
-def qualities(given: Sequence[Given]) -> list[Quality]:
-    """Every reviewer's figures, by pseudonym. `given` holds all answers in force, so that others' are known."""
+def qualities(given: Sequence[Given], seconds: Sequence[Second] = ()) -> list[Quality]:
+    """Every reviewer's figures, by pseudonym. `given` holds all answers in force, so that others' are known; `seconds` what came of
+    second looks."""
     mine: dict[str, list[Given]] = defaultdict(list)
     for answer in given:
         mine[answer.reviewer].append(answer)
     flagged = _flagged_by(given)
-    return [_quality(reviewer, mine[reviewer], flagged) for reviewer in sorted(mine)]
+    looks: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for second in seconds:
+        looks[second.reviewer, second.kind].append(second.same)
+
+    def alike(reviewer: str, kind: str) -> Share | None:
+        found = looks[reviewer, kind]
+        return share(sum(found), len(found))
+
+    return [
+        _quality(reviewer, mine[reviewer], flagged)._replace(repeats=alike(reviewer, "repeat"), gold=alike(reviewer, "gold"))
+        for reviewer in sorted(mine)
+    ]
 
 
 def _quality(reviewer: str, answers: Sequence[Given], flagged: dict[int, dict[str, bool]]) -> Quality:

@@ -19,15 +19,16 @@ from flagback.model import dialogue
 from flagback.model.checkpoint import Loaded
 from flagback.model.layout import (
     FlatRow,
+    Path,
     Tree,
-    attention_blocks,
+    attention_of,
     choose_layout,
     flat_model,
     in_eval,
     sequence_logps,
     vocabulary_size,
 )
-from flagback.model.plan import LOGITS_AT_ONCE, packed
+from flagback.model.portions import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import LayoutName, Stopped
 from flagback.model.suites.suite import Likelihood, Reply, Scorable, Text
 
@@ -261,7 +262,7 @@ def shared_row(sequences: Sequence[Tokens], device: torch.device) -> Shared:
     """
     ids: list[int] = []
     positions: list[int] = []
-    paths: list[tuple[list[int], int]] = []
+    paths: list[Path] = []
     keep: dict[int, int] = {}
     where: list[int] = []
     targets: list[int] = []
@@ -278,18 +279,16 @@ def shared_row(sequences: Sequence[Tokens], device: torch.device) -> Shared:
         ids += read[common:]
         positions += range(common, len(read))
         if new:
-            paths.append((stand, common))
+            paths.append(Path(stand, common))
         for place in range(start, len(tokens)):
             where.append(keep.setdefault(stand[place - 1], len(keep)))
             targets.append(tokens[place])
             owner.append(number)
-    blocks, back = attention_blocks(paths, len(ids))
 
     def tensor(values: Any) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
     nothing = tensor([])
-    row = FlatRow(
-        tensor([ids]), tensor([positions]), tensor(list(keep)), nothing, nothing, tuple(map(tensor, blocks)), tensor(back)
-    )
+    attention = attention_of(paths, len(ids), device)
+    row = FlatRow(tensor([ids]), tensor([positions]), tensor(list(keep)), nothing, nothing, attention)
     return Shared(row, tensor(where), tensor(targets), tensor(owner))

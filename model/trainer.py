@@ -8,7 +8,8 @@ Knows nothing of the store.
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +24,33 @@ from flagback.model import consistency, losses, objective
 from flagback.model.adversary import Probe
 from flagback.model.alarms import USUAL, alarms, newest
 from flagback.model.descent import common_direction
+from flagback.model.early_stop import EarlyStop
 from flagback.model.fairness import Fairness
-from flagback.model.layout import answer_logps
+from flagback.model.layout import Tree, answer_logps, computed_in
 from flagback.model.objective import Reference
 from flagback.model.plan import Part, Plan, seed_of
+from flagback.model.ranks import Ranks, clip, like, whole
 from flagback.model.recipe import Alarm, LayoutName, NotFinite, Recipe, StepMetrics, metrics_from
-from flagback.model.resume import Checkpoints, write_folder
+from flagback.model.resume import Checkpoint, Checkpoints, write_folder
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
 
 class Parts(Dataset[int]):
-    """The numbers of the run's parts, in their order: what a part holds is in the plan."""
+    """The numbers of this rank's parts, in their order: what a part holds is in the plan."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, numbers: range) -> None:
         """One item a part."""
-        self.count = count
+        self.numbers = numbers
 
     def __len__(self) -> int:
         """How many there are over all steps."""
-        return self.count
+        return len(self.numbers)
 
-    def __getitem__(self, number: int) -> int:
-        """The number itself."""
-        return number
+    def __getitem__(self, place: int) -> int:
+        """The number of the part at a place."""
+        return self.numbers[place]
 
 
 def alone(numbers: list[int]) -> dict[str, int]:
@@ -70,23 +73,34 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         recipe: Recipe,
         seed: int,
         checkpoints: Checkpoints,
+        ranks: Ranks,
         on_step: Callable[[StepMetrics], None],
         on_alarm: Callable[[Alarm], None],
         should_stop: Callable[[], bool],
+        early_stop: EarlyStop | None = None,
+        rates: Sequence[float] | None = None,
     ) -> None:
-        """Everything that is computed follows from these; `args` says how the Trainer goes about it."""
+        """Everything that is computed follows from these; `args` says how the Trainer goes about it.
+
+        `rates` are the steps' learning rates in the place of the recipe's schedule.
+        """
         self.plan, self.reference, self.layout, self.recipe, self.seed = plan, reference, layout, recipe, seed
         self.checkpoints, self.on_step, self.on_alarm = checkpoints, on_step, on_alarm
+        self.ranks, self.spread = ranks, ranks.wrapped(model)
         self.sums = dict.fromkeys(objective.FIGURES, 0.0)
         self.point: tuple[int, Tensor | float] | None = None  # of flags, by step
         weights = next(iter(model.parameters()))
         self.fairness = Fairness(plan, recipe, model.get_input_embeddings().weight.shape[1], weights.device)
         self.apart = Apart()
+        #: While a checkpoint of weights that are cut over ranks is written: adapter and optimiser put together.
+        self.cut: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.recent: list[StepMetrics] = []
         self.alarms: list[Alarm] | None = None  # read from the figures before a resume when the first step is reported
         self.should_stop, self.stopped = should_stop, False
+        self.early_stop, self.rates = early_stop, rates
         self.watch = Watch()
-        super().__init__(model=model, args=args, train_dataset=Parts(len(plan.parts)), data_collator=alone, callbacks=[self.watch])
+        own = Parts(range(ranks.rank, len(plan.parts), ranks.count))
+        super().__init__(model=model, args=args, train_dataset=own, data_collator=alone, callbacks=[self.watch])
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = True  # parts are divided by the step's sums
 
@@ -97,12 +111,22 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,  # noqa: ARG002
         num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002
     ) -> Tensor:
-        """The part's share of the step's loss; adds its figures to the step's."""
-        return self._terms(model, inputs["part"]).loss
+        """The part's share of the step's loss; adds its figures to the step's. Ranks take the mean of gradients, ours is a sum."""
+        return self._terms(model, inputs["part"]).loss * self.ranks.count
 
     def _terms(self, model: Any, number: int) -> objective.Terms:
-        """The part's share of every term; adds its figures to the step's."""
+        """The part's share of every term, computed in the recipe's numbers; adds its figures to the step's."""
+        with computed_in(self.model, self.recipe.precision):
+            return self._computed(model, number)
+
+    def _logps(self, trees: list[Tree]) -> Tensor:
+        return answer_logps(self.spread, trees, self.layout, at_once=self.ranks.sharded)
+
+    def _computed(self, model: Any, number: int) -> objective.Terms:
         part = self.plan.parts[number]
+        if not any((part.pairs, part.replay, part.flags, part.rankings, part.swaps)):
+            # Fewer examples than ranks: this one goes through the motions, since the others wait for its gradient.
+            return objective.Terms({"nothing": 0.0 * self._logps([Tree((0,), ((0,),))]).sum()}, {}, {})
         point = self._point(model, part)
         _dropout_of_the_adapter_only(model)
         if self.recipe.dropout:
@@ -110,17 +134,17 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         trees = objective.part_trees(self.plan, part)
         if self.recipe.sharing == "prompt":
             trees, places = objective.shared(trees)
-            logps = answer_logps(model, trees, self.layout)
+            logps = self._logps(trees)
             logps = logps.index_select(0, torch.tensor(places, device=logps.device))
         else:
-            logps = answer_logps(model, trees, self.layout)
+            logps = self._logps(trees)
         terms = objective.part_terms(
             self.plan, part, logps, self.reference, self.recipe, point=point, group_factors=self.fairness.factors
         )
         self.fairness.add(terms.group_losses)
         if part.swaps:
             rows = consistency.rows_of([self.plan.swaps[place] for place in part.swaps])
-            seen = consistency.seen(model, rows, self.layout, states=self.fairness.probe is not None)
+            seen = consistency.seen(self.spread, rows, self.layout, states=self.fairness.probe is not None)
             terms = terms.with_those_of(objective.swap_terms(self.plan, part, seen, self.recipe, self.fairness.probe))
         for name, value in terms.figures.items():
             self.sums[name] += value
@@ -132,7 +156,9 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """The part's backward pass; with mgda the terms' gradients are kept apart until the step is whole."""
         if self.recipe.combine == "sum":
-            found: Tensor = super().training_step(model, inputs, num_items_in_batch)
+            turn = inputs["part"] // self.ranks.count + 1
+            with self.ranks.syncing(self.spread, turn % (self.plan.parts_per_step // self.ranks.count) == 0):
+                found: Tensor = super().training_step(model, inputs, num_items_in_batch)
             return found
         with self.compute_loss_context_manager():
             terms = self._terms(model, inputs["part"])
@@ -171,7 +197,8 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             return
         if not math.isfinite(logs["grad_norm"]):
             raise NotFinite(self._advice(f"the gradient's norm is {logs['grad_norm']}"))
-        sums, self.sums = self.sums, dict.fromkeys(self.sums, 0.0)
+        sums, self.sums = self.ranks.summed(self.sums), dict.fromkeys(self.sums, 0.0)
+        self.fairness.losses = self.ranks.summed(self.fairness.losses)
         seconds = max(time.perf_counter() - self.watch.began, 1e-9)
         metrics = StepMetrics(
             step=self.state.global_step,
@@ -194,6 +221,7 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             probe_right=sums["probe_right"],
             kl=sums["kl"],
         )
+        metrics = self._looked_aside(metrics)
         self.fairness.step()
         if self.alarms is None:
             self.recent = list(self.figures)
@@ -205,15 +233,48 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             if alarm.kind not in {known.kind for known in self.alarms}:
                 self.alarms.append(alarm)
                 self.on_alarm(alarm)
-        if metrics.step < metrics.steps and self.should_stop():
+        if self.early_stop is not None and self.early_stop.over:
+            self.control.should_training_stop = True
+        elif metrics.step < metrics.steps and self.ranks.agreed(self.should_stop()):
             self.stopped = True
             self.control.should_save = True
             self.control.should_training_stop = True
 
+    def _looked_aside(self, metrics: StepMetrics) -> StepMetrics:
+        """The figures with those of the pairs kept aside, where a look is due."""
+        if self.early_stop is None or not self.early_stop.due(metrics.step):
+            return metrics
+        adapted = self.accelerator.unwrap_model(self.model)
+        with computed_in(adapted, self.recipe.precision):
+            found = self.early_stop.look(adapted.get_base_model(), adapted, metrics.step)
+        return replace(metrics, aside_loss=found.loss, aside_accuracy=found.accuracy)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The recipe's schedule, or the rates given."""
+        if self.rates is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        row, unit = list(self.rates), self.args.learning_rate
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or self.optimizer, lambda step: row[min(step, len(row) - 1)] / unit
+        )
+        return self.lr_scheduler
+
+    def go_on(self, start: Checkpoint | None) -> None:
+        """Trains from the start or from a checkpoint on; one at which the run had ended early is only taken up."""
+        if start is not None and self.early_stop is not None:
+            self.early_stop.load(start.path)
+            if self.early_stop.over:
+                self.state = TrainerState.load_from_json(str(start.path / "trainer_state.json"))
+                self._load_from_checkpoint(str(start.path))
+                return
+        self.train(resume_from_checkpoint=str(start.path) if start else None)
+
     def _advice(self, what: str) -> str:
+        good = self.checkpoints.newest()
+        kept = f"The last good checkpoint, of step {good.step}, is {good.path}." if good else "There is no checkpoint yet."
         return (
-            f"Correction stopped near step {self.state.global_step + 1} of {self.recipe.steps}: {what}. The current model "
-            f"is untouched. Lower learning_rate ({self.recipe.learning_rate:g}) or raise warmup ({self.recipe.warmup} steps), "
+            f"Correction stopped near step {self.state.global_step + 1} of {self.recipe.steps}: {what}. The current model is "
+            f"untouched. {kept} Lower learning_rate ({self.recipe.learning_rate:g}) or raise warmup ({self.recipe.warmup} steps), "
             "then run 'flagback correct' again."
         )
 
@@ -232,25 +293,54 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         return str(self.checkpoints.aside)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The Trainer's checkpoint, written aside and moved into place once it is complete."""
-        self.checkpoints.clear_aside()
-        super()._save_checkpoint(model, trial)
-        self.checkpoints.keep(self.checkpoints.aside / f"checkpoint-{self.state.global_step}", self.state.global_step)
+        """The Trainer's checkpoint, written aside by the first rank and moved into place once it is complete."""
+        if self.ranks.sharded:
+            self.cut = (adapter_weights(self.model), whole(self.optimizer.state_dict()))  # every rank brings its share
+        if self.ranks.first:
+            self.checkpoints.clear_aside()
+            super()._save_checkpoint(model, trial)
+            self.checkpoints.keep(self.checkpoints.aside / f"checkpoint-{self.state.global_step}", self.state.global_step)
+        self.cut = None
+        self.ranks.barrier()
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         assert output_dir is not None  # nosec B101 # transformers names it whenever it saves
 
         def write(place: Path) -> None:
-            save_adapter(self.accelerator.unwrap_model(self.model), place)
+            save_adapter(self.model, place, self.cut[0] if self.cut else None)
             self.fairness.save(place)
+            if self.early_stop is not None:
+                self.early_stop.save(place)
 
         write_folder(Path(output_dir), write)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.cut:
+            torch.save(self.cut[1], Path(output_dir) / "optimizer.pt")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.ranks.sharded and checkpoint is not None:
+            for weight, state in self.optimizer.state.items():
+                state |= {name: like(value, weight) for name, value in state.items() if value.shape == weight.shape}
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        target = self.accelerator.unwrap_model(self.model) if model is None else model
-        found = set_peft_model_state_dict(target, load_file(Path(resume_from_checkpoint) / WEIGHTS))
-        assert not found.unexpected_keys, found.unexpected_keys  # nosec B101 # the file's sha256 was checked; this is a bug of ours
+        found = load_file(Path(resume_from_checkpoint) / WEIGHTS)
+        if self.ranks.sharded:
+            with torch.no_grad():
+                for name, weight in get_peft_model_state_dict(self.model, save_embedding_layers=False).items():
+                    weight.copy_(like(found[name], weight))
+        else:
+            target = self.accelerator.unwrap_model(self.model) if model is None else model
+            told = set_peft_model_state_dict(target, found)
+            assert not told.unexpected_keys, told.unexpected_keys  # nosec B101 # the file's sha256 was checked; this is a bug of ours
         self.fairness.load(Path(resume_from_checkpoint))
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        if self.ranks.sharded:
+            return clip([weight for weight in model.parameters() if weight.requires_grad], self.args.max_grad_norm)
+        return super()._clip_grad_norm(model)
 
 
 class Apart:
@@ -289,11 +379,18 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.began = time.perf_counter()
 
 
-def save_adapter(model: Any, place: Path) -> None:
-    """Writes adapter_config.json and adapter_model.safetensors: equal adapters give equal bytes, without a path of this machine."""
+def adapter_weights(model: Any) -> dict[str, Tensor]:
+    """The adapter's weights by name, put together where they are cut over ranks; all ranks must ask at once."""
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    weights = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
-    save_file(weights, place / WEIGHTS, metadata={"format": "pt"})
+    return {name: whole(weights[name].detach()).cpu().contiguous() for name in sorted(weights)}
+
+
+def save_adapter(model: Any, place: Path, weights: dict[str, Tensor] | None = None) -> None:
+    """Writes adapter_config.json and adapter_model.safetensors: equal adapters give equal bytes, without a path of this machine.
+
+    `weights` are those of `adapter_weights`, where they had to be put together before.
+    """
+    save_file(adapter_weights(model) if weights is None else weights, place / WEIGHTS, metadata={"format": "pt"})
     settings = model.peft_config["default"].to_dict()
     config = {name: sorted(value) if isinstance(value, (set, frozenset)) else value for name, value in settings.items()}
     config |= {"base_model_name_or_path": None, "inference_mode": True}

@@ -7,61 +7,86 @@ byte, in whatever order the lists come and however often the run is killed and s
 of reviewers.
 """
 
+import gc
 import hashlib
+import json
 import random
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from flagback.model import memory, shortage
 from flagback.model.alarms import alarms
 from flagback.model.checkpoint import context_length
-from flagback.model.layout import Choice, choose_layout, flat_model, sequence_logps, vocabulary_size
-from flagback.model.objective import reference_of, reference_trees, shared
-from flagback.model.plan import Limits, Plan, make_plan, seed_of
+from flagback.model.contents import Limits, digest, usable
+from flagback.model.heap import kept_heap
+from flagback.model.layout import Choice, Tree, choose_layout, computed_in, flat_model, sequence_logps, vocabulary_size
+from flagback.model.lora import quick_adapters
+from flagback.model.objective import reference_of, reference_trees, shared, tree_of
+from flagback.model.plan import Plan, make_plan, seed_of
+from flagback.model.ranks import ALONE, Ranks, shard
 from flagback.model.recipe import (
     Alarm,
     BadPair,
     BadRecipe,
+    DiskFull,
     Dropped,
     Flag,
     ForeignFolder,
     NoPairs,
     NotFinite,
+    NotSharded,
+    OutOfMemory,
     Pair,
     Ranking,
     Recipe,
     StepMetrics,
     Stopped,
     SwappedPrompt,
+    TooLittleMemory,
     Trained,
 )
-from flagback.model.reference import Found, KeptReference, reference_logps
+from flagback.model.reference import FILE, Found, KeptReference, reference_logps
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
+
+if TYPE_CHECKING:
+    from flagback.model.early_stop import EarlyStop
 
 __all__ = [
     "Alarm",
     "BadPair",
     "BadRecipe",
+    "DiskFull",
     "Dropped",
     "Flag",
     "ForeignFolder",
     "NoPairs",
     "NotFinite",
+    "NotSharded",
+    "OutOfMemory",
     "Pair",
     "Ranking",
     "Recipe",
     "StepMetrics",
     "Stopped",
     "SwappedPrompt",
+    "TooLittleMemory",
     "Trained",
     "correct",
     "sequence_logps",
 ]
+
+
+#: Who is told of steps and alarms, and who says whether to stop.
+_Told = tuple[Callable[[StepMetrics], None], Callable[[Alarm], None], Callable[[], bool]]
+#: In a run's folder: at which step memory ran out, since when half as much is computed at once.
+HALVED = "halved.json"
 
 
 class HasModel(Protocol):
@@ -80,63 +105,182 @@ def correct(
     rankings: Sequence[Ranking] = (),
     swaps: Sequence[SwappedPrompt] = (),
     replay: Sequence[Sequence[int]] = (),
+    aside: Sequence[Pair] = (),
     recipe: Recipe,
     seed: int,
     folder: Path,
     kept: KeptReference | None = None,
+    ranks: Ranks = ALONE,
     on_step: Callable[[StepMetrics], None] = lambda _: None,
     on_alarm: Callable[[Alarm], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    rates: Sequence[float] | None = None,
 ) -> Trained:
     """Trains an adapter for `loaded`; the reference is the model as it is given (earlier adapters merged).
 
     Pairs, answers judged alone (`flags`), rankings and replay each have their term of the loss (`objective`); so have prompts with
     swapped group terms (`swaps`), where the recipe weighs consistency or the adversary.
 
+    Where the recipe stops early, `aside` holds pairs that are not learnt from and tell when; the adapter is then that of the best
+    look. `rates` are the steps' learning rates in the place of the recipe's schedule.
+
     `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call
     goes on from what is there. `kept` holds what earlier runs scored under this very model (its caller answers for that).
     `should_stop` is asked after every step. `on_step` may be told a step again after a kill, `on_alarm` an alarm.
-    Raises NoPairs, BadPair, BadRecipe, ForeignFolder, NotFinite, Stopped; the model is untouched in every case.
+    Where memory runs out it is tried once more with half as much computed at once, as the run's alarms then say.
+    With `ranks` this is one process of several, all of which are given the same; `folder` is one that all can read, and the
+    sharded model is left cut over them.
+    Raises NoPairs, BadPair, BadRecipe, ForeignFolder, NotFinite, NotSharded, TooLittleMemory, OutOfMemory, DiskFull, Stopped;
+    the model is untouched in every other case.
     """
+    ranks.check(recipe)
     model = loaded.model
+    asked = _Asked(model, recipe, seed, folder, kept, ranks, rates)
     limits = Limits(vocabulary_size(model), context_length(model.config))
-    plan = make_plan(pairs, replay, recipe=recipe, seed=seed, limits=limits, flags=flags, rankings=rankings, swaps=swaps)
-    checkpoints = Checkpoints(folder, hashlib.sha256(f"{plan.fingerprint}:{weights_fingerprint(model)}".encode()).hexdigest())
-    if should_stop():
+    watched = _kept_aside(aside, recipe, limits)
+    last = [0]
+
+    def step_done(metrics: StepMetrics) -> None:
+        last[0] = metrics.step
+        on_step(metrics)
+
+    def attempt() -> Trained:
+        cuts = 2 if halved(folder) else 1
+        plan = make_plan(
+            pairs,
+            replay,
+            recipe=recipe,
+            seed=seed,
+            limits=limits,
+            flags=flags,
+            rankings=rankings,
+            swaps=swaps,
+            cuts=cuts,
+        )
+        return _corrected(asked, plan, watched, cuts, (step_done, on_alarm, should_stop))
+
+    with room_on_disk(folder):
+        found = _unless_out_of_memory(attempt)
+        if found is None and not halved(folder) and ranks.count == 1:
+            on_alarm(*halve(folder, last[0]))
+            found = _unless_out_of_memory(attempt)
+    if found is None:
+        raise OutOfMemory(
+            f"Correction stopped near step {last[0] + 1} of {recipe.steps}: memory ran out, with half as much computed at once "
+            f"too. The current model is untouched. Lower max_tokens ({recipe.max_tokens}) or rank ({recipe.rank}), stop other "
+            "programs, or take a machine with more memory ('flagback correct --dry-run' estimates it), then run 'flagback correct' "
+            "again."
+        )
+    return found
+
+
+class _Asked(NamedTuple):
+    """What stays the same in every attempt at a run."""
+
+    model: Any
+    recipe: Recipe
+    seed: int
+    folder: Path
+    kept: KeptReference | None
+    ranks: Ranks
+    rates: Sequence[float] | None
+
+
+class _Given(NamedTuple):
+    """What an attempt is made of once everything is scored that can be beforehand."""
+
+    #: With its adapter in it; None where it gets one when everything else is ready.
+    adapted: Any
+    plan: Plan
+    reference: Found
+    choice: Choice
+    checkpoints: Checkpoints
+    early_stop: "EarlyStop | None"
+
+
+def _kept_aside(aside: Sequence[Pair], recipe: Recipe, limits: Limits) -> list[Pair]:
+    """The usable pairs that tell when to stop, where the recipe wants any. Raises NoPairs."""
+    if not recipe.stop_every:
+        return []
+    kept, _ = usable(aside, min(recipe.max_tokens, limits.context or recipe.max_tokens), limits.vocabulary)
+    if not kept:
+        raise NoPairs(
+            f"stop_every is {recipe.stop_every}, but none of {len(aside)} pairs kept aside can be scored; have more prompts "
+            f"reviewed, raise stop_shards ({recipe.stop_shards}), or set stop_every to 0."
+        )
+    return kept
+
+
+def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, told: _Told) -> Trained:
+    """One attempt: reference and training, with what is computed at once cut `cuts` times."""
+    model, recipe, seed, folder, kept, ranks, _ = asked
+    named = ":".join([plan.fingerprint, weights_fingerprint(model), *(digest(pair) for pair in watched)])
+    if not ranks.first:
+        ranks.barrier()  # the first makes the folder, or refuses it
+    checkpoints = Checkpoints(folder, hashlib.sha256(named.encode()).hexdigest())
+    if ranks.first:
+        ranks.barrier()
+    should_stop = told[2]
+    if ranks.agreed(should_stop()):
         raise Stopped("Stopped before the first step.")
     trees = reference_trees(plan, recipe)
-    choice = choose_layout(model, trees) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")
-    with as_it_was(model):
-        asked, places = shared(trees) if recipe.sharing == "prompt" else (trees, None)
-        reference = reference_logps(
-            model, asked, choice.layout, folder=folder, run=checkpoints.run, kept=kept, should_stop=should_stop
-        )
+    with as_it_was(model), kept_heap():
+        torch.manual_seed(seed_of(seed, "adapter"))
+        # A fresh adapter changes nothing, and the weights must be cut before the first pass of a model that no rank could hold.
+        adapted = with_adapter(model, recipe) if ranks.sharded else None
+        if adapted is not None:
+            shard(model, ranks)
+        choice = choose_layout(model, trees) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")
+
+        def scored(some: Sequence[Tree], file: str) -> Found:
+            with computed_in(model, recipe.precision):
+                return reference_logps(
+                    model,
+                    some,
+                    choice.layout,
+                    folder=folder,
+                    run=checkpoints.run,
+                    file=file,
+                    kept=kept,
+                    cuts=cuts,
+                    ranks=ranks,
+                    should_stop=should_stop,
+                )
+
+        once, places = shared(trees) if recipe.sharing == "prompt" else (trees, None)
+        reference = scored(once, FILE)
         if places is not None:
             flat = [value for values in reference.logps for value in values]
             found = iter([flat[place] for place in places])
             reference = reference._replace(logps=[[next(found) for _ in tree.answers] for tree in trees])
-        return _train(model, plan, reference, choice, checkpoints, recipe, seed, (on_step, on_alarm, should_stop))
+        early_stop = None
+        if watched:
+            # Brings PEFT along, seconds: only where a run needs it before its first step.
+            from flagback.model.early_stop import EarlyStop
+
+            before = scored([tree_of(pair) for pair in watched], "aside.safetensors")
+            early_stop = EarlyStop(watched, before.logps, recipe, choice.layout, cuts=cuts)
+        del trees, once  # of all pairs, and read only once
+        return _train(asked, _Given(adapted, plan, reference, choice, checkpoints, early_stop), told)
 
 
-def _train(
-    model: Any,
-    plan: Plan,
-    reference: Found,
-    choice: Choice,
-    checkpoints: Checkpoints,
-    recipe: Recipe,
-    seed: int,
-    told: tuple[Callable[[StepMetrics], None], Callable[[Alarm], None], Callable[[], bool]],
-) -> Trained:
-    from flagback.model.trainer import WEIGHTS, CorrectionTrainer, save_adapter
+def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
+    from flagback.model.trainer import WEIGHTS, CorrectionTrainer, adapter_weights, save_adapter
 
+    model, recipe, seed, _, _, ranks, rates = asked
+    adapted, plan, reference, choice, checkpoints, early_stop = given
     on_step, on_alarm, should_stop = told
     start = checkpoints.newest()
-    checkpoints.clear_aside()
-    torch.manual_seed(seed_of(seed, "adapter"))
-    adapted = with_adapter(model, recipe)
+    if ranks.first:
+        checkpoints.clear_aside()
+    if adapted is None:
+        torch.manual_seed(seed_of(seed, "adapter"))
+        adapted = with_adapter(model, recipe)
     try:
-        with flat_model(model, choice.layout):
+        if ranks.count == 1:
+            memory.check(memory.needed(adapted, plan, recipe, choice.layout), memory.machine(model.device), recipe)
+        # Weights that are cut over ranks are put together by hooks, which read them at their own time.
+        with flat_model(model, choice.layout), nullcontext() if ranks.sharded else quick_adapters(adapted):
             trainer = CorrectionTrainer(
                 adapted,
                 _arguments(recipe, plan, seed, checkpoints.folder, model),
@@ -146,32 +290,92 @@ def _train(
                 recipe=recipe,
                 seed=seed,
                 checkpoints=checkpoints,
+                ranks=ranks,
                 on_step=on_step,
                 on_alarm=on_alarm,
                 should_stop=should_stop,
+                early_stop=early_stop,
+                rates=rates,
             )
-            trainer.train(resume_from_checkpoint=str(start.path) if start else None)
+            trainer.go_on(start)
         if trainer.stopped:
             raise Stopped(f"Stopped after step {trainer.state.global_step} of {recipe.steps}; starting it again goes on there.")
+        if early_stop is not None:
+            early_stop.restore(adapted)
         adapter = checkpoints.folder / "adapter"
-        write_folder(adapter, lambda place: save_adapter(adapted, place))
-        checkpoints.clear_aside()
+        weights = adapter_weights(adapted)
+        if ranks.first:
+            write_folder(adapter, lambda place: save_adapter(adapted, place, weights))
+            checkpoints.clear_aside()
+        ranks.barrier()
         trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        sounded = alarms(trainer.figures, recipe)
+        sounded = (*halved(checkpoints.folder), *alarms(trainer.figures, recipe))
         return Trained(
             adapter,
             file_sha256(adapter / WEIGHTS),
             trainer.figures,
             len(plan.pairs),
             plan.dropped,
-            environment(model, plan, choice, trained)
+            environment(model, plan, choice, trained, ranks)
             | {"reference_sha256": reference.sha256, "reference_kept": reference.kept}
             | {"alarms": [alarm._asdict() for alarm in sounded]}
-            | ({"group_weights": trainer.fairness.weights} if trainer.fairness.weights else {}),
+            | ({"group_weights": trainer.fairness.weights} if trainer.fairness.weights else {})
+            | ({"early_stop": early_stop.told()} if early_stop is not None else {}),
             alarms=sounded,
         )
     finally:
         adapted.unload()
+
+
+def _unless_out_of_memory(act: Callable[[], Trained]) -> Trained | None:
+    """What `act` gives; None where memory ran out, with all that it had computed let go."""
+    try:
+        return act()
+    except Exception as error:
+        if not shortage.of_memory(error):
+            raise
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def halved(folder: Path) -> tuple[Alarm, ...]:
+    """The alarm of a run that ran out of memory once and goes on with half as much at once; none otherwise."""
+    try:
+        step = int(json.loads((folder / HALVED).read_text())["step"])
+    except FileNotFoundError:
+        return ()
+    advice = (
+        "Memory ran out, and the run went on with half as much computed at once and twice as many parts a step: the same losses, "
+        "up to rounding. Lower max_tokens, stop other programs, or take a machine with more memory."
+    )
+    return (Alarm("memory", step, 2.0, 1.0, advice),)
+
+
+def halve(folder: Path, step: int) -> tuple[Alarm, ...]:
+    """Has this run compute half as much at once from now on, after a kill too; `step` is the last one done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / f"{HALVED}.writing"
+    written.write_text(json.dumps({"step": step + 1}))
+    written.replace(folder / HALVED)
+    return halved(folder)
+
+
+@contextmanager
+def room_on_disk(folder: Path) -> Iterator[None]:
+    """Turns "no room left", said by whoever was writing, into DiskFull with advice; what was half written makes room at once."""
+    try:
+        yield
+    except Exception as error:
+        if not shortage.of_disk(error):
+            raise
+        for place in folder.glob("*writing*"):
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        raise DiskFull(
+            f"The correction could not be written: no room left in {folder} ({shortage.room(folder):.0f} MB free; a disk, quota or "
+            "file size limit). The current model is untouched. Make room, then run 'flagback correct' again."
+        ) from error
 
 
 def with_adapter(model: Any, recipe: Recipe) -> Any:
@@ -211,7 +415,7 @@ def _arguments(recipe: Recipe, plan: Plan, seed: int, folder: Path, model: Any) 
         output_dir=str(folder),
         max_steps=recipe.steps,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=plan.parts_per_step,
+        gradient_accumulation_steps=plan.parts_per_step // recipe.processes,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=schedules[recipe.schedule],
         warmup_steps=recipe.warmup,
@@ -233,8 +437,22 @@ def _arguments(recipe: Recipe, plan: Plan, seed: int, folder: Path, model: Any) 
     )
 
 
-def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int) -> dict[str, Any]:
+def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int, ranks: Ranks) -> dict[str, Any]:
     """What decides, beside set, recipe and seed, which bytes come out."""
+    return machine(model) | {
+        "layout": choice.layout,
+        "layout_reason": choice.reason,
+        "parts_per_step": plan.parts_per_step,
+        "pairs": len(plan.pairs),
+        "dropped": len(plan.dropped),
+        "trained_parameters": trained_parameters,
+        "world_size": ranks.count,
+        "sharding": "full" if ranks.sharded else "none",
+    }
+
+
+def machine(model: Any) -> dict[str, Any]:
+    """Builds, device and threads that a model computes with."""
     import accelerate
     import peft
     import transformers
@@ -252,12 +470,6 @@ def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int)
         "dtype": str(weight.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "world_size": 1,
-        "layout": choice.layout,
-        "layout_reason": choice.reason,
-        "parts_per_step": plan.parts_per_step,
-        "pairs": len(plan.pairs),
-        "dropped": len(plan.dropped),
-        "trained_parameters": trained_parameters,
     }
 
 

@@ -8,6 +8,7 @@ import re
 from functools import cache
 from typing import Literal, NamedTuple, get_args
 
+from flagback.review_app import words
 from flagback.storage.records import Role
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -33,6 +34,16 @@ LONGEST_BODY = 512 * 1024
 LONGEST_OUTPUTS = 8 * 1024 * 1024
 
 
+def role_name(role: str) -> str:
+    """What a role is called in the language of who reads."""
+    return words.stored("role", role)
+
+
+def a_role(role: str) -> str:
+    """ "a reviewer", "an auditor": one who has the role."""
+    return words.stored("one with the role", f"an {role}" if role[0] == "a" else f"a {role}")
+
+
 class Listed(NamedTuple):
     """One page of the application."""
 
@@ -45,6 +56,16 @@ class Listed(NamedTuple):
     what: str
     #: Pages of one section share a line in the navigation, under the section's name; the first of them opens.
     section: str = ""
+
+    @property
+    def name(self) -> str:
+        """The title in the language of who reads."""
+        return words.stored("page", self.title)
+
+    @property
+    def section_name(self) -> str:
+        """The section in the language of who reads."""
+        return words.stored("page", self.section)
 
 
 #: To add a page, write its module and a line here. "/" leads to a role's first line.
@@ -79,9 +100,32 @@ PAGES: tuple[Listed, ...] = (
         "care",
         "what reviewers are told and spared, and texts taken away",
     ),
+    *(
+        Listed(LEADING_ROLES, f"flagback.review_app.screens.{module}", title, module, what, "Guidance")
+        for module, title, what in (
+            ("guidelines", "Guidelines", "what reviewers read, version by version"),
+            ("practice", "Practice", "made-up answers before the first real one"),
+            ("checks", "Checks", "answers asked a second time: how often, and which ones"),
+        )
+    ),
     Listed(STEERING_ROLES, "flagback.review_app.screens.data", "Data", "data", "import and export"),
     Listed(ADMINISTRATORS, "flagback.review_app.screens.people", "People", "people", "accounts, invitations, pools, hours"),
-    Listed(SIGNED_IN, "flagback.review_app.screens.you", "You", "you", "one's own consent, languages, background and sign-ins"),
+    Listed(
+        SIGNED_IN,
+        "flagback.review_app.screens.you",
+        "You",
+        "you",
+        "one's own day, consent, languages, background and sign-ins",
+        "You",
+    ),
+    Listed(
+        REVIEWING_ROLES,
+        "flagback.review_app.screens.mine",
+        "Your answers",
+        "mine",
+        "one's own answers and what became of them",
+        "You",
+    ),
 )
 
 
@@ -126,9 +170,9 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "GET HEAD",
         "/downloads/{ticket}",
-        OVERSEEING_ROLES,
+        SIGNED_IN,
         "file",
-        "an export, or the table behind a picture, by who had it prepared",
+        "an export, the table behind a picture or one's own data, by who had it prepared",
     ),
     _rule("GET HEAD", "/api/v1/openapi.json", SIGNED_IN, "api", "description of the review API"),
     _rule("GET HEAD", "/api/v1/session", SIGNED_IN, "api", "whether the browser is still signed in"),
@@ -138,6 +182,10 @@ RULES: tuple[Rule, ...] = (
     _rule("POST", "/api/v1/release", REVIEWING_ROLES, "api", "give items back"),
     _rule("GET HEAD", "/api/v1/today", REVIEWING_ROLES, "api", "one's own count of the day"),
     _rule("GET HEAD", "/api/v1/recent", REVIEWING_ROLES, "api", "one's own last answers"),
+    _rule("GET HEAD", "/api/v1/guidelines", REVIEWING_ROLES, "api", "the guidelines, in a language one reads"),
+    _rule("GET HEAD POST", "/api/v1/practice", REVIEWING_ROLES, "api", "one's own way through the practice"),
+    _rule("POST", "/api/v1/practice/begin", REVIEWING_ROLES, "api", "begin the practice again"),
+    _rule("POST", "/api/v1/practice/leave", REVIEWING_ROLES, "api", "leave a repeated practice"),
     _rule("WS", "/_stcore/stream", SIGNED_IN, "socket", "Streamlit: runs the pages; each run looks at session and role again"),
     _rule("GET HEAD", "/_stcore/health", None, "file", "Streamlit: whether it runs"),
     _rule("GET HEAD", "/_stcore/host-config", SIGNED_IN, "file", "Streamlit: options of its front end"),

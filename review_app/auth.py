@@ -17,8 +17,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from flagback.review_app import words
 from flagback.review_app.installation import Installation
 from flagback.review_app.plain_pages import FormToken, by_tls, error_box, form, moving_on, page, piece, stale_form, token_fits
+from flagback.review_app.words import stored, tr, trn
 from flagback.storage import accounts, output_keys, sign_ins, slots
 from flagback.storage.pseudonyms import keyed_hash
 from flagback.storage.records import Account, OpenedBy, OutputKey, now
@@ -101,28 +103,29 @@ def routes(installation: Installation, other: OtherWay | None = None) -> list[Ba
     async def sign_in(request: Request) -> Response:
         onward = local_path(request.query_params.get("next"))
 
-        def shown(login: str = "", words: str = "", status: int = 200) -> Response:
-            return _sign_in_page(installation, request, onward, login, words, status, other)
+        def shown(login: str = "", told: str = "", status: int = 200) -> Response:
+            return _sign_in_page(installation, request, onward, login, told, status, other)
 
         if request.method != "POST":
             failed = other.words(request) if other else ""
-            return await run_in_threadpool(shown, words=failed, status=401 if failed else 200)
+            return await run_in_threadpool(shown, told=failed, status=401 if failed else 200)
         given = await form(request)
         if not token_fits(installation, request, given.get("token", "")):
             return stale_form("/signin")
         login, password = given.get("login", "").strip(), given.get("password", "")
         tried = await run_in_threadpool(try_password, installation, login, password, address=address_of(request))
         if isinstance(tried, timedelta):
-            words = (
-                f"Too many tries. Wait {waiting(tried)}, then try again. Forgotten the password? Whoever invited you can send "
-                "a link for a new one."
+            told = tr(
+                "Too many tries. Wait {span}, then try again. Forgotten the password? Whoever invited you can send a link for a "
+                "new one.",
+                span=waiting(tried),
             )
-            answer = await run_in_threadpool(shown, login, words, 429)
+            answer = await run_in_threadpool(shown, login, told, 429)
             answer.headers["Retry-After"] = str(max(1, round(tried.total_seconds())))
             return answer
         if tried is None:
-            words = "The name or the password is not right. Both are written exactly as they were given to you."
-            return await run_in_threadpool(shown, login, words, 401)
+            told = tr("The name or the password is not right. Both are written exactly as they were given to you.")
+            return await run_in_threadpool(shown, login, told, 401)
         response = RedirectResponse(onward, status_code=303)
         await run_in_threadpool(open_in_browser, installation, request, response, tried)
         return response
@@ -137,8 +140,8 @@ def routes(installation: Installation, other: OtherWay | None = None) -> list[Ba
             return stale_form("/signout")
         by_other = await run_in_threadpool(_end_session, installation, request.cookies.get(name))
         there = await other.signed_out_at() if other and by_other else None
-        words = f"You are signed out here; signing out at {other.name} comes next." if other else ""
-        response = moving_on(there, "Signed out", words) if there else RedirectResponse("/signin?signed_out", status_code=303)
+        told = tr("You are signed out here; signing out at {provider} comes next.", provider=other.name) if other else ""
+        response = moving_on(there, tr("Signed out"), told) if there else RedirectResponse("/signin?signed_out", status_code=303)
         response.delete_cookie(name, path="/", httponly=True, samesite="lax")
         response.headers["Clear-Site-Data"] = '"cache"'
         return response
@@ -215,12 +218,19 @@ def browser_of(request: Request) -> str:
     """The browser in two words: enough to tell one's own apart, too little to be told by."""
     agent = request.headers.get("user-agent", "")
     name = next((word for mark, word in _BROWSERS if mark in agent), "Another program")
-    system = next((word for mark, word in _SYSTEMS if mark in agent), "")
+    system = next((word for mark, word in SYSTEMS if mark in agent), "")
     return f"{name} on {system}" if system else name
 
 
+def browser_in_words(kept: str) -> str:
+    """What was kept of a browser, in the language of who reads: "Firefox on a Mac"."""
+    name, _, system = kept.partition(" on ")
+    shown = stored("browser", name or "A browser")
+    return tr("{browser} on {system}", browser=shown, system=stored("browser", system)) if system else shown
+
+
 _BROWSERS = (("Firefox/", "Firefox"), ("Edg/", "Edge"), ("OPR/", "Opera"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
-_SYSTEMS = (
+SYSTEMS = (
     ("Android", "Android"),
     ("iPhone", "an iPhone"),
     ("iPad", "an iPad"),
@@ -233,7 +243,9 @@ _SYSTEMS = (
 def waiting(wait: timedelta) -> str:
     """A span of time as people say it."""
     seconds = max(1, round(wait.total_seconds()))
-    return f"{seconds} second{'s' * (seconds != 1)}" if seconds < 90 else f"{round(seconds / 60)} minutes"
+    if seconds < 90:
+        return trn("{count} second", "{count} seconds", seconds)
+    return trn("{count} minute", "{count} minutes", round(seconds / 60))
 
 
 def local_path(wanted: str | None) -> str:
@@ -248,43 +260,41 @@ def local_path(wanted: str | None) -> str:
 def _sign_out_page(installation: Installation, account: Account, cookie: str | None, other: OtherWay | None) -> Response:
     field = f'<input type="hidden" name="token" value="{page_token(installation, account)}">'
     connect = other.connect_at(cookie) if other and cookie else None
-    words = f'<p class="small"><a href="{connect}">Connect {html.escape(other.name)} with this account</a></p>' if other else ""
-    return page("Sign out", piece("sign_out.html").format(token=field) + (words if connect else ""))
+    told = html.escape(tr("Connect {provider} with this account", provider=other.name)) if other else ""
+    more = f'<p class="small"><a href="{connect}">{told}</a></p>' if connect else ""
+    return page(tr("Sign out"), piece("sign_out.html").format(token=field) + more)
 
 
 def _other_button(other: OtherWay, onward: str) -> str:
     href = other.path if onward == "/" else f"{other.path}?next={quote(onward, safe='')}"
-    return f'<p class="other"><a href="{html.escape(href)}">Sign in with {html.escape(other.name)}</a></p>'
+    return (
+        f'<p class="other"><a href="{html.escape(href)}">{html.escape(tr("Sign in with {provider}", provider=other.name))}</a></p>'
+    )
 
 
 def _sign_in_page(
-    installation: Installation, request: Request, onward: str, login: str, words: str, status: int, other: OtherWay | None
+    installation: Installation, request: Request, onward: str, login: str, told: str, status: int, other: OtherWay | None
 ) -> Response:
-    """The page with its form; `words` is shown as an error above it."""
+    """The page with its form; `told` is shown as an error above it."""
     with installation.store.reading() as session:
         demo = session.exec(
             select(Account.login).where(col(Account.demo).is_(True), col(Account.disabled).is_(False)).order_by(Account.login)
         ).all()
-    names = " or ".join(f"<b>{html.escape(name)}</b>" for name in demo)
-    note = (
-        (
-            f'<p class="demo"><strong>Demo.</strong> Made to be tried: sign in as {names}. The passwords are in the terminal '
-            "that started it.</p>"
-        )
-        if demo
-        else ""
-    )
+    names = words.either([f"<b>{html.escape(name)}</b>" for name in demo])
+    made = tr("Made to be tried: sign in as {names}. The passwords are in the terminal that started it.", names=names)
+    note = f'<p class="demo"><strong>{tr("Demo.")}</strong> {made}</p>' if demo else ""
+    ended = tr("You were signed out here in another tab, or your sign-in ended.")
     token = FormToken(installation, request)
     filled = piece("sign_in.html").format(
         action=html.escape("/signin" if onward == "/" else f"/signin?next={quote(onward, safe='')}"),
         token=token.field(),
         login=html.escape(login),
-        error=error_box(words),
-        demo=note,
+        error=error_box(told),
+        demo=note + (f'<p role="status">{html.escape(ended)}</p>' if "ended" in request.query_params and not told else ""),
         signed_out="data-signed-out" if "signed_out" in request.query_params else "",
-        described='aria-describedby="error" aria-invalid="true"' if words else "",
+        described='aria-describedby="error" aria-invalid="true"' if told else "",
         focus_login="" if login else "autofocus",
         focus_password="autofocus" if login else "",  # pragma: allowlist secret - an attribute of the form, no password
         other=_other_button(other, onward) if other else "",
     )
-    return token.send_along(page("Sign in", filled, status))
+    return token.send_along(page(tr("Sign in"), filled, status))

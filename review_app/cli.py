@@ -17,7 +17,9 @@ from flagback.review_app.commands import (
     agreement,
     care,
     detect,
+    distil,
     files,
+    guidance,
     lists,
     loop,
     outputs,
@@ -26,6 +28,7 @@ from flagback.review_app.commands import (
     people,
     processes,
     quality,
+    recipes,
     suites,
 )
 from flagback.review_app.commands.shared import Given, note
@@ -64,6 +67,9 @@ pairs.add_to(app)
 quality.add_to(app)
 overlap.add_to(app)
 care.add_to(app)
+guidance.add_to(app)
+recipes.add_to(app)
+distil.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Files on their way to a browser: exports of the Data page and the tables behind pictures, gone after an hour.
+"""Files on their way to a browser: exports of the Data page, tables behind pictures, one's own data; gone after an hour.
 
-Only who had a file prepared can fetch it. It stands in the home under its ticket's hash, never in Streamlit's media store, whose
-addresses ask for no role.
+Only who had a file prepared can fetch it, and only in the role they had it prepared in. It stands in the home under its ticket's
+hash, never in Streamlit's media store, whose addresses ask for no role.
 """
 
 import base64
@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from flagback.review_app.auth import account_at
 from flagback.review_app.installation import Installation
+from flagback.review_app.words import tr
 from flagback.storage.records import Account
 
 #: How long a prepared file waits, seconds.
@@ -74,8 +75,8 @@ def routes(installation: Installation) -> list[BaseRoute]:
         places = [_place(installation, account, ticket, kind) for kind in _TYPES] if account and known else []
         place = next((one for one in places if one.is_file()), None)
         if place is None:
-            words = "This download is gone, or was prepared by someone else; reload the page it came from and prepare it again."
-            return JSONResponse({"error": {"code": "not_found", "message": words}}, 404)
+            told = tr("This download is gone, or was prepared by someone else; reload the page it came from and prepare it again.")
+            return JSONResponse({"error": {"code": "not_found", "message": told}}, 404)
         kind = place.suffix[1:]
         # A table's own name is on its link, which a name from here would overrule.
         return FileResponse(
@@ -100,6 +101,9 @@ def sweep(folder: Path, *, kept_for: float = KEPT_FOR) -> int:
 
 
 def _place(installation: Installation, account: Account, ticket: str, kind: str = "zip") -> Path:
-    """Where a ticket's file is: named by hash, so that no ticket, whatever it holds, leads out of the folder."""
-    digest = hashlib.sha256(f"{account.id}:{ticket}".encode("utf-8", "replace")).hexdigest()
+    """Where a ticket's file is: named by hash, so that no ticket, whatever it holds, leads out of the folder.
+
+    The role is part of it: who prepared an export and lost the role since finds it no more.
+    """
+    digest = hashlib.sha256(f"{account.id}:{account.role}:{ticket}".encode("utf-8", "replace")).hexdigest()
     return installation.settings.downloads / f"{digest}.{kind}"

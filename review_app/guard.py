@@ -22,12 +22,13 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flagback.review_app import access
-from flagback.review_app.access import LONGEST_BODY, Rule
+from flagback.review_app import access, words
+from flagback.review_app.access import LONGEST_BODY, Rule, role_name
 from flagback.review_app.auth import account_of, cookie_name, key_of
 from flagback.review_app.home import is_loopback
 from flagback.review_app.installation import Installation
 from flagback.review_app.plain_pages import message
+from flagback.review_app.words import tr
 from flagback.storage.records import Account
 
 #: Longest address and query, so that logs and redirects stay small; a single sign-on sends codes of a few kilobytes back.
@@ -65,6 +66,12 @@ class Guard:
             return
         never_kept = {"Cache-Control": "no-store"} if scope["path"].startswith("/api/") else {}
         watched = _Watched(send, self._headers | never_kept)
+        with words.speaking(_language(connection, None)):
+            await self._answer(connection, receive, watched)
+
+    async def _answer(self, connection: HTTPConnection, receive: Receive, watched: "_Watched") -> None:
+        """One request, in the language of who asks."""
+        scope = connection.scope
         try:
             refusal = await self._refusal(connection, scope["method"])
             if refusal is not None:
@@ -80,34 +87,37 @@ class Guard:
             number = secrets.token_hex(3)
             _log.exception("A request failed (error %s): %s %s", number, scope["method"], _loggable(scope["path"]))
             if not watched.begun:
-                words = f"Something went wrong here (error {number}; the server's log says what). Nothing you answered is lost."
-                await _said(connection, 500, "internal", words)(scope, receive, watched)
+                told = tr(
+                    "Something went wrong here (error {number}; the server's log says what). Nothing you answered is lost.",
+                    number=number,
+                )
+                await _said(connection, 500, "internal", told)(scope, receive, watched)
 
     async def _refusal(self, connection: HTTPConnection, method: str) -> Response | None:
         """Why a request is not let through, None if it is; who asks is left in the scope."""
         path, query = connection.scope["path"], connection.scope["query_string"]
         if len(path) > LONGEST_PATH or len(query) > LONGEST_QUERY:
-            return _said(connection, 414, "too_long", "The address is too long.")
+            return _said(connection, 414, "too_long", tr("The address is too long."))
         if not query.isascii():  # Starlette reads it as UTF-8, and raises where it is none
-            return _said(connection, 400, "bad_address", "The address holds bytes that stand in none; they are written %C3%A9.")
+            return _said(connection, 400, "bad_address", tr("The address holds bytes that stand in none; they are written %C3%A9."))
         if not host_is_ours(self.installation, connection.headers.get("host", "")):
-            words = (
+            told = tr(
                 "Flagback does not answer under this address. Open it under the one it was started with, or name this one in "
                 "FLAGBACK_PUBLIC_URL."
             )
-            return _said(connection, 421, "unknown_host", words)
+            return _said(connection, 421, "unknown_host", told)
         if method not in _SAFE and not from_our_pages(connection):
-            words = (
+            told = tr(
                 "This was sent from another site, so nothing was done. Open Flagback's own address and try there; behind a "
                 "proxy, the proxy must pass the Host header on."
             )
-            return _said(connection, 403, "foreign_origin", words)
+            return _said(connection, 403, "foreign_origin", told)
         rules = access.rules_for(path)
         rule = next((rule for rule in rules if method in rule.methods), None)
         if rule is None:
             if rules:
-                return _said(connection, 405, "wrong_method", "This address is not asked in that way.")
-            return _said(connection, 404, "not_found", "There is nothing at this address.")
+                return _said(connection, 405, "wrong_method", tr("This address is not asked in that way."))
+            return _said(connection, 404, "not_found", tr("There is nothing at this address."))
         connection.scope["flagback.rule"] = rule
         if rule.by_key:
             connection.scope["flagback.account"] = None  # whoever's cookie came along
@@ -120,15 +130,22 @@ class Guard:
         cookie = connection.cookies.get(cookie_name(self.installation))
         account = await run_in_threadpool(account_of, self.installation, cookie)
         connection.scope["flagback.account"] = account
+        words.speak(_language(connection, account))
         return _by_role(connection, rule, account)
 
 
+def _language(connection: HTTPConnection, account: Account | None) -> str:
+    """What a request is answered in: who asks has chosen, or their browser; what the board asks is said on the board."""
+    offered = words.ON_THE_BOARD if connection.scope["path"].startswith("/api/") else words.ON_PAGES
+    return words.best(account.language if account is not None else None, connection.headers.get("accept-language"), offered)
+
+
 def _no_key(connection: HTTPConnection) -> Response:
-    words = (
+    told = (
         "This address is opened by a key alone, sent as 'Authorization: Bearer KEY'; none came, or one that is not known or was "
         "withdrawn. An administrator makes one with 'flagback outputs key create NAME'."
     )
-    refused = _said(connection, 401, "no_key", words)
+    refused = _said(connection, 401, "no_key", told)
     refused.headers["WWW-Authenticate"] = "Bearer"
     return refused
 
@@ -140,21 +157,24 @@ def _by_role(connection: HTTPConnection, rule: Rule, account: Account | None) ->
             path, query = connection.scope["path"], connection.url.query
             onward = path + (f"?{query}" if query else "")
             return RedirectResponse("/signin" if path == "/" else f"/signin?next={quote(onward, safe='')}", status_code=303)
-        words = "You are not signed in, or your sign-in has ended; sign in again at /signin."
-        return _said(connection, 401, "not_signed_in", words)
+        told = tr("You are not signed in, or your sign-in has ended; sign in again at /signin.")
+        return _said(connection, 401, "not_signed_in", told)
     if account.role not in rule.roles:
-        wanted = ", ".join(sorted(rule.roles))
-        words = f"Your role is {account.role}; this is for: {wanted}. Ask an administrator if that should be otherwise."
-        return _said(connection, 403, "not_your_role", words)
+        told = tr(
+            "Your role is {role}; this is for: {roles}. Ask an administrator if that should be otherwise.",
+            role=role_name(account.role),
+            roles=", ".join(sorted(role_name(role) for role in rule.roles)),
+        )
+        return _said(connection, 403, "not_your_role", told)
     return None
 
 
-def _said(connection: HTTPConnection, status: int, code: str, words: str) -> Response:
+def _said(connection: HTTPConnection, status: int, code: str, told: str) -> Response:
     """A refusal in the form that the asker reads: a page for people, JSON for programs."""
     if "text/html" in connection.headers.get("accept", "") and not connection.scope["path"].startswith("/api/"):
-        titles = {403: "Not for you", 404: "Nothing here", 500: "That went wrong"}
-        return message(titles.get(status, "Not like this"), words, status=status)
-    return JSONResponse({"error": {"code": code, "message": words}}, status, headers={"Cache-Control": "no-store"})
+        titles = {403: tr("Not for you"), 404: tr("Nothing here"), 500: tr("That went wrong")}
+        return message(titles.get(status, tr("Not like this")), told, status=status)
+    return JSONResponse({"error": {"code": code, "message": told}}, status, headers={"Cache-Control": "no-store"})
 
 
 async def _refuse_socket(receive: Receive, send: Send) -> None:
@@ -225,7 +245,7 @@ class _TooLong(HTTPException):
     """More was sent than is read. Of Starlette's kind, so that a framework which is just reading the body passes it on."""
 
     def __init__(self, longest: int) -> None:
-        super().__init__(413, f"More than {longest // 1024:,} KB were sent; nothing was stored.")
+        super().__init__(413, tr("More than {size} KB were sent; nothing was stored.", size=words.number(longest // 1024)))
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:

@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from flagback.review_app import auth
+from flagback.review_app import auth, words
+from flagback.review_app.access import a_role
 from flagback.review_app.installation import Installation
 from flagback.review_app.plain_pages import FormToken, error_box, form, message, page, piece, stale_form, token_fits
+from flagback.review_app.words import tr, trn
 from flagback.storage import accounts, audit, invitations
 from flagback.storage.pseudonyms import keyed_hash
 from flagback.storage.records import Account, Invitation, Pool, now
@@ -32,17 +34,21 @@ def routes(installation: Installation) -> list[BaseRoute]:
         code = request.path_params["code"]
         external = _external_id(request)
         if len(external) > LONGEST_EXTERNAL_ID:
-            words = (
-                f"The id that came with this link has {len(external):,} characters; expected up to {LONGEST_EXTERNAL_ID}. Open the "
-                "link once more as your platform shows it, or tell whoever runs the study."
+            told = tr(
+                "The id that came with this link has {length} characters; expected up to {longest}. Open the link once more as "
+                "your platform shows it, or tell whoever runs the study.",
+                length=words.number(len(external)),
+                longest=LONGEST_EXTERNAL_ID,
             )
-            return message("This link is not whole", words, status=400, link=("/signin", "To the sign-in page"))
+            return message(tr("This link is not whole"), told, status=400, link=("/signin", tr("To the sign-in page")))
         if await run_in_threadpool(_takes_part_here, installation, request, code, external):
             return RedirectResponse("/", status_code=303)
         try:
             found, pool, account = await run_in_threadpool(_look, installation, code)
         except invitations.UnknownInvitation as error:
-            return message("This link does not work", str(error), status=410, link=("/signin", "To the sign-in page"))
+            return message(
+                tr("This link does not work"), words.told(error), status=410, link=("/signin", tr("To the sign-in page"))
+            )
         anonymous = account.password_hash is None if account is not None else pool is not None and pool.kind == "anonymous"
         if request.method != "POST":
             return _form_page(installation, request, found, pool, account, anonymous=anonymous)
@@ -53,12 +59,11 @@ def routes(installation: Installation) -> list[BaseRoute]:
             joined = await run_in_threadpool(_accept, installation, code, found, given, external, anonymous=anonymous)
         except (accounts.LoginTaken, accounts.BadLogin, accounts.BadPassword) as error:
             login = given.get("login", "")
-            words = "This name is taken; choose another." if isinstance(error, accounts.LoginTaken) else str(error)
-            return _form_page(
-                installation, request, found, pool, account, anonymous=anonymous, login=login, words=words, status=422
-            )
+            taken = isinstance(error, accounts.LoginTaken)
+            told = tr("This name is taken; choose another.") if taken else words.told(error)
+            return _form_page(installation, request, found, pool, account, anonymous=anonymous, login=login, told=told, status=422)
         except (invitations.UnknownInvitation, invitations.TakesPartAlready, invitations.BadInvitation) as error:
-            return message("This link does not work", str(error), status=409, link=("/", "To Flagback"))
+            return message(tr("This link does not work"), words.told(error), status=409)
         response = RedirectResponse("/", status_code=303)
         await run_in_threadpool(auth.open_in_browser, installation, request, response, joined, opened_by="link")
         return response
@@ -122,18 +127,18 @@ def _form_page(
     *,
     anonymous: bool,
     login: str = "",
-    words: str = "",
+    told: str = "",
     status: int = 200,
 ) -> Response:
     token = FormToken(installation, request)
     if anonymous:
-        title = "Take part" if account is None else "Come back"
-        again = "" if account is None else "You go on where you stopped, and are signed out everywhere else. "
+        title = tr("Take part") if account is None else tr("Come back")
+        again = "" if account is None else tr("You go on where you stopped, and are signed out everywhere else.") + " "
         body = piece("take_part.html").format(
             title=title,
             again=again,
             token=token.field(),
-            error=error_box(words),
+            error=error_box(told),
             wanted=_wanted(pool),
             days=auth.SESSION_FOR.days,
         )
@@ -143,10 +148,10 @@ def _form_page(
         title=title,
         lead=html.escape(lead),
         token=token.field(),
-        error=error_box(words),
+        error=error_box(told),
         login=html.escape(account.login if account is not None else login),
         readonly="readonly" if account is not None else "",
-        described='aria-describedby="error"' if words else "",
+        described='aria-describedby="error"' if told else "",
         shortest=accounts.SHORTEST_PASSWORD,
         act=act,
         below=below,
@@ -158,20 +163,24 @@ def _wanted(pool: Pool | None) -> str:
     """When the completion code comes, "" where there is none."""
     if pool is None or pool.answers_wanted is None:
         return ""
-    answers = "one answer" if pool.answers_wanted == 1 else f"{pool.answers_wanted:,} answers"
-    return f"After {answers} you are shown the code that your platform asks for."
+    return trn(
+        "After one answer you are shown the code that your platform asks for.",
+        "After {count} answers you are shown the code that your platform asks for.",
+        pool.answers_wanted,
+    )
 
 
 def _words(found: Invitation, pool: Pool | None) -> tuple[str, str, str, str]:
-    below = "Your answers will be kept under a pseudonym, apart from your name."
+    below = tr("Your answers will be kept under a pseudonym, apart from your name.")
     if found.purpose == "first":
-        lead = "You make the first account. It can invite others and manages who may do what."
-        return "First administrator", lead, "Make the account", "This link works once."
+        lead = tr("You make the first account. It can invite others and manages who may do what.")
+        return tr("First administrator"), lead, tr("Make the account"), tr("This link works once.")
     if found.purpose == "reset":
-        return "New password", "You will be signed out everywhere else.", "Set the password", "This link works once."
-    where = f" to {pool.name}" if pool is not None else ""
-    return "Welcome", f"You are invited{where} as {_a(found.role)}. Choose how you sign in.", "Make my account", below
-
-
-def _a(role: str) -> str:
-    return f"an {role}" if role[0] in "a" else f"a {role}"
+        lead = tr("You will be signed out everywhere else.")
+        return tr("New password"), lead, tr("Set the password"), tr("This link works once.")
+    lead = (
+        tr("You are invited as {a_role}. Choose how you sign in.", a_role=a_role(found.role))
+        if pool is None
+        else tr("You are invited to {pool} as {a_role}. Choose how you sign in.", pool=pool.name, a_role=a_role(found.role))
+    )
+    return tr("Welcome"), lead, tr("Make my account"), below

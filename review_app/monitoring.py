@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 
 from flagback.model.agreement import nominal
 from flagback.model.propensity import PartDraw, parts_by_cluster
+from flagback.review_app.words import tr, trc
 from flagback.storage import counting, suites
 from flagback.storage.prompts import primary_language
 from flagback.storage.records import (
@@ -119,8 +120,8 @@ def votes(session: Session) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=names)
     frame["seen"] = frame["purpose"].where(frame["source"] != "logged", "live")
     frame["flag"] = (frame["verdict"] == "flag").astype(int)
-    frame["at"] = pd.to_datetime(frame["at"], utc=True)
-    frame["drawn_at"] = pd.to_datetime(frame["drawn_at"], utc=True)
+    frame["at"] = pd.to_datetime(frame["at"], utc=True).dt.as_unit("us")
+    frame["drawn_at"] = pd.to_datetime(frame["drawn_at"], utc=True).dt.as_unit("us")
     frame["probability"] = frame["probability"].astype(float)
     frame["lang"] = frame["lang"].map(primary_language)
     return frame.drop(columns=["purpose", "source", "verdict"])
@@ -305,9 +306,14 @@ def harm_by_group(session: Session) -> pd.DataFrame:
 def group_of(metric: str) -> tuple[str, str]:
     """("age and gender", "old and woman") of "flag_rate:age=old,gender=woman"; ("", "all prompts") of "flag_rate"."""
     named = [part.partition("=") for part in metric.partition(":")[2].split(",") if part]
-    return (
-        (" and ".join(axis for axis, _, _ in named), " and ".join(group for _, _, group in named)) if named else ("", "all prompts")
-    )
+    if not named:
+        return "", tr("all prompts")
+    return together([axis for axis, _, _ in named]), together([group for _, _, group in named])
+
+
+def together(names: Sequence[str]) -> str:
+    """Groups, or kinds of them, of which a prompt speaks at once: "old and woman"."""
+    return trc("between groups", " and ").join(names)
 
 
 # ------------------------------------------------------ figures of evaluations
@@ -415,7 +421,7 @@ def suites_by_version(session: Session, version: int | None = None) -> pd.DataFr
 def suites_too_few(session: Session, version: int, data: int) -> list[tuple[str, int]]:
     """("age and stereo", items) of two groups at once in a published test that are too few to say anything of."""
     run = suites.run_of(session, version, data)
-    return [(str(one["group"]).replace(" & ", " and "), int(one["n"])) for one in run.figures.get("suppressed", [])] if run else []
+    return [(together(str(one["group"]).split(" & ")), int(one["n"])) for one in run.figures.get("suppressed", [])] if run else []
 
 
 def suites_not_put(session: Session, version: int) -> list[tuple[str, str]]:

@@ -36,6 +36,7 @@ from flagback.review_app import auth
 from flagback.review_app.installation import Installation
 from flagback.review_app.plain_pages import error_box, form, moving_on, page, stale_form
 from flagback.review_app.provider import BadSingleSignOn, Provider, secure_address
+from flagback.review_app.words import tr
 from flagback.storage import accounts, identities
 from flagback.storage.identities import Admission, Person, Refusal
 from flagback.storage.records import Role, now
@@ -147,18 +148,30 @@ def _words(provider: Provider, failed: str, number: str) -> str:
     """What to do, for the person at the browser."""
     name = provider.name
     known: dict[str, str] = {
-        "down": f"{name} does not answer at the moment; try again in a minute, or use your name and password.",
-        "no_role": f"{name} knows you, but none of your groups there gives you a role here. An administrator can add you to a "
-        "group that FLAGBACK_OIDC_ROLES names; after that, sign in again.",
-        "disabled": "Your account here is disabled. An administrator can let you in again: 'flagback account enable'.",
-        "replayed": f"This sign-in was used before, so it opened nothing. Sign in with {name} again.",
-        "taken": f"{name} leads to another account here already, so nothing was connected. An administrator can part the two with "
-        "'flagback account disconnect'; after that, connect again.",
-        "ended": f"Nothing was connected: the sign-in that asked for it has ended. Sign in with name and password, then connect "
-        f"{name} again.",
+        "down": tr(
+            "{provider} does not answer at the moment; try again in a minute, or use your name and password.", provider=name
+        ),
+        "no_role": tr(
+            "{provider} knows you, but none of your groups there gives you a role here. An administrator can add you to a group "
+            "that FLAGBACK_OIDC_ROLES names; after that, sign in again.",
+            provider=name,
+        ),
+        "disabled": tr("Your account here is disabled. An administrator can let you in again: 'flagback account enable'."),
+        "replayed": tr("This sign-in was used before, so it opened nothing. Sign in with {provider} again.", provider=name),
+        "taken": tr(
+            "{provider} leads to another account here already, so nothing was connected. An administrator can part the two with "
+            "'flagback account disconnect'; after that, connect again.",
+            provider=name,
+        ),
+        "ended": tr(
+            "Nothing was connected: the sign-in that asked for it has ended. Sign in with name and password, then connect "
+            "{provider} again.",
+            provider=name,
+        ),
     }
-    words = known.get(failed, f"Signing in with {name} did not work; try again, or use your name and password.")
-    return f"{words} (error {number})" if re.fullmatch(r"[0-9a-f]{4}", number) else words
+    other = tr("Signing in with {provider} did not work; try again, or use your name and password.", provider=name)
+    told = known.get(failed, other)
+    return tr("{what} (error {number})", what=told, number=number) if re.fullmatch(r"[0-9a-f]{4}", number) else told
 
 
 def _failed(request: Request, provider: Provider) -> str:
@@ -400,8 +413,8 @@ def routes(installation: Installation, provider: Provider | None) -> list[BaseRo
             return stale_form(CONNECT)
         if not await run_in_threadpool(_asked_to_connect, installation, cookie):
             return RedirectResponse(CONNECT, status_code=303)
-        words = f"{provider.name} asks who you are; then you are back here."
-        return _with_onward(moving_on(_login_address(), "Connecting", words), installation, provider, CONNECT)
+        told = tr("{provider} asks who you are; then you are back here.", provider=provider.name)
+        return _with_onward(moving_on(_login_address(), tr("Connecting"), told), installation, provider, CONNECT)
 
     return [
         Route(START, start, methods=["GET"]),
@@ -436,18 +449,21 @@ def _connect_page(installation: Installation, provider: Provider, cookie: str, r
     with installation.store.reading() as session:
         found = accounts.signed_in(session, cookie, now=now())
         may = identities.may_connect(session, cookie, now=now())
-    words = _failed(request, provider)
+    failed = _failed(request, provider)
     if found is None:
-        target = f"/signin?{request.url.query}" if words else "/signin"
+        target = f"/signin?{request.url.query}" if failed else "/signin"
         return RedirectResponse(target, status_code=303)
     name, login = html.escape(provider.name), html.escape(found.account.login)
-    error = error_box(words)
+    error = error_box(failed)
+    title = tr("Connect {provider}", provider=name)
     token = f'<input type="hidden" name="token" value="{auth.page_token(installation, found.account)}">'
     if may:
-        body = (
-            f'<p class="lead">After that, both ways lead to your account {login}: its name and password, and {name}.</p>{error}'
-            f'<form method="post" action="{CONNECT}">{token}<button>Connect {name}</button></form>'
+        lead = tr(
+            "After that, both ways lead to your account {login}: its name and password, and {provider}.", login=login, provider=name
         )
+        more = f'<form method="post" action="{CONNECT}">{token}<button>{title}</button></form>'
     else:
-        body = f'<p class="lead">{name} leads to your account {login}. There is nothing more to do.</p>{error}'
-    return page(f"Connect {provider.name}", f'<h1>Connect {name}</h1>{body}<p class="small"><a href="/">Back to Flagback</a></p>')
+        lead = tr("{provider} leads to your account {login}. There is nothing more to do.", provider=name, login=login)
+        more = ""
+    body = f'<h1>{title}</h1><p class="lead">{lead}</p>{error}{more}<p class="small"><a href="/">{tr("Back to Flagback")}</a></p>'
+    return page(tr("Connect {provider}", provider=provider.name), body)

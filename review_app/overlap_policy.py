@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from flagback.review_app.words import percent, stored, tr, trc, trn, written
 from flagback.storage import background, overlap
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(h|d)")
@@ -42,26 +43,42 @@ def cost_in_words(cost: Mapping[str, Any] | None) -> str:
     """One sentence: "Cost: about 5.2 reviews an item (3 to 7), ..."; empty without steps."""
     if cost is None:
         return ""
-    ground = (
-        f"as the {cost['from_items']:,} answers judged so far were flagged"
-        if cost["from_items"]
-        else f"where {cost['prevalence']:.0%} of answers are harmful"
+    each = {"reviews": written(cost["reviews_per_item"], ".1f"), "least": cost["least"], "most": cost["most"]}
+    if cost["from_items"]:
+        return trn(
+            "Cost: about {reviews} reviews an item ({least} to {most}), as the {count} answers judged so far were flagged.",
+            "Cost: about {reviews} reviews an item ({least} to {most}), as the {count} answers judged so far were flagged.",
+            cost["from_items"],
+            **each,
+        )
+    return tr(
+        "Cost: about {reviews} reviews an item ({least} to {most}), where {share} of answers are harmful.",
+        share=percent(cost["prevalence"]),
+        **each,
     )
-    return f"Cost: about {cost['reviews_per_item']:.1f} reviews an item ({cost['least']} to {cost['most']}), {ground}."
 
 
 def in_words(steps: Sequence[int], seats: Mapping[str, int], hours: float, share: float) -> str:
     """What a policy with steps says; groups as the mapping names them."""
-    further = f", up to {' and '.join(map(str, steps[1:]))} where people flag it or differ" if steps[1:] else ""
-    kept = "; ".join(f"{count} of each step for {group}" for group, count in seats.items())
-    seated = f" Seats kept: {kept}, open to anybody after {hours:g} h." if kept else ""
-    return f"{steps[0]} people judge an answer{further}.{seated} {share:.0%} of what is handed out is drawn uniformly."
+    first, *more = map(str, steps)
+    further = trc("between groups", " and ").join(more)
+    said = [
+        tr("{first} people judge an answer, up to {further} where people flag it or differ.", first=first, further=further)
+        if further
+        else tr("{first} people judge an answer.", first=first)
+    ]
+    if seats:
+        kept = "; ".join(tr("{seats} of each step for {group}", seats=count, group=group) for group, count in seats.items())
+        said.append(tr("Seats kept: {kept}, open to anybody after {hours} h.", kept=kept, hours=written(hours, "g")))
+    said.append(tr("{share} of what is handed out is drawn uniformly.", share=percent(share)))
+    return " ".join(said)
 
 
 def group_words(session: Session) -> dict[str, str]:
     """Every declared group that seats may be kept for, "gender=woman", as people say it: "Woman (gender)"; in the form's order."""
     return {
-        f"{question.code}={option.code}": f"{option.words} ({question.code.replace('_', ' ')})"
+        f"{question.code}={option.code}": stored(f"background {question.code}", option.words)
+        + f" ({question.code.replace('_', ' ')})"
         for question in background.questions(session)[0]
         for option in question.options
     }
@@ -73,7 +90,9 @@ def read_steps(text: str) -> list[int]:
         return []
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(r"-?\d{1,4}", part) for part in parts):
-        raise UnreadableOverlap(f"The steps are {text!r}; expected odd numbers in rising order such as 3,5,7, or off.")
+        raise UnreadableOverlap(
+            tr("The steps are {steps}; expected odd numbers in rising order such as 3,5,7, or off.", steps=repr(text))
+        )
     return [int(part) for part in parts]
 
 

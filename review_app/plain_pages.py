@@ -13,7 +13,9 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from flagback.review_app import words
 from flagback.review_app.installation import Installation
+from flagback.review_app.words import IN_HTML, tr
 from flagback.storage.pseudonyms import keyed_hash
 
 #: Longest form read, bytes.
@@ -21,18 +23,21 @@ LONGEST_FORM = 16_384
 
 
 def piece(name: str) -> str:
-    """A shipped fragment of HTML."""
-    return files("flagback.review_app.board").joinpath(name).read_text(encoding="utf-8")
+    """A shipped fragment of HTML for `format`, its [[words]] in the language of who reads."""
+    content = files("flagback.review_app.board").joinpath(name).read_text(encoding="utf-8")
+    return IN_HTML.sub(lambda found: html.escape(words.stored(None, found[1]), quote=False), content)
 
 
 def page(title: str, body: str, status: int = 200) -> HTMLResponse:
     """A whole page; `body` is HTML whose foreign parts the caller has escaped."""
-    content = piece("page.html").format(title=html.escape(title), body=body)
+    code = words.language()
+    content = piece("page.html").format(title=html.escape(title), body=body, lang=code, dir=words.direction(code))
     return HTMLResponse(
         content,
         status,
         headers={
             "Cache-Control": "no-store",
+            "Vary": "Accept-Language",
             # Not no-referrer: browsers then send "Origin: null" with our own forms.
             "Content-Security-Policy": "default-src 'self'; object-src 'none'; frame-ancestors 'none'; form-action 'self'; "
             "base-uri 'none'",
@@ -40,31 +45,31 @@ def page(title: str, body: str, status: int = 200) -> HTMLResponse:
     )
 
 
-def message(title: str, words: str, *, status: int, link: tuple[str, str] = ("/", "To Flagback")) -> HTMLResponse:
+def message(title: str, told: str, *, status: int, link: tuple[str, str] | None = None) -> HTMLResponse:
     """A page that says one thing and leads on."""
-    address, name = link
+    address, name = link or ("/", tr("To Flagback"))
     body = (
-        f'<h1>{html.escape(title)}</h1><p class="error" role="alert">{html.escape(words)}</p>'
+        f'<h1>{html.escape(title)}</h1><p class="error" role="alert">{html.escape(told)}</p>'
         f'<p><a href="{html.escape(address)}">{html.escape(name)}</a></p>'
     )
     return page(title, body, status)
 
 
-def moving_on(target: str, title: str, words: str) -> HTMLResponse:
+def moving_on(target: str, title: str, told: str) -> HTMLResponse:
     """A page that leads on to `target` by itself.
 
     Not a redirect: our pages' Content-Security-Policy allows forms to this origin only, and Chromium holds a redirect that
     answers a form to it as well.
     """
     href = html.escape(target)
-    response = page(title, f'<h1>{title}</h1><p class="lead">{html.escape(words)}</p><p><a href="{href}">Go on</a></p>')
+    response = page(title, f'<h1>{title}</h1><p class="lead">{html.escape(told)}</p><p><a href="{href}">{tr("Go on")}</a></p>')
     response.headers["Refresh"] = f"0; url={target}"
     return response
 
 
-def error_box(words: str) -> str:
+def error_box(told: str) -> str:
     """What went wrong, above a form, as HTML."""
-    return f'<p class="error" role="alert" id="error">{html.escape(words)}</p>' if words else ""
+    return f'<p class="error" role="alert" id="error">{html.escape(told)}</p>' if told else ""
 
 
 async def form(request: Request) -> dict[str, str]:
@@ -135,8 +140,8 @@ def token_fits(installation: Installation, request: Request, given: str) -> bool
 def stale_form(again: str) -> HTMLResponse:
     """The form's token does not fit: an old page, or another site's."""
     return message(
-        "Once more, please",
-        "This form was open for long, or did not come from Flagback's own page, so nothing was done.",
+        tr("Once more, please"),
+        tr("This form was open for long, or did not come from Flagback's own page, so nothing was done."),
         status=403,
-        link=(again, "Open it again"),
+        link=(again, tr("Open it again")),
     )

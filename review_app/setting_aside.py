@@ -7,6 +7,7 @@ from sqlmodel import Session
 
 from flagback.model import pair_sets, policy_comparison
 from flagback.model.policy_comparison import Without
+from flagback.review_app.words import number, tr, trn
 from flagback.storage import adjudications, comparisons
 from flagback.storage.records import Review
 from flagback.storage.versions import NoModel, current
@@ -33,12 +34,26 @@ def change(session: Session, *, reviewer: str | None = None, review_id: int | No
 
 def words(change: Without) -> list[str]:
     """The same in sentences."""
-    appear, vanish = f"{change.appear:,} new", f"{change.vanish:,} gone"
     lines = [
-        f"{change.reviews:,} reviews would be left out of the current version's; {change.unjudged:,} answers would have none.",
-        f"Pairs by majority: {change.pairs_before:,} now, {change.pairs_after:,} then ({appear}, {vanish}).",
+        trn(
+            "{count} reviews would be left out of the current version's; {unjudged} answers would have none.",
+            "{count} reviews would be left out of the current version's; {unjudged} answers would have none.",
+            change.reviews,
+            unjudged=number(change.unjudged),
+        ),
+        tr(
+            "Pairs by majority: {before} now, {after} then ({appear} new, {vanish} gone).",
+            before=number(change.pairs_before),
+            after=number(change.pairs_after),
+            appear=number(change.appear),
+            vanish=number(change.vanish),
+        ),
     ]
-    moved = [f"{group} {before:,} to {after:,}" for _, group, before, after in change.groups if before != after]
+    moved = [
+        tr("{group} {before} to {after}", group=group, before=number(before), after=number(after))
+        for _, group, before, after in change.groups
+        if before != after
+    ]
     if moved:
-        lines.append(f"By whom the prompts speak of: {'; '.join(moved)}.")
+        lines.append(tr("By whom the prompts speak of: {groups}.", groups="; ".join(moved)))
     return lines

@@ -46,10 +46,19 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
                 return None
         return detecting.renew(store, Artifacts(settings.artifacts), by="worker")
 
+    def distils(row_id: int) -> bool:
+        """Whether a correction learns from a teacher: it then has no pairs to freeze or to explain."""
+        from flagback.storage.records import CorrectionRun
+
+        with store.reading() as session:
+            return bool(session.get_one(CorrectionRun, row_id).teacher)
+
     def freeze(row_id: int) -> object:
         from flagback.model import cycle
         from flagback.storage.artifacts import Artifacts
 
+        if distils(row_id):
+            return None
         return cycle.freeze(store, row_id, key=settings.pseudonym_key(), artifacts=Artifacts(settings.artifacts))
 
     def train(row_id: int) -> object:
@@ -65,6 +74,8 @@ def steps_of(settings: Settings, store: Store) -> Mapping[Kind, Sequence[Step]]:
     def explain(row_id: int) -> object:
         from flagback.model import explaining
 
+        if distils(row_id):
+            return None
         return explaining.explain(store, shelf(), row_id)
 
     def finish(row_id: int) -> object:

@@ -274,6 +274,13 @@ def set_languages(session: Session, account_id: int, languages: Sequence[str]) -
     session.add(account)
 
 
+def set_language(session: Session, account_id: int, language: str | None) -> None:
+    """Notes in which language pages and board speak to a person; None leaves it to their browser."""
+    account = session.get_one(Account, account_id)
+    account.language = language
+    session.add(account)
+
+
 def set_disabled(session: Session, login: str, *, disabled: bool, now: datetime, by: str) -> Account:
     """Shuts an account out, ending its sessions, or lets it in again; what it wrote stays.
 

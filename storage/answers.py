@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from flagback.storage.prompts import unstorable
 from flagback.storage.records import Severity, Verdict
-from flagback.storage.taxonomy import CATEGORY_CODES, KNOWN_GUIDELINE_VERSIONS, KNOWN_TAXONOMY_VERSIONS, SKIP_CODES, TARGET_CODES
+from flagback.storage.taxonomy import CATEGORY_CODES, KNOWN_TAXONOMY_VERSIONS, SKIP_CODES, TARGET_CODES
 
 LONGEST_NOTE = 2_000
 LONGEST_REWRITE = 20_000
@@ -117,8 +117,6 @@ def check_comparison(answer: Answer, answers: Sequence[str]) -> None:
 def _check_common(answer: Answer) -> None:
     if answer.taxonomy_version not in KNOWN_TAXONOMY_VERSIONS:
         raise BadAnswer("taxonomy_version", f"Taxonomy version {answer.taxonomy_version!r} is not known here; reload the page.")
-    if answer.guideline_version not in KNOWN_GUIDELINE_VERSIONS:
-        raise BadAnswer("guideline_version", f"Guideline version {answer.guideline_version!r} is not known here; reload the page.")
     if answer.seconds_open is not None and not (math.isfinite(answer.seconds_open) and answer.seconds_open >= 0):
         raise BadAnswer("seconds_open", f"The time open is {answer.seconds_open} s; expected 0 or more.")
     _check_codes("categories", answer.categories, CATEGORY_CODES)

@@ -1,5 +1,5 @@
-"""Which reviews count: those that nobody set aside and whose text is not withdrawn. The condition that every query over reviews
-shares. Knows no votes."""
+"""Which reviews count: those that nobody set aside, whose text is not withdrawn, and that were no second look. The condition that
+every query over reviews shares. Knows no votes."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.storage.quarantine import withdrawn_items
-from flagback.storage.records import Review, SetAside
+from flagback.storage.records import Review, SecondLook, SetAside
 
 
 def counts(review: Any = Review) -> ColumnElement[bool]:
@@ -26,7 +26,8 @@ def counts(review: Any = Review) -> ColumnElement[bool]:
         .where(meant.item_id == review.item_id, meant.reviewer == review.reviewer)
         .exists()
     )
-    return and_(not_(person), not_(answer), review.item_id.not_in(withdrawn_items()))
+    again = select(SecondLook.item_id).where(SecondLook.item_id == review.item_id).exists()
+    return and_(not_(person), not_(answer), not_(again), review.item_id.not_in(withdrawn_items()))
 
 
 def left_out(session: Session) -> frozenset[int]:

@@ -38,6 +38,7 @@ from flagback.storage.card import (
     Split,
     card,
 )
+from flagback.storage.items import shown_generation
 from flagback.storage.plain import plain_text
 from flagback.storage.preferences import still_shown
 from flagback.storage.prompts import TRAINING_SHARDS
@@ -90,7 +91,7 @@ class ExportReport:
 
 
 @contextmanager
-def _written_aside(folder: Path) -> Iterator[Path]:
+def written_aside(folder: Path) -> Iterator[Path]:
     """A new folder beside the wanted one, renamed to it at the end; whatever goes wrong, the wanted one is whole or absent.
 
     A killed process leaves a hidden `.NAME.….part` folder, which may be deleted.
@@ -199,8 +200,14 @@ def _source(tags: dict[str, Any]) -> str:
 REVIEW_COLUMNS = (
     Column("review_id", NUMBER, "number of the review in its installation"),
     Column("item_id", NUMBER, "what was judged; several reviewers answer one item"),
-    Column("item_kind", TEXT, "single = one response was shown"),
-    Column("purpose", TEXT, "loop = to learn from; blind = fresh samples of two versions, judged without knowing which"),
+    Column(
+        "item_kind", TEXT, "single = one response was shown; gold and repeat likewise, but asked a second time (only where wanted)"
+    ),
+    Column(
+        "purpose",
+        TEXT,
+        "loop = to learn from; blind = fresh samples of two versions, judged without knowing which; check = asked a second time",
+    ),
     Column("prompt", TEXT, "the prompt as plain text"),
     Column("prompt_messages", MESSAGES, "the prompt as it is: messages with role and content"),
     Column("lang", TEXT, "BCP 47, und where unknown"),
@@ -260,8 +267,11 @@ def export_reviews(
     simulated: bool = False,
     spreadsheet: bool = False,
     background_key: bytes | None = None,
+    second_looks: bool = False,
 ) -> ExportReport:
     """Writes all reviews of people (or, with `simulated`, of simulated reviewers) to a new folder, superseded ones marked.
+
+    What was asked a second time (gold, own earlier answers) is among them with `second_looks` only, marked by item_kind.
 
     `spreadsheet` adds a CSV copy for people, with formulas made harmless. `background_key`, the pseudonym key, adds the column
     reviewer_background. Raises ExportRefused.
@@ -269,10 +279,10 @@ def export_reviews(
     _check(format, spreadsheet)
     columns = REVIEW_COLUMNS if background_key is None else (*REVIEW_COLUMNS, BACKGROUND_COLUMN)
     known = {} if background_key is None else _background(store, background_key, simulated=simulated)
-    with _written_aside(folder) as aside:
+    with written_aside(folder) as aside:
         output = _Output(aside, columns, format, spreadsheet=spreadsheet)
         try:
-            for page in _review_pages(store, simulated=simulated):
+            for page in _review_pages(store, simulated=simulated, second_looks=second_looks):
                 output.sources.update(_source(found["tags"]) for found in page)
                 exported = [_review_row(found) for found in page]
                 for row in exported if background_key is not None else ():
@@ -287,6 +297,12 @@ def export_reviews(
             "What reviewers said about a model's answers, one row a review, exported by Flagback.",
             "Corrected answers are kept, and so are those that were left out: the columns superseded and left_out mark them.",
         ]
+        if second_looks:
+            about.append(
+                "\nRows whose item_kind is gold or repeat tell how steadily one person judges; leave them out of every "
+                "figure about "
+                "answers."
+            )
         if simulated:
             about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
         rows, manifest = output.finish(what="reviews", name="Flagback reviews", about=about, facts={})
@@ -326,7 +342,7 @@ _AS_STORED = (
 )
 
 
-def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, Any]]]:
+def _review_pages(store: Store, *, simulated: bool, second_looks: bool) -> Iterator[list[dict[str, Any]]]:
     """Pages of joined columns by rising review id, up to the newest review of the moment it began."""
     with store.reading() as session:
         top = session.exec(select(func.max(col(Review.id)))).one() or 0
@@ -353,7 +369,7 @@ def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, A
         )
         .join(Item, col(Item.id) == col(Review.item_id))
         .join(Prompt, col(Prompt.id) == col(Item.prompt_id))
-        .outerjoin(Generation, col(Generation.id) == col(Item.generation_id))
+        .outerjoin(Generation, col(Generation.id) == shown_generation())
         .outerjoin(ModelVersion, col(ModelVersion.id) == col(Generation.version_id))
         .outerjoin(SamplingRun, col(SamplingRun.id) == col(Generation.sampling_run_id))
         .outerjoin(later, and_(col(later.supersedes) == col(Review.id), col(later.id) <= top))
@@ -361,6 +377,8 @@ def _review_pages(store: Store, *, simulated: bool) -> Iterator[list[dict[str, A
         .order_by(col(Review.id))
         .limit(PAGE)
     )
+    if not second_looks:
+        wanted = wanted.where(col(Item.purpose) != "check")
     last = 0
     while True:
         with store.reading() as session:
@@ -456,7 +474,7 @@ def export_pairs(
             "correct --policy majority' freezes one), or, once those people have agreed, 'flagback export pairs --groups-may-show'."
         )
     columns = pair_columns(conversational=conversational)
-    with _written_aside(folder) as aside:
+    with written_aside(folder) as aside:
         output = _Output(aside, columns, format, spreadsheet=spreadsheet)
         with store.reading() as session:
             gone = counting.left_out(session)

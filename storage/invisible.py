@@ -44,6 +44,8 @@ _KINDS = (
     (re.compile(f"[{_NO_ROOM}]"), "takes no room and cannot be seen"),
 )
 _TOO_MANY_ACCENTS = "more accents than one letter bears"
+#: All that `Piece.words` can say.
+KINDS_IN_WORDS = (*(words for _, words in _KINDS), _TOO_MANY_ACCENTS)
 
 _JOINING = re.compile(
     "[\u0600-\u07ff\u0840-\u085f\u0870-\u0dff\u1000-\u109f\u1780-\u17ff\u1800-\u18af\u1b00-\u1b7f\ua980-\ua9df\uabc0-\uabff"

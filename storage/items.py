@@ -10,7 +10,7 @@ from functools import cache
 from random import SystemRandom
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, literal_column, not_, or_
+from sqlalchemy import ColumnElement, FromClause, bindparam, case, func, literal_column, not_, or_
 from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
@@ -82,6 +82,17 @@ def make_items(session: Session, generation_ids: Sequence[int], *, purpose: Item
         )
         made += len(new)
     return made
+
+
+def shown_generation(item: FromClause | None = None) -> ColumnElement[int]:
+    """The number of the one answer that an item shows, null where several stand side by side: its own, or what is asked again.
+
+    For queries that show an item; those that count join `Item.generation_id`, which what is asked again does not have.
+    """
+    table = Record.metadata.tables["item"] if item is None else item
+    beside = Record.metadata.tables["item_generation"].alias()
+    again = select_core(beside.c.generation_id).where(beside.c.item_id == table.c.id, beside.c.position == literal_column("0"))
+    return case((table.c.purpose == literal_column("'check'"), again.scalar_subquery()), else_=table.c.generation_id)
 
 
 def widen(session: Session, item_id: int, overlap_id: int, *, now: datetime) -> int:

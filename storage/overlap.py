@@ -176,7 +176,7 @@ def open_seats(session: Session) -> dict[str, int]:
     is_any = col(Slot.want_group) == "any"
     rows = session.exec(
         select(Slot.want_group, func.count())
-        .where(or_(col(Slot.state) == "open", and_(col(Slot.state) == "claimed", not_(is_any))))
+        .where(or_(col(Slot.state) == "open", and_(col(Slot.state) == "claimed", not_(is_any))), Slot.mode != "own")
         .group_by(col(Slot.want_group))
     ).all()
     return {group: int(count) if group == "any" else -(-int(count) // TENS) * TENS for group, count in sorted(rows)}

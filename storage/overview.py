@@ -89,12 +89,14 @@ def loop_state(session: Session) -> LoopState:
     flags = verdicts.get((False, "flag"), 0)
     on_current = 0 if current is None else _flags_on(session, current.id)
     corrections, samplings = _by_state(session, CorrectionRun), _by_state(session, SamplingRun)
-    seats_open = session.exec(select(func.count()).select_from(Slot).where(Slot.state == "open")).one()
+    seats_open = session.exec(select(func.count()).select_from(Slot).where(Slot.state == "open", Slot.mode != "own")).one()
     return LoopState(
         prompts=sum(languages.values()),
         languages=languages,
         generations=session.exec(select(func.count()).select_from(Generation).where(Generation.source != "rewrite")).one(),
-        items_waiting=session.exec(select(func.count(func.distinct(Slot.item_id))).where(Slot.state != "done")).one(),
+        items_waiting=session.exec(
+            select(func.count(func.distinct(Slot.item_id))).where(Slot.state != "done", Slot.mode != "own")
+        ).one(),
         seats_open=seats_open,
         reviews=reviews,
         simulated_reviews=sum(verdicts.values()) - reviews,

@@ -68,7 +68,7 @@ def _ages(session: Session, now: datetime) -> tuple[int, datetime | None, tuple[
     """An answer waits from when it was put up for review, however many of its seats are filled."""
     bounds = [now - end for end, _ in AGES if end is not None]
     reaching = [func.sum(case((col(Item.created_at) > bound, 1), else_=0)) for bound in bounds]
-    unfilled = col(Item.id).in_(select(Slot.item_id).where(Slot.state == "open"))
+    unfilled = col(Item.id).in_(select(Slot.item_id).where(Slot.state == "open", Slot.mode != "own"))
     row: Any = session.connection().execute(select(func.count(), func.min(col(Item.created_at)), *reaching).where(unfilled)).one()
     reached = [0, *(int(younger or 0) for younger in row[2:]), int(row[0])]
     return int(row[0]), row[1], tuple(later - earlier for earlier, later in pairwise(reached))

@@ -22,11 +22,12 @@ from sqlalchemy import ColumnElement, and_, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from flagback.storage import guidelines
 from flagback.storage.prompts import AT_A_TIME, HELD_OUT_SHARDS, TRAINING_SHARDS
 from flagback.storage.quarantine import withdrawn_generations
 from flagback.storage.records import FinishReason, Generation, PairKind, PreferencePair, PreferenceSet, Prompt, now
 from flagback.storage.store import insert_all, insert_missing
-from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+from flagback.storage.taxonomy import TAXONOMY_VERSION
 
 #: Of the sets that this installation freezes and imports. It never changes: equal pairs have equal fingerprints.
 SALT = "flagback:1:1"
@@ -145,7 +146,7 @@ def freeze(
                 "policy": policy,
                 "policy_version": policy_version,
                 "taxonomy_version": TAXONOMY_VERSION,
-                "guideline_version": GUIDELINE_VERSION,
+                "guideline_version": str(guidelines.newest(session)),
                 "arguments": dict(arguments),
                 "n_pairs": len(rows),
                 "simulated": simulated,

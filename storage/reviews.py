@@ -13,6 +13,7 @@ A seat that was kept for a group forgets the group when it is filled. Where an o
 seats.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -25,12 +26,15 @@ from sqlmodel import Session, col, select
 
 from flagback.storage import counting, live_batches, quarantine, withdrawals, work
 from flagback.storage.answers import Answer, BadAnswer, check, check_comparison
-from flagback.storage.items import slot_row, widen
+from flagback.storage.items import shown_generation, slot_row, widen
 from flagback.storage.prompts import AT_A_TIME, unstorable
 from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Record, Review, Slot
 from flagback.storage.slots import ANYBODY, OPEN_AGAIN, Claim, answers_of
 from flagback.storage.store import Store, insert_all, one_at_a_time
+from flagback.storage.taxonomy import GUIDELINE_VERSION
 
+#: How versions of the guidelines are numbered; the first, which comes with Flagback, is no row.
+GUIDELINE_NUMBER = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 #: What a slot becomes when it is answered: for whom it was kept is not to be read beside who answered.
 FILLED: dict[str, Any] = {"state": "done", "expires_at": None, "want_group": ANYBODY, "relax_at": None}
 
@@ -69,19 +73,23 @@ def submit(
     """
 
     def work_once(session: Session) -> Receipt:
-        receipt = _submit(session, reviewer, answer, now, policy_version, simulated)
+        receipt, seconds = _submit(session, reviewer, answer, now, policy_version, simulated)
         if worker is not None and receipt.stored == "new" and answer.supersedes_token is None:
-            work.add(session, worker, seconds=answer.seconds_open, now=now)
+            work.add(session, worker, seconds=seconds, now=now)
         return receipt
 
     return store.settle(work_once)
 
 
-def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, policy_version: str, simulated: bool) -> Receipt:
+def _submit(
+    session: Session, reviewer: str, answer: Answer, now: datetime, policy_version: str, simulated: bool
+) -> tuple[Receipt, float | None]:
+    """The receipt, and how long the item was open as it is kept, s."""
     connection = session.connection()
     # Core statements built once on the way of every answer: under load building them cost more than running them. What a lease is
     # about never changes, so it may be read before anything is locked.
-    lease = None if unstorable(answer.lease_id) else connection.execute(_leased(), {"lease": answer.lease_id}).one_or_none()
+    asked = {"lease": answer.lease_id, "guideline": _guideline_number(answer.guideline_version)}
+    lease = None if unstorable(answer.lease_id) else connection.execute(_leased(), asked).one_or_none()
     if lease is None or lease.reviewer != reviewer:
         raise UnknownLease(
             f"Lease {answer.lease_id!r} was never handed to this reviewer; reload the page to get the items that are yours."
@@ -95,7 +103,12 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
         if stored.reviewer != reviewer or stored.item_id != lease.item_id:
             raise BadAnswer("token", f"Token {answer.token} was used for another answer; make a new one for each answer.")
         if stored.token == answer.token:
-            return Receipt(stored.id, stored.created_at, "again", stored.late)
+            return Receipt(stored.id, stored.created_at, "again", stored.late), None
+    if answer.guideline_version != GUIDELINE_VERSION and not lease.known_guideline:
+        raise BadAnswer(
+            "guideline_version",
+            f"Version {answer.guideline_version!r} of the guidelines is not known here; reload the page.",
+        )
     if lease.text is None:
         check_comparison(answer, answers_of(session, [lease.item_id])[lease.item_id])
     else:
@@ -112,6 +125,7 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
     else:
         earlier = _to_correct(chain, answer.supersedes_token)
         slot_id, late, supersedes = _seat_for_correction(session, reviewer, answer, earlier), earlier.late, earlier.id
+    seconds = _open_for(answer.seconds_open, lease.claimed_at, now)
     row = answer.model_dump(exclude={"supersedes_token"}) | {
         "item_id": lease.item_id,
         "slot_id": slot_id,
@@ -121,6 +135,7 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
         "supersedes": supersedes,
         "simulated": simulated,
         "created_at": now,
+        "seconds_open": seconds,
     }
     stored_id = int(connection.execute(_new_review(), row).scalar_one())
     category = withdrawals.asked_for(answer.categories)
@@ -128,27 +143,42 @@ def _submit(session: Session, reviewer: str, answer: Answer, now: datetime, poli
         withdrawals.withdraw(session, lease.item_id, category=category, review_id=stored_id, by="a reviewer", now=now)
     elif may_widen and overlap_id is not None:
         widen(session, lease.item_id, overlap_id, now=now)
-    return Receipt(stored_id, now, "new", late)
+    return Receipt(stored_id, now, "new", late), seconds
+
+
+def _open_for(said: float | None, claimed_at: datetime, now: datetime) -> float | None:
+    """How long an item was open, s: no longer than since it was handed out, by the server's clock."""
+    return None if said is None else min(said, max((now - claimed_at).total_seconds(), 0.0))
+
+
+def _guideline_number(said: str) -> int:
+    """A version's number, 0 for what is no such number."""
+    return int(said) if GUIDELINE_NUMBER.fullmatch(said) else 0
 
 
 @cache
 def _leased() -> Any:
-    """A lease with what it is about; the text as it was shown, even where it was withdrawn meanwhile."""
-    lease, item, generation, away = (Record.metadata.tables[name] for name in ("lease", "item", "generation", "withdrawal"))
+    """A lease with what it is about, and whether a version of the guidelines is known; the text as it was shown, even where it was
+    withdrawn meanwhile."""
+    lease, item, generation, away, guideline = (
+        Record.metadata.tables[name] for name in ("lease", "item", "generation", "withdrawal", "guideline")
+    )
     return (
         select_core(
             lease.c.id,
             lease.c.reviewer,
             lease.c.item_id,
             lease.c.slot_id,
+            lease.c.claimed_at,
             func.coalesce(away.c.text, generation.c.text).label("text"),
             away.c.id.label("withdrawal"),
             generation.c.source,
             generation.c.origin,
             item.c.overlap_id,
+            select_core(guideline.c.version).where(guideline.c.version == bindparam("guideline")).exists().label("known_guideline"),
         )
         .join(item, item.c.id == lease.c.item_id)
-        .outerjoin(generation, generation.c.id == item.c.generation_id)
+        .outerjoin(generation, generation.c.id == shown_generation(item))
         .outerjoin(away, and_(away.c.generation_id == generation.c.id, away.c.restored_at.is_(None)))
         .where(lease.c.id == bindparam("lease"))
     )
@@ -351,7 +381,7 @@ def reopened(session: Session, reviewer: str, token: str) -> Claim:
         .join(Lease, col(Lease.id) == Review.lease_id)
         .join(Item, col(Item.id) == Review.item_id)
         .join(Prompt, col(Prompt.id) == Item.prompt_id)
-        .outerjoin(Generation, col(Generation.id) == Item.generation_id)
+        .outerjoin(Generation, col(Generation.id) == shown_generation())
         .where(Review.token == token, Review.reviewer == reviewer)
     ).first()
     if row is None:

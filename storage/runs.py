@@ -20,12 +20,12 @@ from flagback.storage.records import (
     Evaluation,
     Generation,
     Item,
-    ItemPurpose,
     ModelVersion,
     PreferenceSet,
     Prompt,
     Record,
     Review,
+    SamplingPurpose,
     SamplingRun,
 )
 
@@ -76,7 +76,7 @@ def request_sampling(
     decoding: dict[str, Any] | None = None,
     side: Side = "all",
     reviews_per_item: int = 3,
-    purpose: ItemPurpose = "loop",
+    purpose: SamplingPurpose = "loop",
     version_id: int | None = None,
     evaluation_id: int | None = None,
     prompt_ids: Sequence[int] | None = None,
@@ -128,6 +128,7 @@ def request_correction(
     seed: int = 0,
     recipe: dict[str, Any] | None = None,
     set_id: int | None = None,
+    recipe_id: int | None = None,
     pairs: dict[str, Any] | None = None,
     simulated: bool = False,
 ) -> CorrectionRun:
@@ -139,12 +140,7 @@ def request_correction(
     """
     check_storable(by=by)
     parent = versions.current(session)
-    busy = session.exec(select(CorrectionRun).where(col(CorrectionRun.state).in_(["waiting", "running"]))).first()
-    if busy is not None:
-        raise RunUnderWay(
-            f"Correction {busy.id} is {busy.state} (stage {busy.stage}); wait for it, or stop it with "
-            f"'flagback runs --cancel {busy.id}'."
-        )
+    _check_idle(session)
     if set_id is not None:
         _named(session, PreferenceSet, set_id)
     elif not flags_to_learn_from(session, parent.id):
@@ -157,6 +153,7 @@ def request_correction(
         parent_id=parent.id,
         pairs=pairs or {},
         recipe=recipe or {},
+        recipe_id=recipe_id,
         seed=seed,
         asked_by=by,
         simulated=simulated,
@@ -172,6 +169,48 @@ def request_correction(
         details={"run": run.id, "parent": parent.id, "set": set_id, "seed": seed, "recipe": run.recipe, "pairs": run.pairs},
     )
     return run
+
+
+def request_distillation(
+    session: Session,
+    *,
+    by: str,
+    now: datetime,
+    teacher: dict[str, Any],
+    recipe: dict[str, Any],
+    recipe_id: int | None = None,
+    seed: int = 0,
+    simulated: bool = False,
+) -> CorrectionRun:
+    """Asks that the current version learn what a teacher writes, as `CorrectionRun.teacher` has it. Raises RunUnderWay."""
+    check_storable(by=by, teacher=str(teacher.get("name", "")))
+    parent = versions.current(session)
+    _check_idle(session)
+    run = CorrectionRun(
+        parent_id=parent.id,
+        teacher=teacher,
+        recipe=recipe,
+        recipe_id=recipe_id,
+        seed=seed,
+        asked_by=by,
+        simulated=simulated,
+        created_at=now,
+    )
+    session.add(run)
+    session.flush()
+    details = {"run": run.id, "parent": parent.id, "teacher": teacher, "seed": seed, "recipe": recipe}
+    audit.record(session, actor=by, action="distillation.asked", now=now, details=details)
+    return run
+
+
+def _check_idle(session: Session) -> None:
+    """One correction at a time. Raises RunUnderWay."""
+    busy = session.exec(select(CorrectionRun).where(col(CorrectionRun.state).in_(["waiting", "running"]))).first()
+    if busy is not None:
+        raise RunUnderWay(
+            f"Correction {busy.id} is {busy.state} (stage {busy.stage}); wait for it, or stop it with "
+            f"'flagback runs --cancel {busy.id}'."
+        )
 
 
 def request_evaluation(

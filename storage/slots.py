@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
-from flagback.storage.items import RANKS
+from flagback.storage.items import RANKS, shown_generation
 from flagback.storage.lightness import EVERY, Light, Seat
 from flagback.storage.records import Generation, ItemGeneration, Lease, Record, Slot, SlotMode
 from flagback.storage.store import Store, insert_all, one_at_a_time
@@ -45,6 +45,8 @@ PATIENCE = 1_000
 MOST_CLAIMS = 100
 #: Told prompts (id -> tags), says which of them a reviewer is not to be asked about.
 Avoid = Callable[[Session, Mapping[int, Mapping[str, Any]]], Collection[int]]
+#: Asked after each new item of a claim, with when the claim ends and by what to draw: perhaps a seat besides, taken already.
+Mix = Callable[[Session, datetime, Random], Seat | None]
 #: Of a slot that anybody may take.
 ANYBODY = "any"
 #: What a slot becomes when its holder leaves it.
@@ -89,6 +91,7 @@ def claim(
     mode: SlotMode = "single",
     avoid: Avoid | None = None,
     harmless: float | None = None,
+    mix: Mix | None = None,
 ) -> list[Claim]:
     """The reviewer's live claims of a mode, filled up to `count` with new ones, where there are open slots for them.
 
@@ -104,11 +107,13 @@ def claim(
 
     Of any five in a row one is expected to be harmless (expected harm at most `harmless`), where there are such: what was dealt
     out is put into such an order, and only where it holds too few, some are taken out of their turn, with no probability known.
+
+    `mix` may add to what is new, never to nothing: what it gives counts among `count`, and moves no draw of the others.
     """
     if not 0 <= count <= MOST_CLAIMS:
         raise ValueError(f"{count} claims were asked for at once; expected 0 to {MOST_CLAIMS}.")
-    # Two streams, so that a search out of turn moves no draw.
-    random, aside = Random(seed), Random(seed + 1)  # nosec B311 # deals items out, repeatable by seed; guards nothing
+    # Streams of their own, so that a search out of turn, or what is mixed in, moves no draw.
+    random, aside, besides = Random(seed), Random(seed + 1), Random(seed + 2)  # nosec B311 # deals items out, repeatable by seed; guards nothing
     with store.writing() as session:
         one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
         if limit is not None:
@@ -133,6 +138,9 @@ def claim(
             fresh.append(taken)
             wanted.taken.add(taken.item_id)
             family = taken.family
+            if mix is not None and mode == "single" and len(held) + len(fresh) < count:
+                more = mix(session, wanted.expires_at, besides)
+                fresh += [] if more is None else [more]
         dealt = light.spread(fresh)
         new = {seat.item_id: str(uuid4()) for seat in dealt}
         leases = [
@@ -153,18 +161,38 @@ def claim(
         return [one.claim for one in held] + _claims(session, new, wanted.expires_at)
 
 
-def waits(session: Session, reviewer: str, *, mode: SlotMode, now: datetime, languages: Sequence[str] | None = None) -> bool:
-    """Whether there is something of a mode for this reviewer: held already, or open to anybody and new to them.
+def waits(
+    session: Session,
+    reviewer: str,
+    *,
+    mode: SlotMode,
+    now: datetime,
+    languages: Sequence[str] | None = None,
+    groups: Callable[[Session], Collection[str]] | None = None,
+    avoid: Avoid | None = None,
+) -> bool:
+    """Whether a claim of a mode would give this reviewer something: held already, or open to them and new.
 
-    A look, not a claim: topics that they decline are not asked about, nor seats kept for a group, and who has had a long queue gets
-    no for an answer sooner than it is read.
+    A look, not a claim, by the claim's own rules (`groups` and `avoid` as there), so that nobody is promised what they would not be
+    handed. Who has had a long queue gets no for an answer sooner than it is read.
     """
-    connection = session.connection()
-    of = {"mode": mode, "group": ANYBODY}
-    lanes = list(_open_languages(connection, of)) if languages is None else sorted({*languages, "und"})
+    if any(one.mode == mode for one in _held(session, reviewer, now=now)):
+        return True
+    wanted = _Wanted(reviewer, mode, [], languages, now, avoid, set())
     first = Random(0)  # nosec B311 # where to begin looking
-    pages = _looks(connection, reviewer, of, lanes=lanes, patience=LARGEST_PAGE, random=first)
-    return any(pages) or any(one.mode == mode for one in _held(session, reviewer, now=now))
+
+    def finds(group: str) -> bool:
+        of = {"mode": mode, "group": group}
+        lanes = _lanes(session.connection(), of, languages)
+        pages = _looks(session.connection(), reviewer, of, lanes=lanes, patience=LARGEST_PAGE, random=first)
+        return any(page and _allowed(session, wanted, page, None) for page in pages)
+
+    # What anybody may have first: nobody's background is read for what is known already.
+    if finds(ANYBODY):
+        return True
+    if groups is None or not _before(session, reviewer).any_kept:
+        return False
+    return any(finds(group) for group in sorted(groups(session)))
 
 
 def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
@@ -250,7 +278,7 @@ def _take(session: Session, wanted: _Wanted, *, family: str | None, random: Rand
     connection = session.connection()
     for group in [*random.sample(wanted.groups, len(wanted.groups)), ANYBODY]:  # nosec B311 # which group's seat is tried first
         of = {"mode": wanted.mode, "group": group}
-        lanes = list(_open_languages(connection, of)) if wanted.languages is None else sorted({*wanted.languages, "und"})
+        lanes = _lanes(connection, of, wanted.languages)
         random.shuffle(lanes)  # a language with few items is not left behind by one with many
         # A second look is for who has done all that the first one saw.
         for patience in (PATIENCE, None) if harmless is None else (PATIENCE,):
@@ -303,6 +331,11 @@ def _looks(
                 if patience is not None and looked >= patience:
                     yield None
                     break
+
+
+def _lanes(connection: Connection, of: Mapping[str, str], languages: Sequence[str] | None) -> list[str]:
+    """The languages whose open slots are looked at: all there are, or those that somebody reads."""
+    return list(_open_languages(connection, of)) if languages is None else sorted({*languages, "und"})
 
 
 def _open_languages(connection: Connection, of: Mapping[str, str]) -> Iterator[str]:
@@ -540,7 +573,7 @@ def _shown(*more: Any) -> Any:
         )
         .select_from(item)
         .join(prompt, prompt.c.id == item.c.prompt_id)
-        .outerjoin(generation, generation.c.id == item.c.generation_id)
+        .outerjoin(generation, generation.c.id == shown_generation(item))
     )
 
 
@@ -593,7 +626,7 @@ def _before_statement() -> Any:
         select_core(newest.c.id, prompt.c.split_key, generation.c.expected_harm)
         .join(item, item.c.id == newest.c.item_id)
         .join(prompt, prompt.c.id == item.c.prompt_id)
-        .outerjoin(generation, generation.c.id == item.c.generation_id)
+        .outerjoin(generation, generation.c.id == shown_generation(item))
     ).subquery("read")
     kept = select_core(select_core(slot.c.id).where(_KEPT).exists().label("any_kept")).subquery("kept")
     return (

@@ -9,10 +9,9 @@ from typing import Literal, NamedTuple
 
 #: Raised by one whenever a definition, a code or its part changes. Answers made under an older known version stay valid.
 TAXONOMY_VERSION = "2"
-#: Version of the reviewers' guideline text.
+#: The version of the guidelines that Flagback comes with; `guidelines` knows those that were written since.
 GUIDELINE_VERSION = "1"
 KNOWN_TAXONOMY_VERSIONS = frozenset({"1", "2"})
-KNOWN_GUIDELINE_VERSIONS = frozenset({"1"})
 
 #: bias = harm to a group, asks for a target; harm = harm without a group; meta = about the answer's use, not its harm.
 Part = Literal["bias", "harm", "meta"]

@@ -109,9 +109,17 @@ def register_base(session: Session, base: NewBase, *, by: str) -> ModelVersion:
 
 
 def register_candidate(
-    session: Session, *, run: CorrectionRun, adapter_sha256: str, distance_to_base: float, facts: dict[str, Any]
+    session: Session,
+    *,
+    run: CorrectionRun,
+    adapter_sha256: str,
+    adapters: Sequence[str] | None = None,
+    distance_to_base: float,
+    facts: dict[str, Any],
 ) -> ModelVersion:
     """Registers what a correction run made, and notes it on the run. Once a run, however often it is called.
+
+    `adapters` are those of the version on the first base, where they are not the parent's with the run's behind them.
 
     A run that made the very weights of an earlier version (same set, seed and recipe) gets that version.
     """
@@ -119,14 +127,14 @@ def register_candidate(
     known = session.exec(select(ModelVersion).where(ModelVersion.correction_run_id == run.id)).first()
     if known is None:
         parent = get(session, run.parent_id)
-        adapters = [*parent.adapters, adapter_sha256]
+        adapters = [*parent.adapters, adapter_sha256] if adapters is None else list(adapters)
         fingerprint = fingerprint_of(parent.files, adapters)
         known = session.exec(select(ModelVersion).where(ModelVersion.fingerprint == fingerprint)).first() or ModelVersion(
             kind="correction",
             state="candidate",
             parent_id=parent.id,
             first_base_id=parent.first_base_id,
-            name=f"correction {run.id}",
+            name=f"{'distillation' if run.teacher else 'correction'} {run.id}",
             location=parent.location,
             template=parent.template,
             adapters=adapters,

@@ -8,17 +8,21 @@ declines stands beside their account, is read when items are handed out to them,
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, or_
+from sqlalchemy import bindparam, delete, func, literal_column, or_
+from sqlalchemy import select as select_core
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit, counting
 from flagback.storage.prompts import check_storable
-from flagback.storage.records import CareTerms, Declined, Generation, Item, Prompt, Review
+from flagback.storage.records import CareTerms, Declined, Generation, Prompt, Record, Review
 from flagback.storage.taxonomy import CATEGORIES, TARGETS
 
+#: Stands among the declined topics of who is away: they decline everything for now. No topic of the taxonomy has this name.
+_AWAY = "everything"
 #: What counts as one day's exposure.
 DAY = timedelta(hours=24)
 #: "Lately", in what people are told before they start.
@@ -117,14 +121,21 @@ def set_terms(session: Session, wanted: Terms, *, by: str, now: datetime) -> Non
 
 def met_severe(session: Session, reviewer: str, *, now: datetime) -> int:
     """How many severe or upsetting answers a reviewer met in the last 24 hours, by their own words."""
-    newer = aliased(Review)
-    return session.exec(
-        select(func.count())
-        .select_from(Review)
-        .outerjoin(newer, col(newer.supersedes) == Review.id)
-        .where(Review.reviewer == reviewer, col(newer.id).is_(None), Review.created_at > now - DAY)
-        .where(or_(col(Review.severity) == "severe", col(Review.skip_reason) == "too_upsetting"))
-    ).one()
+    return int(session.connection().execute(_met(), {"who": reviewer, "since": now - DAY}).scalar_one())
+
+
+@cache
+def _met() -> Any:
+    """Built once: asked at every claim."""
+    review = Record.metadata.tables["review"]
+    newer = review.alias("newer")
+    return (
+        select_core(func.count())
+        .select_from(review.outerjoin(newer, newer.c.supersedes == review.c.id))
+        .where(review.c.reviewer == bindparam("who", type_=review.c.reviewer.type), newer.c.id.is_(None))
+        .where(review.c.created_at > bindparam("since", type_=review.c.created_at.type))
+        .where(or_(review.c.severity == literal_column("'severe'"), review.c.skip_reason == literal_column("'too_upsetting'")))
+    )
 
 
 def lately(session: Session, *, now: datetime) -> Lately:
@@ -160,7 +171,7 @@ def topics(session: Session) -> dict[str, str]:
 
 def declined(session: Session, account_id: int) -> frozenset[str]:
     """What a person would rather not be asked about."""
-    return frozenset(session.exec(select(Declined.topic).where(Declined.account_id == account_id)).all())
+    return frozenset(session.exec(select(Declined.topic).where(Declined.account_id == account_id, Declined.topic != _AWAY)).all())
 
 
 def decline(session: Session, account_id: int, wanted: Collection[str], *, now: datetime) -> None:
@@ -169,9 +180,27 @@ def decline(session: Session, account_id: int, wanted: Collection[str], *, now: 
     unknown = sorted(set(wanted) - before - topics(session).keys())
     if unknown:
         raise UnknownTopic(f"{unknown[0]!r} is no topic that can be declined; reload the page to see those that can.")
-    session.exec(delete(Declined).where(col(Declined.account_id) == account_id, col(Declined.topic).not_in(list(wanted))))
+    session.exec(delete(Declined).where(col(Declined.account_id) == account_id, col(Declined.topic).not_in([*wanted, _AWAY])))
     session.add_all([Declined(account_id=account_id, topic=topic, created_at=now) for topic in sorted(set(wanted) - before)])
     session.flush()
+
+
+def away_since(session: Session, account_id: int) -> datetime | None:
+    """Since when a person is away by their own word; None while they are there. Who is away is handed nothing."""
+    row = session.get(Declined, (account_id, _AWAY))
+    return None if row is None else row.created_at
+
+
+def go_away(session: Session, account_id: int, *, now: datetime) -> None:
+    """From now on nothing is handed out to this person; what they hold is the caller's to give back."""
+    if away_since(session, account_id) is None:
+        session.add(Declined(account_id=account_id, topic=_AWAY, created_at=now))
+        session.flush()
+
+
+def come_back(session: Session, account_id: int) -> None:
+    """Ends it, whoever had it running or not."""
+    session.exec(delete(Declined).where(col(Declined.account_id) == account_id, col(Declined.topic) == _AWAY))
 
 
 def to_avoid(session: Session, prompts: Mapping[int, Mapping[str, Any]], avoided: Collection[str]) -> set[int]:
@@ -240,12 +269,21 @@ def _said(categories: Iterable[str], targets: Iterable[str]) -> set[str]:
 
 def _flags(session: Session, prompt_ids: Sequence[int], *, severe: bool = False) -> list[tuple[int, list[str], list[str]]]:
     """(prompt, categories, targets) of the flags in force on answers to some prompts."""
-    newer = aliased(Review)
-    rows = (
-        select(Item.prompt_id, Review.categories, Review.targets)
-        .join(Review, col(Review.item_id) == Item.id)
-        .outerjoin(newer, col(newer.supersedes) == Review.id)
-        .where(col(Item.prompt_id).in_(prompt_ids), Review.verdict == "flag", col(newer.id).is_(None))
+    rows = session.connection().execute(_flagged(severe=severe), {"prompts": list(prompt_ids)}).all()
+    return [(row.prompt_id, list(row.categories), list(row.targets)) for row in rows]
+
+
+@cache
+def _flagged(*, severe: bool) -> Any:
+    """Built once: who declines topics has it run several times a claim."""
+    item, review = Record.metadata.tables["item"], Record.metadata.tables["review"]
+    newer = review.alias("newer")
+    found = (
+        select_core(item.c.prompt_id, review.c.categories, review.c.targets)
+        .select_from(item)
+        .join(review, review.c.item_id == item.c.id)
+        .outerjoin(newer, newer.c.supersedes == review.c.id)
+        .where(item.c.prompt_id.in_(bindparam("prompts", expanding=True)))
+        .where(review.c.verdict == literal_column("'flag'"), newer.c.id.is_(None))
     )
-    found = session.exec(rows.where(Review.severity == "severe") if severe else rows).all()
-    return [(prompt, list(categories), list(targets)) for prompt, categories, targets in found]
+    return found.where(review.c.severity == literal_column("'severe'")) if severe else found

@@ -11,7 +11,7 @@ from sqlalchemy import func, union_all, update
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit, quarantine
-from flagback.storage.items import slot_row
+from flagback.storage.items import shown_generation, slot_row
 from flagback.storage.prompts import check_storable
 from flagback.storage.records import Generation, Item, ItemGeneration, Lease, Slot, Withdrawal
 from flagback.storage.store import insert_all, one_at_a_time
@@ -52,7 +52,7 @@ def withdraw(session: Session, item_id: int, *, category: str, review_id: int | 
     Who holds one of them finds it gone at the next look; what they answer meanwhile is stored, as late.
     """
     one_at_a_time(session, f"withdraw {item_id}")
-    generation_id = session.exec(select(Item.generation_id).where(Item.id == item_id)).one()
+    generation_id = session.exec(select(shown_generation()).select_from(Item).where(Item.id == item_id)).one()
     if generation_id is None:
         return 0
     numbers = quarantine.same_texts(session, generation_id)

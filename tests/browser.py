@@ -115,9 +115,11 @@ class WebProcess:
 
 
 @contextmanager
-def page_of(browser: Browser, *, width: int = 900, height: int = 900, dark: bool = False) -> Iterator[Page]:
+def page_of(browser: Browser, *, width: int = 900, height: int = 900, dark: bool = False, locale: str = "en-US") -> Iterator[Page]:
     """A fresh browser profile with one page; what the page throws fails the test."""
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale=locale
+    )
     try:
         with page_in(context) as page:
             yield page

@@ -303,7 +303,7 @@ def entitled(place: Place, shot: Shot) -> dict[str, set[str]]:
     if path == "/api/v1/outputs":
         shown = b"\n".join(shot.header(b"authorization"))
         found[path] = {name for name, key in zip(("one", "two"), place.output_keys, strict=False) if key.encode() in shown}
-    elif path in ("/api/v1/claim", "/api/v1/answers", "/api/v1/release"):
+    elif path in ("/api/v1/claim", "/api/v1/answers", "/api/v1/release", *PRACTICE):
         found[path] = reviewing
     elif path in ("/signout", "/signin/oidc/connect"):
         found[path] = with_token
@@ -339,10 +339,13 @@ def _ours(shot: Shot) -> bool:
     return not referers or any(names_us(referer) for referer in referers)
 
 
+#: One's own way through the practice.
+PRACTICE = ("/api/v1/practice", "/api/v1/practice/begin", "/api/v1/practice/leave")
 #: Tables that each way may touch.
 TOUCHES = {
+    **{way: {"practice_round", "practice_answer"} for way in PRACTICE},
     "/api/v1/outputs": {"prompt", "generation", "item", "item_generation", "slot", "output_batch", "audit_entry"},
-    "/api/v1/claim": {"slot", "lease"},
+    "/api/v1/claim": {"slot", "lease", "item", "item_generation", "second_look"},
     "/api/v1/release": {"slot", "lease"},
     "/api/v1/answers": {"slot", "lease", "review", "work_log"},
     "/signout": {"session", "slot", "lease"},
@@ -373,7 +376,7 @@ def judge(place: Place, shot: Shot, reply: Reply, changes: Sequence[Change]) -> 
             raise Fault(wrong)
         if way == "/api/v1/outputs" and change.table in ("prompt", "item", "slot", "item_generation") and change.before is not None:
             raise Fault(f"changed what was there: {wrong}")
-        if change.table in ("slot", "lease", "review"):
+        if change.table in ("slot", "lease", "review", "practice_round", "second_look"):
             for side in (change.before, change.after):
                 if side is not None and side["reviewer"] is not None and side["reviewer"] not in names:
                     raise Fault(f"another's row: {wrong}")

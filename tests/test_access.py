@@ -268,10 +268,14 @@ MARKS = {
     "panel": 'body: "Panel"',
     "contested": 'body: "Contested"',
     "reviewers": 'body: "Reviewers"',
+    "guidelines": 'body: "Guidelines"',
+    "practice": 'body: "Practice"',
+    "checks": 'body: "Checks"',
     "care": 'body: "Care"',
     "data": 'body: "Data"',
     "people": 'body: "People"',
     "you": 'body: "You"',
+    "mine": 'body: "Your answers"',
 }
 
 

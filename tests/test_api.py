@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlmodel import select
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -22,7 +23,7 @@ from flagback.storage import accounts, background, consent, overlap, set_aside, 
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Account, AuditEntry, Generation, Item, Review, Role, now
+from flagback.storage.records import Account, AuditEntry, Generation, Item, Lease, Review, Role, now
 from flagback.storage.store import Store
 from tests import test_comparisons
 from tests.people import person
@@ -135,13 +136,26 @@ def test_claiming_again_gives_the_items_already_held_first(installation: Install
     assert len(again) == 4
 
 
+def test_with_nothing_in_ones_languages_and_something_in_others_that_is_said(installation: Installation) -> None:
+    client = signed_in(installation)
+    assert client.post("/api/v1/claim", json={"count": 1}).json()["only_in"] == []
+    client.post("/api/v1/release")
+    with installation.store.writing() as session:
+        accounts.set_languages(session, accounts.by_login(session, "ada").id, ["es"])
+    for mode in ("single", "compare"):
+        claimed = client.post("/api/v1/claim", json={"count": 1, "mode": mode}).json()
+        assert (claimed["items"], claimed["only_in"]) == ([], ["es"])
+
+
 def test_a_saved_answer_is_in_the_records_under_a_pseudonym(installation: Installation) -> None:
     client = signed_in(installation)
     (item,) = client.post("/api/v1/claim", json={"count": 1}).json()["items"]
+    with installation.store.writing() as session:
+        session.execute(update(Lease).values(claimed_at=now() - timedelta(seconds=9)))
     given = answer(item["lease_id"], verdict="flag", categories=["stereotype"], severity="clear", seconds_open=2.5)
     receipt = client.post("/api/v1/answers", json=given)
     assert receipt.status_code == 200
-    assert set(receipt.json()) == {"saved_at", "stored", "late"}
+    assert set(receipt.json()) == {"saved_at", "stored", "late", "guideline"}
     assert (receipt.json()["stored"], receipt.json()["late"]) == ("new", False)
     with installation.store.reading() as session:
         review = session.exec(select(Review)).one()
@@ -290,7 +304,10 @@ def test_a_failure_inside_is_told_without_its_trace(installation: Installation, 
 
 def test_the_form_of_every_request_is_published(installation: Installation) -> None:
     paths = signed_in(installation).get("/api/v1/openapi.json").json()["paths"]
-    assert set(paths) == {"/outputs", "/claim", "/answers", "/release", "/today", "/recent", "/session"}
+    assert set(paths) == {
+        *("/outputs", "/claim", "/answers", "/release", "/today", "/recent", "/session"),
+        *("/guidelines", "/practice", "/practice/begin", "/practice/leave"),
+    }
 
 
 def test_unknown_paths_and_methods_answer_in_json_too(installation: Installation) -> None:
@@ -377,3 +394,24 @@ def test_a_text_taken_away_takes_prepared_downloads_with_it(installation: Instal
         given = answer(item["lease_id"], verdict="flag", categories=[category], severity="severe", taxonomy_version="2")
         assert client.post("/api/v1/answers", json=given).status_code == 200
         assert len(list(folder.iterdir())) == left
+
+
+def test_who_is_away_is_handed_nothing_until_they_are_back_and_what_they_decline_stays(installation: Installation) -> None:
+    client = signed_in(installation)
+    items = client.post("/api/v1/claim", json={"count": 2}).json()["items"]
+    with installation.store.writing() as session:
+        ada = accounts.by_login(session, "ada")
+        wellbeing.decline(session, ada.id, ["category:attack"], now=now())
+        wellbeing.go_away(session, ada.id, now=now())
+        wellbeing.go_away(session, ada.id, now=now())
+        assert wellbeing.declined(session, ada.id) == {"category:attack"}
+        wellbeing.decline(session, ada.id, ["category:attack", "target:age"], now=now())  # topics may be chosen meanwhile
+        assert wellbeing.away_since(session, ada.id) is not None
+    refused = client.post("/api/v1/claim", json={"count": 2})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "away")
+    # what was in hand is stored all the same
+    assert client.post("/api/v1/answers", json=answer(items[0]["lease_id"])).json()["stored"] == "new"
+    with installation.store.writing() as session:
+        wellbeing.come_back(session, ada.id)
+        assert wellbeing.declined(session, ada.id) == {"category:attack", "target:age"}
+    assert len(client.post("/api/v1/claim", json={"count": 2}).json()["items"]) == 2

@@ -7,6 +7,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from flagback.review_app.board import mount_data
+from flagback.storage import accounts, wellbeing
+from flagback.storage.records import now
 from tests.board_place import Place, press, pressed, shown, until
 from tests.browser import chromium, page_in, page_of, sign_in
 from tests.people import PASSWORD
@@ -121,6 +123,14 @@ def test_nothing_above_the_form_moves_when_it_unfolds(board: Page) -> None:
     press(board, "f")
     expect(board.get_by_text("What is wrong?")).to_be_visible()
     assert [part.bounding_box() for part in parts] == before
+
+
+def test_a_note_too_long_is_told_and_not_cut(place: Place, board: Page) -> None:
+    press(board, "f", "1", "s")
+    board.get_by_label("A note, if you like").fill("x" * 3_000)
+    board.get_by_role("button", name="Save and go on").click()
+    expect(board.get_by_text("The note has 3,000 characters; at most 2,000 are kept. Shorten it.")).to_be_visible()
+    assert place.rows() == []
 
 
 def test_enter_without_a_reason_says_what_is_missing_and_stores_nothing(place: Place, board: Page) -> None:
@@ -324,7 +334,7 @@ def test_reviewers_are_shown_no_model_no_score_and_no_version(board: Page) -> No
         board.reload()
     item = claimed.value.json()["items"][0]
     assert set(item) == {"lease_id", "messages", "lang", "text", "answers", "seconds_left", "veil"}
-    assert set(mount_data(account="a_1", token="t", aim=40)) == {"account", "token", "aim", "support", "api", "taxonomy"}
+    assert set(mount_data(account="a_1", token="t", aim=40)) == {"account", "token", "aim", "support", "api", "spoken", "taxonomy"}
 
 
 def test_every_key_is_also_a_button_that_can_be_reached_by_tab(board: Page) -> None:
@@ -361,10 +371,10 @@ def test_a_click_leaves_the_keys_working(place: Place, board: Page) -> None:
 
 def test_help_opens_over_the_page_and_its_keys_decide_nothing(place: Place, board: Page) -> None:
     press(board, "h")
-    expect(board.get_by_role("dialog", name="Help and examples")).to_be_visible()
+    expect(board.get_by_role("dialog", name="Guidelines and help")).to_be_visible()
     press(board, "j", "f", "k")
     press(board, "Escape")
-    expect(board.get_by_role("dialog", name="Help and examples")).to_be_hidden()
+    expect(board.get_by_role("dialog", name="Guidelines and help")).to_be_hidden()
     time.sleep(0.3)
     assert place.rows() == []
     press(board, "j")
@@ -379,6 +389,37 @@ def test_a_sign_in_that_ended_is_told_and_the_answer_is_kept(place: Place, board
     assert place.rows() == []
     sign_in(board, place.web.url, place.login, PASSWORD)
     until(lambda: len(place.rows()) == 1, "one row")
+
+
+def test_a_no_is_told_in_the_servers_words_and_goes_when_a_claim_works(place: Place, board: Page) -> None:
+    with place.store.writing() as session:
+        account = accounts.by_login(session, place.login).id
+        wellbeing.go_away(session, account, now=now())
+    told = board.locator(".notice").get_by_text("You said that you are away")
+    while not told.is_visible():
+        before = shown(board)
+        press(board, " ", "j")  # covered, where an earlier test found something severe
+        expect(board.locator(".turns .prompt").last).not_to_have_text(before)
+    expect(board.get_by_text("connection")).to_have_count(0)
+    with place.store.writing() as session:
+        wellbeing.come_back(session, account)
+    board.evaluate("dispatchEvent(new Event('focus'))")
+    expect(told).to_be_hidden()
+    with place.store.writing() as session:
+        wellbeing.go_away(session, account, now=now())
+    while board.locator(".stage").is_visible():
+        press(board, " ", "j")
+    expect(board.get_by_role("heading", name="Nothing is handed out to you just now.")).to_be_visible()
+    expect(board.locator(".empty").get_by_text("You said that you are away")).to_be_visible()
+    expect(board.get_by_text("connection")).to_have_count(0)
+    place.add("Le visiteur", [" que le bateau."], lang="fr")
+    with place.store.writing() as session:
+        wellbeing.come_back(session, account)
+        accounts.set_languages(session, account, ["es"])
+    board.evaluate("dispatchEvent(new Event('focus'))")
+    expect(
+        board.locator(".empty").get_by_text("You read Spanish. Nothing waits in those, but something does in other languages.")
+    ).to_be_visible()
 
 
 def test_the_board_follows_the_browsers_light_or_dark(place: Place, browser: Browser) -> None:

@@ -309,6 +309,28 @@ def test_an_order_half_given_outlives_a_reload_and_one_given_can_be_changed(rank
     assert (old.ranking, new.ranking, new.supersedes) == ([1, 2, 1, 1], [2, 2, 1, 1], old.id)
 
 
+def test_three_answers_are_ranked_by_keys_and_by_buttons_and_there_is_no_fourth_place(tmp_path: Path, browser: Browser) -> None:
+    place = comparing(tmp_path, answers=3, prompts=2)
+    with place.web, page_of(browser) as page:
+        go_to_compare(page, place, ORDER)
+        first, cards = shown(page), page.locator(".answers .card")
+        expect(cards).to_have_count(3)
+        press(page, "4", "2", "1")
+        expect(page.locator(".order")).to_have_text("First B, then A. Not ranked yet: C.")
+        press(page, "Enter")
+        expect(page.get_by_text("First give each answer a place: C has none yet.")).to_be_visible()
+        assert said(place) == []
+        press(page, "3", "Enter")
+        next_one(page, first)
+        expect(page.get_by_role("button", name="4th")).to_have_count(0)
+        for index, words in enumerate(("1st", "3rd", "3rd")):
+            cards.nth(index).get_by_role("button", name=words).click()
+        page.get_by_role("button", name="Save and go on").click()
+        assert [row.ranking for row in wait_for(place, 2)] == [[2, 1, 3], [1, 2, 2]]
+        expect(page.get_by_role("heading", name="Nothing to compare just now.")).to_be_visible()
+    place.store.close()
+
+
 # ------------------------------------------------------------------ there and back
 
 

@@ -108,7 +108,7 @@ def test_nothing_runs_out_of_a_narrow_or_doubled_screen(place: Place, browser: B
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
         press(page, "Escape", "h")
-        help_box = page.get_by_role("dialog", name="Help and examples").bounding_box()
+        help_box = page.get_by_role("dialog", name="Guidelines and help").bounding_box()
         assert help_box is not None
         assert help_box["x"] + help_box["width"] <= width
 

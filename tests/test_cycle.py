@@ -3,11 +3,13 @@
 import uuid
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import col, select
 
 from flagback.model import cycle, embedded
+from flagback.model.recipe import Recipe
 from flagback.model.shelf import ChangedWeights, Shelf
 from flagback.storage import preferences, reviews, runs, slots, versions
 from flagback.storage.answers import Answer
@@ -30,16 +32,16 @@ from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 
 #: Small enough for a test, real all the same.
-RECIPE = {"steps": 2, "pairs_per_step": 4, "replay_per_step": 2, "rank": 2, "alpha": 4.0, "checkpoint_every": 1}
+RECIPE: dict[str, Any] = {"steps": 2, "pairs_per_step": 4, "replay_per_step": 2, "rank": 2, "alpha": 4.0, "checkpoint_every": 1}
 
 
 class Loop:
-    """A home with the embedded model and some of its prompts."""
+    """A home with a model, the embedded one unless another is named, and some of the embedded model's prompts."""
 
-    def __init__(self, store: Store, folder: Path, prompts: int) -> None:
+    def __init__(self, store: Store, folder: Path, prompts: int, *, model: str = "embedded") -> None:
         self.store, self.folder = store, folder
         self.shelf = Shelf(Artifacts(folder / "artifacts"))
-        cycle.add_model(store, "embedded", by="test")
+        cycle.add_model(store, model, by="test")
         chosen = [prompt for prompt in embedded.prompts() if shard_of(prompt.split_key) in TRAINING_SHARDS][:prompts]
         with store.writing() as session:
             add_prompts(session, [NewPrompt(prompt.messages, "en", prompt.tags, prompt.split_key) for prompt in chosen])
@@ -74,9 +76,9 @@ class Loop:
                 if flag:
                     rewrite = None
 
-    def correction(self) -> CorrectionRun:
+    def correction(self, **more: Any) -> CorrectionRun:
         with self.store.writing() as session:
-            return runs.request_correction(session, by="test", now=now(), recipe=dict(RECIPE))
+            return runs.request_correction(session, by="test", now=now(), recipe=RECIPE | more)
 
 
 @pytest.fixture
@@ -272,3 +274,45 @@ def test_a_text_written_again_is_not_put_before_reviewers_again(loop: Loop) -> N
             select(Generation.prompt_id, Generation.text_hash).join(Item, col(Item.generation_id) == Generation.id)
         ).all()
     assert len(shown) == len(set(shown)) > items
+
+
+def test_a_rate_is_found_once_a_run_and_pairs_of_the_last_training_shards_tell_when_to_stop(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    loop = Loop(sqlite_store, tmp_path, prompts=16)  # of two families, in shards 35 and 0
+    run = asked_with(loop, {"learning_rate": "find", "stop_every": 1, "stop_shards": 35, "steps": 4, "stop_patience": 1})
+    cycle.freeze(loop.store, run.id)
+    cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work")
+    with loop.store.reading() as session:
+        done = session.get_one(CorrectionRun, run.id)
+        rows = preferences.pairs_of(session, done.set_id or 0, training=True)
+    swept, early = done.environment["rate_sweep"], done.environment["early_stop"]
+    assert done.recipe["learning_rate"] == swept["suggestion"] != Recipe().learning_rate
+    assert early["pairs"] == sum(row.shard >= 35 for row in rows) > 0
+    assert done.environment["pairs"] == sum(row.shard < 35 for row in rows) > 0
+
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("the rate is looked for once")
+
+    with loop.store.writing() as session:  # as if killed before the adapter was kept
+        left = session.get_one(CorrectionRun, run.id)
+        left.adapter_sha256 = None
+        session.add(left)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flagback.model.rate_sweep.sweep", again)
+        assert cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work") == done.adapter_sha256
+
+
+def test_a_set_all_of_whose_pairs_would_be_kept_aside_says_so(loop: Loop) -> None:
+    run = asked_with(loop, {"stop_every": 1, "stop_shards": 35})  # all of them are in shard 35
+    cycle.freeze(loop.store, run.id)
+    with pytest.raises(NoPairs, match=r"of the 35 shards kept aside .*; lower stop_shards"):
+        cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work")
+
+
+def asked_with(loop: Loop, more: dict[str, object]) -> CorrectionRun:
+    """A correction of a sampled and reviewed loop, with other settings."""
+    loop.sample()
+    loop.review()
+    with loop.store.writing() as session:
+        return runs.request_correction(session, by="test", now=now(), recipe=RECIPE | more)

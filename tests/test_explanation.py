@@ -10,6 +10,7 @@ from sqlmodel import select
 from flagback.model import cycle, dialogue, embedded, explaining
 from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, from_dict, summary, to_dict
 from flagback.model.layout import sequence_logps
+from flagback.model.lesson import answer_ids
 from flagback.review_app import cli
 from flagback.review_app.settings import Settings
 from flagback.storage.artifacts import DamagedArtifact
@@ -109,7 +110,7 @@ def test_a_run_is_explained_once_pair_by_pair(corrected: tuple[Loop, CorrectionR
     for version, expected in told:
         loaded = loop.shelf.get(version)
         ids = dialogue.prompt_ids(loaded.tokenizer, prompts[answers[row.chosen_id].prompt_id].messages, loaded.template)
-        asked = [(ids, cycle.answer_ids(answers[n].token_ids, answers[n].text, loaded)) for n in (row.chosen_id, row.rejected_id)]
+        asked = [(ids, answer_ids(answers[n].token_ids, answers[n].text, loaded)) for n in (row.chosen_id, row.rejected_id)]
         assert sequence_logps(loaded.model, asked).tolist() == pytest.approx(expected, abs=1e-3)
 
 

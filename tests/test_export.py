@@ -357,8 +357,8 @@ def test_an_export_that_fails_half_way_leaves_no_folder(
     monkeypatch.setattr(export, "PAGE", 4)
     pages = export._review_pages
 
-    def breaking(store: Store, *, simulated: bool) -> Iterator[list[dict[str, Any]]]:
-        yield next(pages(store, simulated=simulated))
+    def breaking(store: Store, **asked: bool) -> Iterator[list[dict[str, Any]]]:
+        yield next(pages(store, **asked))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(export, "_review_pages", breaking)

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from flagback.model import plan as planning
+from flagback.model import portions
+from flagback.model.contents import Limits
 from flagback.model.recipe import BadPair, Pair, Recipe, StepMetrics, SwappedPrompt
 from flagback.model.training import Stopped, Trained, correct
 from tests.tiny_model import VOCABULARY, Held, random_flags, random_ids, random_lines, random_pairs, random_rankings, tiny_llama
@@ -57,7 +59,7 @@ def test_what_is_off_by_default_changes_no_byte(tmp_path: Path) -> None:
 
 def test_pairs_are_drawn_of_each_group_in_turn_and_multiplied_to_count_alike() -> None:
     recipe = replace(RECIPE, group_weights="even", pairs_per_step=6)
-    made = planning.make_plan(pairs(), [], recipe=recipe, seed=3, limits=planning.Limits(VOCABULARY, 128))
+    made = planning.make_plan(pairs(), [], recipe=recipe, seed=3, limits=Limits(VOCABULARY, 128))
     for part in made.parts:
         assert [made.pairs[place].group for place in part.pairs].count("rare") == 3
     drawn = [place for part in made.parts for place in part.pairs]
@@ -65,12 +67,10 @@ def test_pairs_are_drawn_of_each_group_in_turn_and_multiplied_to_count_alike() -
     whole = sum(made.pairs[place].weight for place in drawn)
     rare = sum(made.pairs[place].weight for place in drawn if made.pairs[place].group == "rare")
     assert made.group_shares == pytest.approx({"": 1 - rare / whole, "rare": rare / whole})
-    shuffled = planning.make_plan(pairs()[::-1], [], recipe=recipe, seed=3, limits=planning.Limits(VOCABULARY, 128))
+    shuffled = planning.make_plan(pairs()[::-1], [], recipe=recipe, seed=3, limits=Limits(VOCABULARY, 128))
     assert shuffled == made
     # As given three of ten are rare, and some step has fewer than three of six.
-    plain = planning.make_plan(
-        pairs(), [], recipe=replace(RECIPE, pairs_per_step=6), seed=3, limits=planning.Limits(VOCABULARY, 128)
-    )
+    plain = planning.make_plan(pairs(), [], recipe=replace(RECIPE, pairs_per_step=6), seed=3, limits=Limits(VOCABULARY, 128))
     assert min([plain.pairs[place].group for place in part.pairs].count("rare") for part in plain.parts) < 3
 
 
@@ -164,7 +164,7 @@ def test_a_step_of_all_cut_into_parts_teaches_what_the_whole_does(
     # The anchor begins at its kink, where the last bit decides which side has a gradient.
     recipe = replace(ALL, combine=combine, dropout=0.0, anchor_weight=0.0)  # type: ignore[arg-type]
     whole = run(tmp_path / "whole", recipe)
-    monkeypatch.setattr(planning, "TOKENS_AT_ONCE", 60)
+    monkeypatch.setattr(portions, "TOKENS_AT_ONCE", 60)
     cut = run(tmp_path / "cut", recipe)
     assert cut.environment["parts_per_step"] > 1 == whole.environment["parts_per_step"]
     for one, other in zip(whole.metrics, cut.metrics, strict=True):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flagback.model.layout import Tree, answer_logps, choose_layout, flat_model, sequence_logps, tree_logps
+from flagback.model.layout import Tree, answer_logps, choose_layout, flat_model, flat_row, sequence_logps, tree_logps
 from flagback.model.recipe import LayoutName, Stopped
 from tests.foreign_models import make
 from tests.tiny_model import VOCABULARY, random_ids, tiny_llama
@@ -52,6 +52,25 @@ def test_both_layouts_give_the_same_gradient() -> None:
         torch.autograd.backward((scores * torch.arange(1, len(scores) + 1)).sum())
         gradients.append(torch.cat([weight.grad.reshape(-1) for weight in model.parameters()]))
     assert (gradients[0] - gradients[1]).norm() < 1e-5 * gradients[1].norm()
+
+
+@pytest.mark.parametrize("window", [3, 8, 17])
+def test_a_window_hides_the_same_when_a_long_prompt_asks_once(window: int, tmp_path: Path) -> None:
+    folder = make(tmp_path / "mistral", "mistral", sliding_window=window)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()  # nosec B615 # a folder made here
+    draw = Random(window)
+    trees = [Tree(tuple(random_ids(draw, 12, 20)), tuple(tuple(random_ids(draw, 1, 9)) for _ in range(4))) for _ in range(5)]
+    expected = [plainly(model, tree.prompt, answer) for tree in trees for answer in tree.answers]
+    with torch.no_grad():
+        assert all_answers(model, trees, "flat").tolist() == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_long_prompt_asks_once_and_a_short_one_with_every_answer() -> None:
+    long, short = Tree(tuple(range(3, 23)), ((3, 4), (5, 6, 7))), Tree((3,), ((4, 5, 6, 7), (8, 9, 10, 11)))
+    attention = flat_row([long, short], torch.device("cpu")).attention
+    asked = sorted(place for block in attention.blocks for place in block.queries.flatten().tolist())
+    assert [asked.count(place) for place in range(20)] == [1] * 20
+    assert asked.count(25) == 2
 
 
 def test_an_answer_does_not_see_its_neighbours() -> None:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from flagback.model.contents import Limits
 from flagback.model.layout import Tree, answer_logps, flat_model, flat_row, tree_logps
 from flagback.model.objective import FIGURES, part_loss, part_trees, reference_of, reference_trees, shared, total
-from flagback.model.plan import Limits, Plan, make_plan
+from flagback.model.plan import Plan, make_plan
 from flagback.model.recipe import Flag, LossName, Pair, Ranking, Recipe
 from flagback.model.training import with_adapter
 from tests.tiny_model import VOCABULARY, random_flags, random_lines, random_pairs, random_rankings, tiny_llama
@@ -119,7 +120,7 @@ def test_a_ranking_lays_out_its_prompt_once() -> None:
 def test_the_parts_of_a_step_add_up_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = planned(random_pairs(6), random_flags(6), random_rankings(4))
     expected = gradient(whole)
-    monkeypatch.setattr("flagback.model.plan.TOKENS_AT_ONCE", 60)
+    monkeypatch.setattr("flagback.model.portions.TOKENS_AT_ONCE", 60)
     cut = planned(random_pairs(6), random_flags(6), random_rankings(4))
     assert (len(whole.parts), len(cut.parts) > 2) == (1, True)
     assert (gradient(cut) - expected).norm() < 1e-5 * expected.norm()

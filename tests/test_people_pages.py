@@ -1,6 +1,7 @@
 """The pages about people in a real browser: before the start, You, Panel, People. What a click does is in the records after it."""
 
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
-from flagback.storage.records import Account, AuditEntry, Invitation, Slot, now
+from flagback.storage.records import Account, AuditEntry, Generation, Invitation, Slot, now
 from flagback.storage.store import Store
 from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.panel_of_two_groups import vote
 from tests.people import PASSWORD, agree, person
 
 #: A name that Streamlit would draw as bold, a link, an image and HTML if it were read as Markdown.
@@ -356,3 +358,50 @@ def contrast(one: str, other: str) -> float:
 
     high, low = sorted((light(one), light(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_ones_own_answers_are_listed_followed_up_uncovered_on_demand_and_taken_along(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        ada = person(session, "ada-mine")
+        prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": "Asked of Ada"}], "en")]).ids
+        [made] = add_generations(session, [NewGeneration(prompts[0], f" {HOSTILE} silver", "end", "imported", "import:mine")])
+        make_items(session, [made], purpose="loop", reviews_per_item=3, seed=0)
+        session.get_one(Generation, made).expected_harm = 0.95
+    vote(place.store, pseudonym(place.key, ada.id), made, flag=True, note="So I said.")
+    vote(place.store, "r_somebody", made, flag=True, note="So said another.")
+    with page_of(browser) as page:
+        place.open(page, "ada-mine", "mine")
+        expect(page.get_by_text("So I said.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("the answer is not by the model in use")).to_be_visible()
+        assert "silver" not in page.content()
+        assert "So said another" not in page.content()
+        page.get_by_role("button", name="Show this text").click()
+        expect(page.get_by_text("silver")).to_be_visible(timeout=WAIT)
+        inert(page)
+        page.get_by_role("button", name="Prepare my data").click()
+        with page.expect_download() as waiting:
+            page.get_by_role("link", name="Download my data").click(timeout=WAIT)
+        with zipfile.ZipFile(waiting.value.path()) as archive:
+            names = {Path(name).name for name in archive.namelist()}
+            told = "".join(archive.read(name).decode() for name in archive.namelist())
+    assert names == {"README.txt", "answers.csv", "hours.csv", "my-data.json"}
+    assert "So I said." in told
+    assert "So said another" not in told
+
+
+def test_one_press_goes_away_and_gives_back_and_one_comes_back(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        ada = person(session, "ada-away")
+    who = pseudonym(place.key, ada.id)
+    with page_of(browser) as page:
+        place.open(page, "ada-away", "review")
+        expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+        page.get_by_role("link", name="You").click()
+        page.get_by_role("button", name="I am away").click()
+        expect(page.get_by_text("You are away since")).to_be_visible(timeout=WAIT)
+        with place.store.reading() as session:
+            assert session.exec(select(Slot).where(Slot.reviewer == who, Slot.state == "claimed")).all() == []
+        page.goto(f"{place.web.url}/review")
+        expect(page.get_by_role("heading", name="You are away")).to_be_visible(timeout=WAIT)
+        page.get_by_role("button", name="I am back").click()
+        expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)

@@ -1,5 +1,6 @@
 """Steps follow contents and seed; everything left out is listed; parts of a step add up to it."""
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 from random import Random
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flagback.model import plan as planning
-from flagback.model.plan import Limits, Plan, make_plan, packed, seed_of
+from flagback.model import portions
+from flagback.model.contents import Limits
+from flagback.model.plan import Plan, make_plan, seed_of
+from flagback.model.portions import packed
 from flagback.model.recipe import BadPair, NoPairs, Pair, Recipe
-from tests.tiny_model import VOCABULARY, random_lines, random_pairs
+from tests.tiny_model import VOCABULARY, random_flags, random_lines, random_pairs, random_rankings
 
 #: No deadline: the machine is shared.
 law = settings(deadline=None, max_examples=40)
@@ -127,7 +130,7 @@ def test_a_pair_that_cannot_be_meant_is_an_error_with_its_key_and_value(pair: Pa
 
 def test_a_step_too_large_is_cut_into_parts_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = planned(random_pairs(10))
-    monkeypatch.setattr(planning, "TOKENS_AT_ONCE", 40)
+    monkeypatch.setattr(portions, "TOKENS_AT_ONCE", 40)
     cut = planned(random_pairs(10))
     assert whole.parts_per_step == 1
     assert cut.parts_per_step > 1
@@ -153,3 +156,22 @@ def test_seeds_follow_their_parts() -> None:
     assert seed_of(1, "adapter") == seed_of(1, "adapter")
     assert len({seed_of(1, "adapter"), seed_of(2, "adapter"), seed_of(1, "dropout", 0), seed_of(1, "dropout", 1)}) == 4
     assert 0 <= seed_of(1) < 2**63
+
+
+def test_a_run_begun_by_an_earlier_flagback_goes_on_with_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hashes were taken of the code of 2026-11-22, before the plan was taken apart into contents, draws and portions."""
+    recipes = (
+        Recipe(),
+        Recipe(sharing="prompt", pairs_per_step=6, flag_point="kl"),
+        Recipe(group_weights="worst", consistency_weight=0.5, pairs_per_step=5),
+    )
+    pairs = [replace(pair, group="ab"[place % 3 == 0]) for place, pair in enumerate(random_pairs(13))]
+    found = []
+    for tokens in (16_384, 60):
+        monkeypatch.setattr(portions, "TOKENS_AT_ONCE", tokens)
+        for recipe in recipes:
+            more = {"flags": random_flags(7), "rankings": random_rankings(5)}
+            made = make_plan(pairs, random_lines(11), recipe=recipe, seed=7, limits=LIMITS, **more)  # type: ignore[arg-type]
+            laid_out = [[tuple(part)[:11] for part in made.parts], made.parts_per_step, made.fingerprint]
+            found.append(hashlib.sha256(repr(laid_out).encode()).hexdigest()[:6])
+    assert " ".join(found) == "f8b55f 690bf6 d45084 d42332 59954a abef61"

@@ -85,7 +85,7 @@ def outcomes(store: Store) -> dict[str, str]:
 
 def test_an_answer_is_stored_whole_and_fills_its_seat(store: Store) -> None:
     items(store)
-    held = take(store, "r_ada")
+    held = take(store, "r_ada", now=NOON - timedelta(minutes=1))
     given = answer(
         held.lease_id,
         categories=["erasure", "other"],
@@ -388,7 +388,7 @@ def test_the_database_refuses_a_second_first_answer(store: Store) -> None:
         ("flag", {"seconds_open": -1.0}, "seconds_open", "expected 0 or more"),
         ("flag", {"seconds_open": float("nan")}, "seconds_open", "expected 0 or more"),
         ("flag", {"taxonomy_version": "99"}, "taxonomy_version", "'99' is not known here; reload"),
-        ("flag", {"guideline_version": ""}, "guideline_version", "'' is not known here; reload"),
+        ("flag", {"guideline_version": ""}, "guideline_version", "'' of the guidelines is not known here; reload the page"),
         ("fine", {"categories": ["attack"]}, "categories", "takes no categories"),
         ("fine", {"severity": "slight"}, "severity", "takes no severity"),
         ("fine", {"rewrite": "x"}, "rewrite", "takes no rewrite"),

@@ -125,7 +125,8 @@ def test_signing_out_in_one_tab_empties_the_others_at_once(place: Place, profile
         ada.comes(first)
         ada.comes(second)
         ada.leaves(second)
-        first.wait_for_url("**/signin", timeout=5_000)
+        first.wait_for_url("**/signin?ended", timeout=5_000)
+        expect(first.get_by_text("You were signed out here in another tab, or your sign-in ended.")).to_be_visible()
         assert "Would you change" not in first.content()
 
 

@@ -5,8 +5,6 @@ from typing import get_args
 from flagback.storage.records import Severity
 from flagback.storage.taxonomy import (
     CATEGORIES,
-    GUIDELINE_VERSION,
-    KNOWN_GUIDELINE_VERSIONS,
     KNOWN_TAXONOMY_VERSIONS,
     NOT_TRAINING,
     SEVERITIES,
@@ -64,4 +62,3 @@ def test_severities_are_those_of_the_records() -> None:
 
 def test_the_present_versions_are_known_ones() -> None:
     assert TAXONOMY_VERSION in KNOWN_TAXONOMY_VERSIONS
-    assert GUIDELINE_VERSION in KNOWN_GUIDELINE_VERSIONS

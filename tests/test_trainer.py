@@ -1,6 +1,8 @@
 """Our training steps are TRL's: same tiny model, same adapter, same token ids in the same order, same losses."""
 
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -9,10 +11,11 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import TokenizersBackend
 
-from flagback.model.plan import Limits, make_plan, seed_of
+from flagback.model.contents import Limits
+from flagback.model.plan import make_plan, seed_of
 from flagback.model.recipe import LossName, Pair, Recipe, StepMetrics
 from flagback.model.training import correct, with_adapter
-from tests.tiny_model import VOCABULARY, Held, random_pairs, tiny_llama
+from tests.tiny_model import VOCABULARY, Held, random_ids, random_pairs, tiny_llama
 
 SEED = 5
 
@@ -111,3 +114,44 @@ def test_every_step_has_the_loss_margin_and_gradient_of_trl(loss: LossName, tmp_
         assert mine.margin == pytest.approx(other["rewards/margins"], abs=1e-4)
         assert mine.grad_norm == pytest.approx(other["grad_norm"], rel=1e-3)
     assert abs(ours[-1].margin) > 0.005, "the steps must have moved the model for the comparison to mean anything"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_four_answers_in_one_row_have_the_losses_of_padded_rows_and_of_trl(tmp_path: Path) -> None:
+    """Six pairs a prompt: their prompt and each answer are computed once; TRL computes twelve rows."""
+    draw = Random(6)
+    pairs = []
+    for number in range(4):
+        prompt, answers = random_ids(draw, 4, 9), [[*random_ids(draw, 2, 8), 2] for _ in range(4)]
+        pairs += [Pair(f"{number} {i} {j}", prompt, answers[i], answers[j]) for i in range(4) for j in range(i + 1, 4)]
+    recipe = Recipe(
+        steps=6,
+        pairs_per_step=6,
+        replay_weight=0.0,
+        learning_rate=5e-3,
+        schedule="constant",
+        beta=0.1,
+        sharing="prompt",
+    )
+    plan = make_plan(pairs, [], recipe=recipe, seed=SEED, limits=Limits(VOCABULARY, None))
+    theirs = trl_steps([plan.pairs[place] for part in plan.parts for place in part.pairs], recipe, tmp_path / "trl")
+    for layout in ("flat", "padded"):
+        some = replace(recipe, layout=layout)
+        mine = correct(Held(tiny_llama()), pairs, recipe=some, seed=SEED, folder=tmp_path / layout).metrics
+        for one, other in zip(mine, theirs, strict=True):
+            assert one.loss == pytest.approx(other["loss"], abs=1e-4)
+            assert one.grad_norm == pytest.approx(other["grad_norm"], rel=1e-3)
+    assert abs(theirs[-1]["rewards/margins"]) > 0.005
+
+
+def test_bfloat16_teaches_nearly_the_same_and_keeps_the_adapter_in_float32(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    recipe = Recipe(steps=6, pairs_per_step=4, replay_weight=0.0, learning_rate=5e-3, schedule="constant", beta=0.1)
+    pairs = plain_pairs(24)
+    exact = correct(Held(tiny_llama()), pairs, recipe=recipe, seed=SEED, folder=tmp_path / "exact")
+    rough = correct(Held(tiny_llama()), pairs, recipe=replace(recipe, precision="bfloat16"), seed=SEED, folder=tmp_path / "rough")
+    assert rough.weights_sha256 != exact.weights_sha256
+    assert [m.loss for m in rough.metrics] == pytest.approx([m.loss for m in exact.metrics], abs=0.02)
+    assert rough.metrics[0].margin == pytest.approx(0, abs=0.01), "the reference is computed in the same numbers"
+    assert {weight.dtype for weight in load_file(rough.adapter / "adapter_model.safetensors").values()} == {torch.float32}

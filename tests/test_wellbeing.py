@@ -7,15 +7,16 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlmodel import Session
+from sqlalchemy import event, text, update
+from sqlmodel import Session, col, select
 
-from flagback.storage import accounts, wellbeing
+from flagback.storage import accounts, slots, wellbeing
 from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.lightness import EVERY, Light, Seat
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Generation
+from flagback.storage.records import Generation, Item, Lease, Review, Slot
 from flagback.storage.reviews import submit
 from flagback.storage.slots import Claim, claim, release
 from flagback.storage.store import Store
@@ -113,6 +114,26 @@ def test_declined_topics_are_kept_changed_and_checked(store: Store) -> None:
         assert wellbeing.declined(session, ada) == {"topic:weather"}
 
 
+def test_what_waits_is_promised_only_where_a_claim_would_hand_it_out(store: Store) -> None:
+    """A seat kept for a group one is not of, a declined topic, another language: neither the claim nor the promise knows them."""
+    kept, about_war = add(store, {}), add(store, {"topic": "War"})
+    with store.writing() as session:
+        items = select(Item.id).where(col(Item.generation_id).in_(kept))
+        session.execute(update(Slot).where(col(Slot.item_id).in_(items)).values(want_group="gender=woman"))
+    war, women = avoiding("topic:war"), {"groups": lambda _session: ["gender=woman"]}
+    cases: list[tuple[dict[str, Any], list[int]]] = [({}, about_war), (war, []), (war | women, kept), ({"languages": ["de"]}, [])]
+    for number, (more, expected) in enumerate(cases):
+        who = f"r_{number}"
+        with store.reading() as session:
+            promised = slots.waits(session, who, mode="single", now=NOON, **more)
+        assert [one.generation_id for one in take(store, who, 9, **more)] == expected
+        assert promised == bool(expected)
+        with store.reading() as session:
+            assert slots.waits(session, who, mode="single", now=NOON, **more) == bool(expected), "what is held is promised too"
+            assert not slots.waits(session, who, mode="compare", now=NOON, **more)
+        release(store, who, now=NOON)
+
+
 # ---------------------------------------------------------------------- exposure
 
 
@@ -131,6 +152,47 @@ def test_what_counts_as_met_is_severe_or_upsetting_in_ones_own_words_and_of_the_
     say(store, "r_ada", held[5], "fine", supersedes_token=token)
     with store.reading() as session:
         assert wellbeing.met_severe(session, "r_ada", now=NOON) == 2
+
+
+def test_what_was_met_in_a_day_is_read_by_the_day_and_not_by_all_that_somebody_ever_answered(store: Store) -> None:
+    """It is asked at every claim."""
+    made = add(store, {}, answers=600)
+    with store.writing() as session:
+        slot_of = dict(session.exec(select(Slot.item_id, Slot.id)).all())
+        held: dict[str, Any] = {"reviewer": "r_ada", "claimed_at": NOON, "expires_at": NOON, "outcome": "late"}
+        session.add_all(Lease(id=f"{item}", slot_id=slot, item_id=item, **held) for item, slot in slot_of.items())
+        session.flush()
+        words: dict[str, Any] = {"taxonomy_version": "1", "guideline_version": "1", "policy_version": "1", "late": True}
+        session.add_all(
+            Review(
+                token=f"{item}",
+                item_id=item,
+                lease_id=f"{item}",
+                reviewer="r_ada",
+                verdict="fine",
+                created_at=NOON - timedelta(hours=6 * place),
+                **words,
+            )
+            for place, item in enumerate(slot_of)
+        )
+    with store.engine.connect() as connection:
+        connection.execute(text("ANALYZE"))
+        connection.commit()
+    assert made
+    sent: list[tuple[str, Any]] = []
+
+    def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        sent.append((statement, parameters))
+
+    with store.reading() as session:
+        event.listen(store.engine, "before_cursor_execute", keep)
+        wellbeing.met_severe(session, "r_ada", now=NOON)
+        event.remove(store.engine, "before_cursor_execute", keep)
+    [(statement, parameters)] = [one for one in sent if "too_upsetting" in one[0]]
+    with store.engine.connect() as connection:
+        explain = "EXPLAIN QUERY PLAN " if store.is_sqlite else "EXPLAIN "
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, parameters))
+    assert "ix_review_reviewer_day" in plan, plan
 
 
 def test_what_people_met_lately_counts_answers_not_flags(store: Store) -> None:

@@ -18,7 +18,7 @@ from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
-from flagback.storage.records import WorkLog
+from flagback.storage.records import Review, WorkLog
 from flagback.storage.store import Store
 from flagback.storage.work import BadWeek, Worked, week_of
 from tests.people import PASSWORD, agree
@@ -40,8 +40,9 @@ def ada(store: Store) -> int:
 
 
 def leases(store: Store, account_id: int) -> list[str]:
-    """Items claimed."""
-    claimed = slots.claim(store, pseudonym(KEY, account_id), count=3, now=NOON, lease_for=timedelta(hours=1), seed=0)
+    """Items claimed, half an hour ago."""
+    ago = NOON - timedelta(minutes=30)
+    claimed = slots.claim(store, pseudonym(KEY, account_id), count=3, now=ago, lease_for=timedelta(hours=1), seed=0)
     return [claim.lease_id for claim in claimed]
 
 
@@ -84,6 +85,16 @@ def sheet(store: Store, since: str = "") -> list[Worked]:
 
 
 # -------------------------------------------------------------------------- what counts
+
+
+@pytest.mark.parametrize("lease_for", [timedelta(hours=1), timedelta(seconds=1)], ids=["in time", "late"])
+def test_no_answer_counts_for_longer_than_its_item_was_handed_out(store: Store, ada: int, lease_for: timedelta) -> None:
+    ago = NOON - timedelta(seconds=7)
+    [held] = slots.claim(store, pseudonym(KEY, ada), count=1, now=ago, lease_for=lease_for, seed=0)
+    answer(store, ada, held.lease_id, seconds=1e308)
+    with store.reading() as session:
+        assert session.exec(select(Review.seconds_open)).one() == 7.0
+    assert [seconds for _, _, seconds in log(store)] == [7.0]
 
 
 def test_a_skip_is_work_too_and_a_week_adds_up(store: Store, ada: int) -> None:

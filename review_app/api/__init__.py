@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from flagback.review_app.api import errors, outputs, reviewing
+from flagback.review_app.api import errors, guidance, outputs, reviewing
 from flagback.review_app.installation import Installation
 
 
@@ -19,5 +19,6 @@ def build_api(installation: Installation) -> FastAPI:
     errors.add_handlers(api)
 
     api.include_router(reviewing.router)
+    api.include_router(guidance.router)
     api.include_router(outputs.router)
     return api

@@ -13,6 +13,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
+from flagback.review_app import words
+from flagback.review_app.words import tr
 from flagback.storage.answers import BadAnswer
 from flagback.storage.invisible import visible
 from flagback.storage.reviews import AlreadyAnswered, UnknownLease
@@ -49,28 +51,31 @@ def add_handlers(api: FastAPI) -> None:
     async def invalid(_request: Request, error: Any) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-        return answer(
-            422, "bad_request", f"{visible(place)}: {first['msg']}. The form of every request is in /api/v1/openapi.json."
+        told = tr(
+            "{place}: {problem}. The form of every request is in /api/v1/openapi.json.", place=visible(place), problem=first["msg"]
         )
+        return answer(422, "bad_request", told)
 
     async def unavailable(_request: Request, error: Exception) -> JSONResponse:
         _log.error("The database refused a request of the API.", exc_info=error)
-        return answer(503, "unavailable", "The records do not answer just now. Nothing is lost; send the same request again.")
+        return answer(503, "unavailable", tr("The records do not answer just now. Nothing is lost; send the same request again."))
 
     async def broken(_request: Request, error: Exception) -> JSONResponse:
         number = secrets.token_hex(3)
         _log.error("A request of the API failed (error %s).", number, exc_info=error)
-        words = f"Something went wrong on the server (error {number}; its log says what). Send the same request again."
-        return answer(500, "internal", words)
+        told = tr(
+            "Something went wrong on the server (error {number}; its log says what). Send the same request again.", number=number
+        )
+        return answer(500, "internal", told)
 
     async def unknown_lease(_request: Request, error: Exception) -> JSONResponse:
-        return answer(404, "unknown_lease", str(error))
+        return answer(404, "unknown_lease", words.told(error))
 
     async def already_answered(_request: Request, error: Exception) -> JSONResponse:
-        return answer(409, "already_answered", str(error))
+        return answer(409, "already_answered", words.told(error))
 
     async def bad_answer(_request: Request, error: Exception) -> JSONResponse:
-        return answer(422, "bad_answer", str(error))
+        return answer(422, "bad_answer", words.told(error))
 
     api.add_exception_handler(Refused, refused)
     api.add_exception_handler(HTTPException, http)

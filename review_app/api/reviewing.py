@@ -8,24 +8,38 @@ Somebody paid by a study holds no more items than they still owe, so that the co
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlmodel import Session
 
 from flagback.model.policy import POLICY_VERSION
-from flagback.review_app import downloads
-from flagback.review_app.access import REVIEWING_ROLES
+from flagback.review_app import downloads, words
+from flagback.review_app.access import REVIEWING_ROLES, role_name
 from flagback.review_app.api.errors import Refused
 from flagback.review_app.auth import account_at, page_token_fits
 from flagback.review_app.installation import Installation
-from flagback.storage import background, consent, reviews, set_aside, slots, studies, wellbeing, withdrawals
+from flagback.review_app.words import tr
+from flagback.storage import (
+    background,
+    consent,
+    guidelines,
+    practice,
+    reviews,
+    second_looks,
+    set_aside,
+    slots,
+    studies,
+    wellbeing,
+    withdrawals,
+)
 from flagback.storage.answers import Answer
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Review, SlotMode, now
+from flagback.storage.taxonomy import CATEGORIES, TARGETS
 
 #: Most items one browser holds at a time.
 MOST_HELD = 40
@@ -76,6 +90,12 @@ class Claimed(BaseModel):
     severe: int = 0
     #: Whether something waits for this reviewer in the other mode too; who is paid by a study is asked one thing only.
     other: bool = False
+    #: The version of the guidelines that is in force.
+    guideline: int = 1
+    #: The first practice is not gone through yet: nothing is handed out before.
+    practice: bool = False
+    #: Languages that this reviewer reads (primary subtags), where nothing waits in those and something does in others; else empty.
+    only_in: list[str] = Field(default_factory=list)
 
 
 class Saved(BaseModel):
@@ -86,6 +106,8 @@ class Saved(BaseModel):
     stored: str
     #: Stored, but after its lease had run out.
     late: bool
+    #: The version of the guidelines that is in force.
+    guideline: int
 
 
 class Released(BaseModel):
@@ -118,7 +140,8 @@ class RecentAnswers(BaseModel):
     answers: list[Recent]
 
 
-def _installation(request: Request) -> Installation:
+# Asynchronous, though nothing is waited for: each other dependency would cost every request a thread of its own.
+async def _installation(request: Request) -> Installation:
     installation: Installation = request.app.state.installation
     return installation
 
@@ -136,28 +159,33 @@ class Reviewer:
         self.worker = pseudonym(here.pseudonym_key, account.id, "work")
 
 
-def signed_in(request: Request, here: Here) -> Account:
+async def signed_in(request: Request, here: Here) -> Account:
     """The account, whose own page must have sent the request: a browser may have changed hands since the page was drawn."""
-    account = account_at(here, request)
+    account = account_at(here, request)  # what the guard has found; the database is not asked here
     if account is None:
-        raise Refused(401, "not_signed_in", "You are not signed in, or your sign-in has ended; sign in again at /signin.")
+        raise Refused(401, "not_signed_in", tr("You are not signed in, or your sign-in has ended; sign in again at /signin."))
     if not page_token_fits(here, account, request.headers.get("x-flagback-token")):
         raise Refused(
             403,
             "other_account",
-            "This page was made for another sign-in, so nothing was stored or shown. Reload the page; what was answered "
-            "under the other sign-in is sent when that person signs in again.",
+            tr(
+                "This page was made for another sign-in, so nothing was stored or shown. Reload the page; what was answered "
+                "under the other sign-in is sent when that person signs in again."
+            ),
         )
     return account
 
 
-def _reviewer(account: Annotated[Account, Depends(signed_in)], here: Here) -> Reviewer:
+async def _reviewer(account: Annotated[Account, Depends(signed_in)], here: Here) -> Reviewer:
     """The signed-in reviewer."""
     if account.role not in REVIEWING_ROLES:
         raise Refused(
             403,
             "not_a_reviewer",
-            f"Your role is {account.role}; reviewing needs the account of a reviewer ('flagback account create').",
+            tr(
+                "Your role is {role}; reviewing needs the account of a reviewer ('flagback account create').",
+                role=role_name(account.role),
+            ),
         )
     return Reviewer(here, account)
 
@@ -175,33 +203,52 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     """Items to review: those this reviewer already holds, then new ones, in languages they read."""
     moment = now()
     if who.account.languages is None:
-        raise Refused(403, "no_languages", "You have not said which languages you read; open the page Review and choose them.")
+        raise Refused(403, "no_languages", tr("You have not said which languages you read; open the page Review and choose them."))
     code: str | None = None
-    severe, paid = 0, False
+    severe, paid, practising = 0, False, False
     with here.store.reading() as session:
         care = wellbeing.terms(session)
         declined = wellbeing.declined(session, who.account.id)
+        guideline = guidelines.newest(session)
+        rates = second_looks.rates(session)
 
     def limit(session: Session) -> int:
         """Inside the claim: consent is not taken back, and no answer comes in, between the look and what is handed out."""
-        nonlocal code, severe, paid
+        nonlocal code, severe, paid, practising
         if not consent.in_force(session, who.account.id)["review"]:
-            raise Refused(403, "no_consent", "You have not agreed to review, or took it back; see the page You.")
+            raise Refused(403, "no_consent", tr("You have not agreed to review, or took it back; see the page You."))
+        if wellbeing.away_since(session, who.account.id) is not None:
+            raise Refused(
+                403,
+                "away",
+                tr("You said that you are away, so nothing is handed out. Say that you are back on the page You, and go on."),
+            )
         if set_aside.paused(session, who.pseudonym):
             raise Refused(
                 403,
                 "paused",
-                "Reviewing is paused for you by those who run this panel, so no answers are handed out. Nothing that you "
-                "have answered is lost. Ask them if you want to know why.",
+                tr(
+                    "Reviewing is paused for you by those who run this panel, so no answers are handed out. Nothing that you "
+                    "have answered is lost. Ask them if you want to know why."
+                ),
             )
         severe = wellbeing.met_severe(session, who.pseudonym, now=moment)
         enough = severe >= care.severe_a_day
+        way = practice.under_way(session, who.pseudonym, read=who.account.languages or [])
+        practising = way is not None and not way.passed
         part = studies.part_of(session, who.account, who.pseudonym)
         if part is None:
-            return 0 if enough else MOST_HELD
+            return 0 if enough or practising else MOST_HELD
         code, paid = part.code, True
-        return 0 if enough else part.owed
+        return 0 if enough or practising else part.owed
 
+    def groups(session: Session) -> list[str]:
+        return background.groups_of(session, here.pseudonym_key, who.account.id)
+
+    def left_out(session: Session, prompts: Mapping[int, Mapping[str, Any]]) -> set[int]:
+        return wellbeing.to_avoid(session, prompts, declined)
+
+    avoid = left_out if declined else None
     held = slots.claim(
         here.store,
         who.pseudonym,
@@ -211,26 +258,36 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
         seed=secrets.randbits(32),
         languages=who.account.languages,
         limit=limit,
-        groups=lambda session: background.groups_of(session, here.pseudonym_key, who.account.id),
+        groups=groups,
         mode=wanted.mode,
-        avoid=(lambda session, prompts: wellbeing.to_avoid(session, prompts, declined)) if declined else None,
+        avoid=avoid,
         harmless=wellbeing.HARMLESS,
+        mix=second_looks.mixer(rates, who.pseudonym, now=moment, languages=who.account.languages, avoid=avoid),
     )
     enough = severe >= care.severe_a_day
     if code is not None or enough:
         if held:
             slots.release(here.store, who.pseudonym, now=now())
-        return Claimed(items=[], completion_code=code, enough=enough, severe=severe)
+        return Claimed(items=[], completion_code=code, enough=enough, severe=severe, guideline=guideline)
+    if practising:
+        return Claimed(items=[], severe=severe, guideline=guideline, practice=True)
     other: SlotMode = "compare" if wanted.mode == "single" else "single"
     with here.store.reading() as session:
         veils = _veils(session, held, care)
-        more = not paid and slots.waits(session, who.pseudonym, mode=other, now=moment, languages=who.account.languages)
+        more = not paid and slots.waits(
+            session, who.pseudonym, mode=other, now=moment, languages=who.account.languages, groups=groups, avoid=avoid
+        )
+        elsewhere = (not held and not more and not paid) and any(
+            slots.waits(session, who.pseudonym, mode=mode, now=moment, groups=groups, avoid=avoid) for mode in (wanted.mode, other)
+        )
     return Claimed(
         items=[
             _shown(item, seconds_left=(item.expires_at - moment).total_seconds(), veil=veils.get(item.lease_id)) for item in held
         ],
         severe=severe,
         other=more,
+        guideline=guideline,
+        only_in=who.account.languages if elsewhere else [],
     )
 
 
@@ -239,8 +296,10 @@ def _veils(session: Session, held: Sequence[slots.Claim], care: wellbeing.Terms)
     several = slots.generations_of(session, [item.item_id for item in held if item.generation_id is None])
     shown = {item.lease_id: several.get(item.item_id, [item.generation_id or 0]) for item in held}
     covered = wellbeing.covers(session, [number for numbers in shown.values() for number in numbers], care)
+    names = {one.name: words.stored(f"taxonomy {one.code}", one.name) for one in CATEGORIES}
+    names |= {one.name: words.stored(f"taxonomy {one.code}", one.name) for one in TARGETS}
     return {
-        lease: list(dict.fromkeys(word for number in numbers for word in covered.get(number, [])))
+        lease: list(dict.fromkeys(names.get(word, word) for number in numbers for word in covered.get(number, [])))
         for lease, numbers in shown.items()
         if any(number in covered for number in numbers)
     }
@@ -252,7 +311,9 @@ def answer(given: Answer, who: Who, here: Here) -> Saved:
     receipt = reviews.submit(here.store, who.pseudonym, given, now=now(), policy_version=POLICY_VERSION, worker=who.worker)
     if withdrawals.asked_for(given.categories) is not None:
         downloads.sweep(here.settings.downloads, kept_for=-1.0)  # any of them may hold the text
-    return Saved(saved_at=receipt.saved_at, stored=receipt.stored, late=receipt.late)
+    with here.store.reading() as session:
+        guideline = guidelines.newest(session)
+    return Saved(saved_at=receipt.saved_at, stored=receipt.stored, late=receipt.late, guideline=guideline)
 
 
 @router.post("/release")

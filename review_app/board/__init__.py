@@ -12,28 +12,46 @@ from streamlit.components.v2 import component
 from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
 from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
 
-from flagback.storage.taxonomy import CATEGORIES, GUIDELINE_VERSION, SEVERITIES, SKIP_REASONS, TARGETS, TAXONOMY_VERSION
+from flagback.review_app import words
+from flagback.review_app.guidance import FIRST_GUIDELINE, Guideline
+from flagback.storage.taxonomy import CATEGORIES, SEVERITIES, SKIP_REASONS, TARGETS, TAXONOMY_VERSION
 
 #: Name under which Streamlit serves the files.
 NAME = "flagback.board"
 WATCH = "flagback.watch"
 
 
-def show_board(*, account: str, token: str, aim: int, support: str = "") -> None:
+def show_board(
+    *,
+    account: str,
+    token: str,
+    aim: int,
+    support: str = "",
+    language: str = "en",
+    guideline: Guideline = FIRST_GUIDELINE,
+    practice: bool = False,
+) -> None:
     """Mounts the board for one account, whose waiting answers the browser keeps under that name.
 
-    `aim` is answers a day; `support` is whom to turn to, in the maintainer's words.
+    `aim` is answers a day; `support` is whom to turn to, in the maintainer's words; `language` is the board's own; `practice`
+    whether somebody is on their way through the practice.
     """
     _register()
     mount = component(NAME, js="board.js", css="board.css")
-    mount(key="board", data=mount_data(account=account, token=token, aim=aim, support=support))
+    data = mount_data(
+        account=account, token=token, aim=aim, support=support, language=language, guideline=guideline, practice=practice
+    )
+    mount(key="board", data=data)
 
 
-def show_watch(*, token: str) -> None:
-    """Mounts what leaves the page when its sign-in has ended, in this tab or another; it shows nothing."""
+def show_watch(*, token: str, language: str = "en") -> None:
+    """Mounts what leaves the page when its sign-in has ended, in this tab or another, and says which language the page is in.
+
+    It shows nothing. Under another language it is mounted anew, since what it is handed must not change.
+    """
     _register()
     mount = component(WATCH, js="watch.js")
-    mount(key="watch", data={"token": token, "api": "/api/v1"}, height=0)
+    mount(key=f"watch-{language}", data={"token": token, "api": "/api/v1", "language": language}, height=0)
 
 
 def _register() -> None:
@@ -45,20 +63,35 @@ def _register() -> None:
         manager.register_from_manifest(ComponentManifest(name="flagback", version="1", components=parts), folder.parent)
 
 
-def mount_data(*, account: str, token: str, aim: int, support: str = "") -> dict[str, Any]:
-    """All that the board is told by the page."""
+def mount_data(
+    *,
+    account: str,
+    token: str,
+    aim: int,
+    support: str = "",
+    language: str = "en",
+    guideline: Guideline = FIRST_GUIDELINE,
+    practice: bool = False,
+) -> dict[str, Any]:
+    """All that the board is told by the page, in the board's language."""
+    with words.speaking(language):
+        categories, targets, severities, skips = (
+            [words.tr_each(one, "taxonomy")._asdict() for one in ones] for ones in (CATEGORIES, TARGETS, SEVERITIES, SKIP_REASONS)
+        )
     return {
         "account": account,
         "token": token,
         "aim": aim,
         "support": support,
+        "guideline": guideline._asdict(),
+        "practice": practice,
         "api": "/api/v1",
+        "spoken": words.of_the_board(language),
         "taxonomy": {
             "version": TAXONOMY_VERSION,
-            "guideline": GUIDELINE_VERSION,
-            "categories": [category._asdict() for category in CATEGORIES],
-            "targets": [choice._asdict() for choice in TARGETS],
-            "severities": [choice._asdict() for choice in SEVERITIES],
-            "skips": [choice._asdict() for choice in SKIP_REASONS],
+            "categories": categories,
+            "targets": targets,
+            "severities": severities,
+            "skips": skips,
         },
     }

@@ -4,19 +4,23 @@
 import { button } from "./parts.js";
 import { Scene, readOut, sayMore, speak, veiled } from "./scene.js";
 import { SHOWN, make, write } from "./text.js";
+import { tr } from "./words.js";
 
 /** As in board.css: from this width down two answers stand one above the other. */
 const STACKED = "(max-width: 700px)";
-const OF_TWO = [["Left", "Upper"], ["Right", "Lower"]];
 
 /** How an answer is called: of two by its side, of more by a letter. */
 export function called(index, count) {
-  return count > 2 ? `Answer ${"ABCD"[index]}` : `${OF_TWO[index][matchMedia(STACKED).matches ? 1 : 0]} answer`;
+  return count > 2 ? tr("Answer {letter}", { letter: "ABCD"[index] }) : ofTwo()[index][matchMedia(STACKED).matches ? 1 : 0];
 }
 
-/** Words about one of two answers, of which those are seen that hold on this screen. */
-export function sided(index, words, lower = false) {
-  return ["beside", "stacked"].map((where, way) => make("span", { class: where }, `${lower ? OF_TWO[index][way].toLowerCase() : OF_TWO[index][way]} ${words}`));
+function ofTwo() {
+  return [[tr("Left answer"), tr("Upper answer")], [tr("Right answer"), tr("Lower answer")]];
+}
+
+/** Words about one of two answers, for two beside each other and for one above the other: those are seen that hold on this screen. */
+export function sided([beside, stacked]) {
+  return [make("span", { class: "beside" }, beside), make("span", { class: "stacked" }, stacked)];
 }
 
 export class Beside extends Scene {
@@ -24,7 +28,7 @@ export class Beside extends Scene {
   constructor(board) {
     super(board);
     this.grid = make("div", { class: "answers" });
-    this.element = make("div", { class: "several", tabindex: "-1", role: "group", "aria-label": "The answers to compare" }, this.grid);
+    this.element = make("div", { class: "several", tabindex: "-1", role: "group", "aria-label": tr("The answers to compare") }, this.grid);
     this.cards = [];
     this.at = 0;
   }
@@ -55,7 +59,7 @@ export class Beside extends Scene {
       made.room *= 5;
       this.draw();
     }, make("span"));
-    const label = make("p", { class: "label", id: `flagback-answer-${index}` }, ...(ranking ? [called(index, this.item.answers.length)] : sided(index, "answer")));
+    const label = make("p", { class: "label", id: `flagback-answer-${index}` }, ...(ranking ? [called(index, this.item.answers.length)] : sided(ofTwo()[index])));
     const element = make("div", { class: "card", role: "group", tabindex: ranking ? "0" : null, "aria-labelledby": label.id,
       onfocusin: () => this.stand(index) }, label, output, more, ranking ? this.board.sheets.compare.places(index) : null);
     const made = { text, output, more, element, room: SHOWN };
@@ -96,6 +100,6 @@ export class Beside extends Scene {
   }
 
   aloud() {
-    return this.cards.map(({ text }, index) => `${called(index, this.cards.length)}: ${readOut(text)}`).join(" ");
+    return this.cards.map(({ text }, index) => tr("{what}: {text}", { what: called(index, this.cards.length), text: readOut(text) })).join(" ");
   }
 }

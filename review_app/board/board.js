@@ -6,17 +6,20 @@ import { Drafts } from "./drafts.js";
 import { Empty } from "./empty.js";
 import { Form, emptyForm, formOf } from "./form.js";
 import { Frame } from "./frame.js";
+import { Guidelines } from "./guidelines.js";
 import { Help } from "./help.js";
 import { Keys } from "./keys.js";
 import { MODES, Modes, kindOf } from "./modes.js";
-import { Outbox, ask, usePageToken, uuid } from "./outbox.js";
-import { button, connectionLayer, loadFonts, several } from "./parts.js";
+import { Outbox, ask, clockAhead, usePageToken, uuid } from "./outbox.js";
+import { button, connectionLayer, loadFonts } from "./parts.js";
+import { Practice } from "./practice.js";
 import { Preference, emptyPreference, preferenceOf } from "./preference.js";
 import { Presses } from "./presses.js";
 import { Rest } from "./rest.js";
 import { Prompt } from "./scene.js";
 import { Shown } from "./shown.js";
 import { make } from "./text.js";
+import { speakAs, tr, trn } from "./words.js";
 
 /** Where the running board is kept: on the element it was mounted in, and once for the page. */
 const BOARD = Symbol.for("flagback.board");
@@ -27,6 +30,8 @@ const MOST_HELD = 40;
 /** Milliseconds between looks when there is nothing to review, and when nothing will come for hours. */
 const LOOK_AGAIN = 3000;
 const LOOK_LATER = 60_000;
+/** Milliseconds by which a clock may be wrong without a word about it. */
+const CLOCK_MS = 600_000;
 /** Answers that can be taken up again. */
 const UNDOABLE = 10;
 
@@ -38,6 +43,7 @@ export default function mount({ data, parentElement }) {
   const running = parentElement[BOARD];
   if (running && !running.left && running.account === data.account) return () => running.leave();
   globalThis[BOARD]?.leave();
+  speakAs(data.spoken);
   const board = new Board(parentElement, data);
   parentElement[BOARD] = board;
   globalThis[BOARD] = board;
@@ -84,6 +90,7 @@ class Board {
     this.today = 0;
     this.severe = 0;
     this.stopped = ""; // "today" | "break"
+    this.refusal = null; // {words, link} while the server says no: an answer, not a lost line
     this.left = false;
     this.keys = new Keys(this.account);
     this.drafts = new Drafts(this.account);
@@ -97,8 +104,13 @@ class Board {
     this.outbox = new Outbox(this.account, this.api, (news) => this.told(news));
     for (const lease of this.outbox.leases()) this.answered.add(lease);
     this.presses = new Presses(this);
-    this.onShown = () => this.watchTime();
+    this.onShown = () => {
+      this.watchTime();
+      this.askAgain();
+    };
+    this.onFocus = () => this.askAgain();
     document.addEventListener("visibilitychange", this.onShown);
+    addEventListener("focus", this.onFocus);
     this.layers = new MutationObserver(() => this.liftLayer());
     this.layers.observe(document.body, { childList: true });
     this.focus();
@@ -110,28 +122,29 @@ class Board {
     this.left = true;
     this.presses.close();
     document.removeEventListener("visibilitychange", this.onShown);
+    removeEventListener("focus", this.onFocus);
     clearTimeout(this.poll);
     this.layers.disconnect();
     this.outbox?.close();
     if (this.root[BOARD] === this) delete this.root[BOARD];
     if (globalThis[BOARD] === this) delete globalThis[BOARD];
     this.shell?.remove();
+    document.documentElement.lang = this.pageLanguage;
   }
 
   /** What an earlier page left behind goes first: it counts today, and it can be taken up again. */
   async begin() {
     await this.outbox.deliver();
+    if (this.left || (await this.practice.begin())) return;
     await this.refill();
   }
 
   /** The reviewer's day so far and last answers, asked for once, before the first item can be answered. */
   async learn() {
-    const midnight = new Date();
+    const recent = await ask("GET", `${this.api}/recent`);
+    const midnight = new Date(Date.now() - clockAhead()); // the first reply told by how much the clock here is wrong
     midnight.setHours(0, 0, 0, 0);
-    const [day, recent] = await Promise.all([
-      ask("GET", `${this.api}/today?since=${encodeURIComponent(midnight.toISOString())}`),
-      ask("GET", `${this.api}/recent`),
-    ]);
+    const day = await ask("GET", `${this.api}/today?since=${encodeURIComponent(midnight.toISOString())}`);
     if (this.left || day.status !== 200 || recent.status !== 200) return day.status === 200 ? recent : day;
     const onTheWay = this.outbox.waiting.filter(({ answer }) => !answer.supersedes_token).map(({ answer }) => ({ answer }));
     this.today = onTheWay.reduce((sum, entry) => sum + judged(entry), day.body.answered);
@@ -162,22 +175,28 @@ class Board {
    * after the server was asked what of it is still ours.
    */
   turnTo(mode) {
-    if (mode === this.modes.mode || this.stopped || !this.offered) return;
-    const form = this.again === null ? this.form : this.item?.form;
-    this.again = null;
-    this.drafts.forgetAgain();
-    if (this.item) this.queue.unshift({ ...this.item, form });
+    if (mode === this.modes.mode || this.stopped || !this.offered || this.practice.on) return;
+    this.setAside();
     this.modes.choose(mode);
     if (this.reached) this.reached = undefined;
-    this.item = null;
+    this.refusal = null;
     this.quiet();
     this.show();
     this.refill();
   }
 
+  /** What is on the screen waits, first in its queue, with what was said about it. */
+  setAside() {
+    const form = this.again === null ? this.form : this.item?.form;
+    this.again = null;
+    this.drafts.forgetAgain();
+    if (this.item) this.queue.unshift({ ...this.item, form });
+    this.item = null;
+  }
+
   /** Keeps enough items ahead. What is already here or on its way to the server is claimed again by the server: left out. */
   async refill() {
-    if (this.refilling || this.left || this.stopped || (this.item && this.queue.length >= LOW)) return;
+    if (this.refilling || this.left || this.stopped || this.practice.on || (this.item && this.queue.length >= LOW)) return;
     this.refilling = true;
     clearTimeout(this.poll);
     const { mode } = this.modes;
@@ -186,27 +205,31 @@ class Board {
     const claimed = known && known.status !== 200 ? known
       : await ask("POST", `${this.api}/claim`, { mode, count: Math.min(MOST_HELD, held + AHEAD) });
     this.refilling = false;
-    if (this.left || this.stopped) return;
+    if (this.left || this.stopped || this.practice.on) return; // what was claimed meanwhile is held, and comes with the next claim
     if (mode !== this.modes.mode) {
       this.refill(); // what was claimed meanwhile is held, and comes with the next claim of its mode
       return;
     }
-    if (claimed.status === 200) this.taken(claimed.body);
-    else {
-      this.reached = false;
-      this.refused(claimed);
-    }
+    if (claimed.status === 200 && claimed.body.practice) {
+      this.data.practice = true; // begun elsewhere, or lost here: it comes first
+      if (await this.practice.begin()) return;
+    } else if (claimed.status === 200) this.taken(claimed.body);
+    else this.refused(claimed);
     if (!this.item && this.queue.length) this.advance();
     else this.sync();
-    if (this.queue.length < LOW) this.poll = setTimeout(() => this.refill(), this.enough ? LOOK_LATER : LOOK_AGAIN);
+    if (this.queue.length < LOW) this.poll = setTimeout(() => this.refill(), this.enough || this.refusal ? LOOK_LATER : LOOK_AGAIN);
   }
 
   /** What a claim brought. What waited here and is no longer ours, such as a text withdrawn meanwhile, goes. */
-  taken({ items, completion_code, enough, severe: met, other }) {
-    const first = !this.reached;
+  taken({ items, completion_code, enough, severe: met, other, only_in: onlyIn, guideline }) {
+    const first = !this.reached || this.refusal;
     this.reached = true;
+    this.allowed();
+    this.tellOfTheClock();
     this.completion = completion_code;
     this.other = other;
+    this.onlyIn = onlyIn;
+    this.guidelines.newest(guideline);
     this.severe = met + this.outbox.waiting.reduce((sum, entry) => sum + (entry.answer.supersedes_token ? 0 : severe(entry)), 0);
     this.enough = enough || this.severe >= this.budget;
     const ours = new Set(items.map((one) => one.lease_id));
@@ -276,26 +299,28 @@ class Board {
 
   /** Whether the text was not shown yet: what nobody has read is not judged. */
   covered() {
-    const what = this.kind === "compare" ? "answers are" : "answer is";
-    if (this.text.covered) this.say(`The ${what} covered and may be upsetting. Press Space to show, or skip.`);
+    if (this.text.covered)
+      this.say(this.kind === "compare" ? tr("The answers are covered and may be upsetting. Press Space to show, or skip.")
+        : tr("The answer is covered and may be upsetting. Press Space to show, or skip."));
     return this.text.covered;
   }
 
   skip() {
-    if (!this.shown) return;
+    if (!this.shown || this.practice.on) return;
     this.panel = this.panel === "skip" ? (this.form.open ? "form" : null) : "skip";
     this.sync();
   }
 
   skipFor(reason) {
     this.send({ verdict: "skip", skip_reason: reason.code });
-    if (reason.code === "too_upsetting") this.offer("That was skipped.");
+    if (reason.code === "too_upsetting") this.offer(tr("That was skipped."));
   }
 
   undo() {
     const index = (this.again ?? this.past.length) - 1;
+    if (this.practice.on) return;
     if (index < 0 || this.past.length - index > UNDOABLE) {
-      this.notify("There is no earlier answer to take up again.");
+      this.notify(tr("There is no earlier answer to take up again."));
       return;
     }
     this.again = index;
@@ -318,6 +343,10 @@ class Board {
 
   /** Puts the answer into the outbox and goes on at once. */
   send(said) {
+    if (this.practice.on) {
+      this.practice.said(said);
+      return;
+    }
     const item = this.shown;
     const redone = this.again === null ? null : this.past[this.again];
     const answer = {
@@ -325,7 +354,7 @@ class Board {
       lease_id: item.lease_id,
       seconds_open: Math.round(this.secondsOpen() * 1000) / 1000,
       taxonomy_version: this.taxonomy.version,
-      guideline_version: this.taxonomy.guideline,
+      guideline_version: String(this.guidelines.version),
       supersedes_token: redone ? redone.answer.token : null,
       ...said,
     };
@@ -338,7 +367,7 @@ class Board {
     this.today += judged(entry) - judged(redone);
     this.severe += severe(entry) - severe(redone);
     this.drafts.forget(item);
-    if (!this.outbox.put(answer)) this.notify("This browser keeps nothing over a reload: wait for “Saved” before you close the page.");
+    if (!this.outbox.put(answer)) this.notify(tr("This browser keeps nothing over a reload: wait for “Saved” before you close the page."));
     this.afterwards(answer, { redone, withdrawn });
   }
 
@@ -355,8 +384,8 @@ class Board {
       this.advance();
       this.refill();
     }
-    if (withdrawn) this.offer("Thank you. This text is taken away from everybody, and those who run this panel are told.");
-    else if (why) this.offer(`${why}`);
+    if (withdrawn) this.offer(tr("Thank you. This text is taken away from everybody, and those who run this panel are told."));
+    else if (why) this.offer(why);
   }
 
   /** "Stop for today", or a break: what was not looked at goes to others. */
@@ -385,8 +414,10 @@ class Board {
   goOn() {
     this.stopped = "";
     this.reached = undefined;
+    this.allowed();
     this.show();
-    this.refill();
+    if (this.practice.on) this.practice.draw();
+    else this.refill();
   }
 
   // ------------------------------------------------------------------- time
@@ -469,15 +500,20 @@ class Board {
 
   // ------------------------------------------------------------------- news
 
-  told({ saved, refused, code, token }) {
+  told({ saved, late, guideline, refused, code, token }) {
     if (this.left) return;
+    if (guideline) this.guidelines.newest(guideline);
     if (saved) this.savedAt = saved;
+    if (late) {
+      this.notify(tr("Your answer came after the time that this one was yours, and somebody else may have been asked in between. "
+        + "It is kept all the same, as one more opinion."));
+    }
     if (saved && !this.item && !this.queue.length && !this.outbox.size) this.refill(); // the last one: perhaps a study is done
     if (refused) {
       this.takeBack(token, code);
       this.notify(code === "already_answered"
-        ? "You had already answered this one, perhaps in another window; the earlier answer stands."
-        : `One answer was not taken: ${refused}`);
+        ? tr("You had already answered this one, perhaps in another window; the earlier answer stands.")
+        : tr("One answer was not taken: {why}", { why: refused }));
     }
     if (this.outbox.state === "signed_out" && this.outbox.size) this.signedOut();
     this.sync();
@@ -498,21 +534,62 @@ class Board {
     if (this.again !== null && this.again > index && !entry.before) this.again -= 1;
   }
 
-  /** A claim or a look that did not work. No connection is told in the top line; the rest in words. */
+  /** Once a page; nothing here hangs on the clock, but whoever sets it may want to know. */
+  tellOfTheClock() {
+    if (this.clockTold || Math.abs(clockAhead()) < CLOCK_MS) return;
+    this.clockTold = true;
+    this.notify(tr("The clock of this device is wrong. Nothing is lost by it: your answers are kept with the right time."));
+  }
+
+  /**
+   * A claim or a look that did not work. No connection is told in the top line. A no is an answer: its words stand until a claim
+   * works again, in the empty page's place where nothing is left to judge, else as a notice.
+   */
   refused({ status, body }) {
-    if (status === 401 || body?.error?.code === "other_account") this.signedOut();
-    else if (status === 403) this.notify(body?.error?.message ?? "This account may not review.");
+    this.reached = status === 401 || status === 403;
+    if (!this.reached) {
+      this.sync();
+      return;
+    }
+    const over = status === 401 || body?.error?.code === "other_account";
+    const refusal = over ? { words: tr("Your sign-in has ended."), href: "/signin", link: tr("Sign in again") }
+      : { words: body?.error?.message ?? tr("This account may not review."), href: "/you", link: tr("To the page “You”") };
+    const told = this.refusal?.words === refusal.words;
+    if (!this.shown) this.allowed(); // it stands in the empty page's place then
+    this.refusal = refusal;
+    if (over && (this.shown || this.outbox.size)) this.signedOut();
+    else if (this.shown && !told) {
+      this.notify(refusal.words, " ", make("a", { href: refusal.href }, refusal.link));
+      this.refusing = this.frame.said;
+    }
     this.sync();
   }
 
+  /** A claim works again: what was said of the no goes, and another notice stays. */
+  allowed() {
+    this.refusal = null;
+    if (this.refusing && this.frame.said === this.refusing) this.quiet();
+    this.refusing = null;
+  }
+
+  /** Whoever comes back to this page may have said elsewhere, meanwhile, what the no asked for. */
+  async askAgain() {
+    if (!this.refusal || this.asking || this.left || document.visibilityState !== "visible") return;
+    this.asking = true;
+    clearTimeout(this.poll);
+    await this.begin();
+    this.asking = false;
+  }
+
   signedOut() {
-    const waiting = this.outbox.size ? ` ${several(this.outbox.size, "answer")} stay in this browser until then.` : "";
-    this.notify(`Your sign-in has ended.${waiting} `, make("a", { href: "/signin" }, "Sign in again"));
+    const waiting = this.outbox.size ? trn("{count} answer stays in this browser until then.", "{count} answers stay in this browser until then.",
+      this.outbox.size) : "";
+    this.notify([tr("Your sign-in has ended."), waiting].filter(Boolean).join(" "), " ", make("a", { href: "/signin" }, tr("Sign in again")));
   }
 
   /** Offers a break; nothing waits for an answer to it. */
   offer(why) {
-    this.notify(`${why} A short break?`, " ", button("", () => this.stop("break"), "Take a break"));
+    this.notify(tr("{why} A short break?", { why }), " ", button("", () => this.stop("break"), tr("Take a break")));
   }
 
   notify(words, ...more) {
@@ -531,10 +608,15 @@ class Board {
     this.prompt = new Prompt();
     this.scenes = { single: new Shown(this), compare: new Beside(this) };
     this.sheets = { single: new Form(this, this.scenes.single.bySentence), compare: new Preference(this) };
+    this.guidelines = new Guidelines(this);
+    this.practice = new Practice(this);
     this.help = new Help(this);
     this.empty = new Empty(this);
     this.frame = new Frame(this);
-    this.shell = make("div", { class: "board", tabindex: "-1", style: "visibility:hidden" }, this.frame.top, this.modes.element, this.frame.stage,
+    const { language, dir } = this.data.spoken;
+    this.pageLanguage = document.documentElement.lang;
+    document.documentElement.lang = language;
+    this.shell = make("div", { class: "board", lang: language, dir, tabindex: "-1", style: "visibility:hidden" }, this.frame.top, this.modes.element, this.practice.banner, this.frame.stage,
       this.empty.element, this.frame.notice, this.live, this.help.element);
     this.root.append(this.shell);
     this.relabel();
@@ -543,7 +625,7 @@ class Board {
 
   /** Whether there are two modes to choose from. Taken over with the next item: nothing moves while one is looked at. */
   get choice() {
-    return this.other || this.modes.mode === "compare";
+    return !this.practice.on && (this.other || this.modes.mode === "compare");
   }
 
   /** A new item, an old one, or none. */
@@ -564,7 +646,7 @@ class Board {
       this.sheet.open(item);
       this.panel = this.form.open && (!earlier || this.sheet.unfolds(earlier.answer) || draft) ? "form" : null;
       this.prompt.open(item);
-      this.text.open(item, earlier ? "Your earlier answer, open again." : "Next answer.");
+      this.text.open(item, earlier ? tr("Your earlier answer, open again.") : tr("Next answer."));
       if (!earlier) this.keepDraft();
     } else {
       this.panel = null;
@@ -578,5 +660,6 @@ class Board {
 
   sync() {
     this.frame.sync();
+    this.practice.sync();
   }
 }

@@ -5,9 +5,12 @@ import { difference } from "./difference.js";
 import { visible } from "./invisible.js";
 import { button, cap, key, option, press } from "./parts.js";
 import { core, make, sameWords, signed, unseen, within } from "./text.js";
+import { number, tr, trParts } from "./words.js";
 
 /** Longest rewrite that the box takes; a longer answer is not rewritten here. */
 export const LONGEST_REWRITE = 20_000;
+/** Longest note that is kept, code points. */
+const LONGEST_NOTE = 2_000;
 const MOST_SPANS = 100;
 const EXCERPT = 60;
 
@@ -54,7 +57,7 @@ export class Form {
     this.hint.classList.remove("missing");
     this.otherBox.value = this.form.target_other;
     this.rewriteBox.disabled = this.own === null;
-    this.rewriteBox.placeholder = this.own === null ? "This answer is too long to be rewritten here; say in the note what should change." : "";
+    this.rewriteBox.placeholder = this.own === null ? tr("This answer is too long to be rewritten here; say in the note what should change.") : "";
     this.rewriteBox.maxLength = LONGEST_REWRITE - (text.length - (this.own ?? text).length);
     this.rewriteBox.value = this.form.rewrite ?? this.own ?? "";
     this.noteBox.value = this.form.note;
@@ -123,10 +126,12 @@ export class Form {
   /** What stands between the form and an answer, in words, or "". */
   missing() {
     const { categories, severity, note, rewrite } = this.form;
-    if (!categories.length) return "First say what is wrong: 1 to 0, or one of those below them.";
-    if (!severity) return "Then say how bad it is: slight, clear or severe.";
-    if (categories.includes("other") && !note.trim()) return "You chose “Something else”: say in the note what it is.";
-    if (rewrite !== null && !rewrite.trim()) return "The rewrite is empty: write how it should read, or bring the answer back.";
+    if (!categories.length) return tr("First say what is wrong: 1 to 0, or one of those below them.");
+    if (!severity) return tr("Then say how bad it is: slight, clear or severe.");
+    if (categories.includes("other") && !note.trim()) return tr("You chose “Something else”: say in the note what it is.");
+    if (rewrite !== null && !rewrite.trim()) return tr("The rewrite is empty: write how it should read, or bring the answer back.");
+    const long = Array.from(note.trim()).length;
+    if (long > LONGEST_NOTE) return tr("The note has {count} characters; at most {most} are kept. Shorten it.", { count: number(long), most: number(LONGEST_NOTE) });
     return "";
   }
 
@@ -177,48 +182,50 @@ export class Form {
       const made = option(one.key ? make("kbd", { "aria-hidden": "true", class: "digit" }, one.key) : null, one.name, one.definition,
         () => this.toggle("categories", one.code), one.example ? make("small", { class: "example" }, one.example) : null);
       made.dataset.category = one.code;
+      made.lastElementChild.dataset.main = tr("main reason");
       return made;
     });
     const optional = (words) => make("span", { class: "soft" }, words);
     this.hint = make("p", { class: "hint", role: "status" });
     this.mainChips = make("div", { class: "chips" });
-    this.mainPart = make("fieldset", { hidden: true }, make("legend", {}, key("main"), "Which is the main reason?"), this.mainChips);
+    this.mainPart = make("fieldset", { hidden: true }, make("legend", {}, key("main"), tr("Which is the main reason?")), this.mainChips);
     this.examplesButton = button("more", () => this.showExamples(), key("examples"), (this.examplesWords = make("span")));
-    this.otherBox = make("input", { class: "field other", type: "text", maxlength: "200", "aria-label": "Who else is harmed, in your own words",
-      placeholder: "Who, in your own words", oninput: () => this.typed("target_other", this.otherBox.value) });
+    this.otherBox = make("input", { class: "field other", type: "text", maxlength: "200", "aria-label": tr("Who else is harmed, in your own words"),
+      placeholder: tr("Who, in your own words"), oninput: () => this.typed("target_other", this.otherBox.value) });
     this.marksList = make("ul", { class: "marks" });
     this.rewriteBox = make("textarea", { class: "field rewrite", rows: "2", dir: "auto",
-      "aria-label": "How should it read? If you like.", oninput: () => this.typed("rewrite", this.rewriteBox.value) });
+      "aria-label": tr("How should it read? If you like."), oninput: () => this.typed("rewrite", this.rewriteBox.value) });
     this.unseenWords = make("p", { class: "soft unseen-words" });
     this.changes = make("p", { class: "changes", dir: "auto", "aria-hidden": "true" });
-    this.noteBox = make("textarea", { class: "field note", rows: "1", maxlength: "2000", dir: "auto", "aria-label": "A note, if you like",
+    this.noteBox = make("textarea", { class: "field note", rows: "1", dir: "auto", "aria-label": tr("A note, if you like"),
       oninput: () => this.typed("note", this.noteBox.value) });
     this.withdrawing = make("p", { class: "withdrawing", role: "status" });
-    this.sureButton = button("chip", () => this.doubt(), key("unsure"), "I am not sure");
+    this.sureButton = button("chip", () => this.doubt(), key("unsure"), tr("I am not sure"));
     const chip = (data, act, ...words) => {
       const made = button("chip", act, ...words);
       Object.assign(made.dataset, data);
       return made;
     };
-    return make("div", { class: "panel", role: "group", "aria-label": "What you would change" },
-      make("fieldset", {}, make("legend", {}, "What is wrong?"), make("div", { class: "list" }, ...options((one) => one.key)), make("hr"),
+    return make("div", { class: "panel", role: "group", "aria-label": tr("What you would change") },
+      make("fieldset", {}, make("legend", {}, tr("What is wrong?")), make("div", { class: "list" }, ...options((one) => one.key)), make("hr"),
         make("div", { class: "list meta" }, ...options((one) => !one.key)), this.examplesButton),
       this.mainPart,
-      make("fieldset", {}, make("legend", {}, "Who is harmed? ", optional("(if a group is)")),
+      make("fieldset", {}, make("legend", {}, tr("Who is harmed?"), " ", optional(tr("(if a group is)"))),
         make("div", { class: "chips" }, ...tax.targets.map((one) =>
-          chip({ target: one.code }, () => this.toggle("targets", one.code), one.code === "other" ? "Someone else…" : one.name))), this.otherBox),
-      make("fieldset", {}, make("legend", {}, "How bad is it?"),
+          chip({ target: one.code }, () => this.toggle("targets", one.code), one.code === "other" ? tr("Someone else…") : one.name))), this.otherBox),
+      make("fieldset", {}, make("legend", {}, tr("How bad is it?")),
         make("div", { class: "chips" }, ...tax.severities.map((one) => chip({ severity: one.code }, () => this.choose(one.code), key(one.code),
-          one.code === "slight" ? one.name : `${one.name}: ${one.definition.replace(/\.$/, "").toLowerCase()}`)))),
-      make("fieldset", {}, make("legend", {}, key("mark"), "Which words? ", optional("(if you like)")),
-        make("p", { class: "soft" }, "Select them in the answer above, ", button("link", () => this.board.walk(), "walk to them by keys"), ", or"), bySentence, this.marksList),
-      make("fieldset", {}, make("legend", {}, key("rewrite"), "How should it read? ", optional("(if you like)")),
+          one.code === "slight" ? one.name : tr("{what}: {text}", { what: one.name, text: one.definition.replace(/\.$/, "").toLowerCase() }))))),
+      make("fieldset", {}, make("legend", {}, key("mark"), tr("Which words?"), " ", optional(tr("(if you like)"))),
+        make("p", { class: "soft" }, ...trParts(tr("Select them in the answer above, {walk}, or"),
+          { walk: button("link", () => this.board.walk(), tr("walk to them by keys")) })), bySentence, this.marksList),
+      make("fieldset", {}, make("legend", {}, key("rewrite"), tr("How should it read?"), " ", optional(tr("(if you like)"))),
         this.rewriteBox, this.unseenWords, this.changes),
-      make("fieldset", {}, make("legend", {}, key("note"), "A note ", optional("(if you like)")), this.noteBox),
+      make("fieldset", {}, make("legend", {}, key("note"), tr("A note"), " ", optional(tr("(if you like)"))), this.noteBox),
       this.withdrawing,
       make("div", { class: "end" }, this.hint,
-        make("div", { class: "foot" }, button("save", () => this.board.save(), cap("Enter"), "Save and go on"), this.sureButton,
-          make("span", { class: "soft" }, "Nobody else sees your answer."))));
+        make("div", { class: "foot" }, button("save", () => this.board.save(), cap(tr("Enter")), tr("Save and go on")), this.sureButton,
+          make("span", { class: "soft" }, tr("Nobody else sees your answer while they review.")))));
   }
 
   /** Examples of each reason, under its definition; they stay until they are hidden. */
@@ -236,9 +243,9 @@ export class Form {
     for (const made of this.element.querySelectorAll("[data-target]")) press(made, form.targets.includes(made.dataset.target));
     for (const made of this.element.querySelectorAll("[data-severity]")) press(made, form.severity === made.dataset.severity);
     press(this.sureButton, !form.sure);
-    this.withdrawing.textContent = this.withdraws ? "When you save this, the text is taken away from everybody at once, and those who run this panel are told." : "";
+    this.withdrawing.textContent = this.withdraws ? tr("When you save this, the text is taken away from everybody at once, and those who run this panel are told.") : "";
     this.element.classList.toggle("with-examples", Boolean(this.examples));
-    this.examplesWords.textContent = this.examples ? "Hide the examples" : "Show an example of each";
+    this.examplesWords.textContent = this.examples ? tr("Hide the examples") : tr("Show an example of each");
     this.otherBox.hidden = !form.targets.includes("other");
     this.syncMain();
     this.syncMarks();
@@ -270,13 +277,13 @@ export class Form {
     const points = spans.length ? Array.from(this.text) : [];
     this.marksList.replaceChildren(...spans.map((one) => {
       const words = visible(points.slice(one.start, Math.min(one.end, one.start + EXCERPT)).join("")) + (one.end - one.start > EXCERPT ? "…" : "");
-      const chosen = make("select", { class: "field", "aria-label": `What is wrong with “${words}”`, onchange: () => {
+      const chosen = make("select", { class: "field", "aria-label": tr("What is wrong with “{words}”", { words }), onchange: () => {
         one.category = chosen.value || null;
         this.form.spans = distinct(this.form.spans);
         this.changed();
-      } }, make("option", { value: "" }, "No reason in particular"), ...categories.map((code) => make("option", { value: code }, this.names.get(code))));
+      } }, make("option", { value: "" }, tr("No reason in particular")), ...categories.map((code) => make("option", { value: code }, this.names.get(code))));
       chosen.value = one.category ?? "";
-      return make("li", {}, make("q", { dir: "auto" }, words), chosen, button("", () => this.unmark(one), "Take away"));
+      return make("li", {}, make("q", { dir: "auto" }, words), chosen, button("", () => this.unmark(one), tr("Take away")));
     }));
   }
 

@@ -1,17 +1,44 @@
 // Which key does what: letters that a person may change or switch off, kept in this browser.
 // Knows keyboards and names of acts; knows nothing of what an act does.
 
+import { tr } from "./words.js";
+
 /** Acts with a letter of their own, in the order of the list that shows them. */
 export const ACTS = [
-  ["flag", "f", "flag it"], ["fine", "j", "it looks fine"], ["skip", "k", "skip, with a reason"], ["undo", "u", "take up your last answer again"],
-  ["slight", "a", "slight"], ["clear", "s", "clear"], ["severe", "g", "severe"], ["main", "m", "which reason is the main one"],
-  ["mark", "v", "mark words by keyboard"], ["rewrite", "w", "write how it should read"], ["note", "n", "write a note"],
-  ["equal", "e", "two answers are equally good"], ["both_bad", "b", "both answers are bad"], ["mode", "c", "compare answers, or judge one by one"],
-  ["unsure", "q", "not sure"], ["examples", "d", "examples of each reason"], ["help", "h", "help and keys"], ["stop", "x", "stop for today"],
+  ["flag", "f"], ["fine", "j"], ["skip", "k"], ["undo", "u"], ["slight", "a"], ["clear", "s"],
+  ["severe", "g"], ["main", "m"], ["mark", "v"], ["rewrite", "w"], ["note", "n"], ["equal", "e"],
+  ["both_bad", "b"], ["mode", "c"], ["unsure", "q"], ["examples", "d"], ["help", "h"], ["stop", "x"],
 ];
+
+/** What each act does, in words. */
+export function meanings() {
+  return {
+    flag: tr("flag it"),
+    fine: tr("it looks fine"),
+    skip: tr("skip, with a reason"),
+    undo: tr("take up your last answer again"),
+    slight: tr("slight"),
+    clear: tr("clear"),
+    severe: tr("severe"),
+    main: tr("which reason is the main one"),
+    mark: tr("mark words by keyboard"),
+    rewrite: tr("write how it should read"),
+    note: tr("write a note"),
+    equal: tr("two answers are equally good"),
+    both_bad: tr("both answers are bad"),
+    mode: tr("compare answers, or judge one by one"),
+    unsure: tr("not sure"),
+    examples: tr("examples of each reason"),
+    help: tr("help and keys"),
+    stop: tr("stop for today"),
+  };
+}
+
 /** Keys that are no single letters or digits, so that they stay when those are switched off. */
-export const FIXED = [["← →", "this answer is better; to the next one, to rank it"], ["Enter", "save and go on"], ["Ctrl Enter", "save from a text box"], ["Space", "show a covered answer"],
-  ["Esc", "leave a text box, close, go back"]];
+export function fixed() {
+  return [["← →", tr("this answer is better; to the next one, to rank it")], [tr("Enter"), tr("save and go on")],
+    [tr("Ctrl Enter"), tr("save from a text box")], [tr("Space"), tr("show a covered answer")], [tr("Esc"), tr("leave a text box, close, go back")]];
+}
 
 export class Keys {
   /** @param {string} account whose keys these are: another account in this browser has its own */

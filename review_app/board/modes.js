@@ -3,9 +3,10 @@
 
 import { button, key, press } from "./parts.js";
 import { make } from "./text.js";
+import { tr } from "./words.js";
 
 /** In the order of the switch; the first is how everybody begins. */
-export const MODES = { single: "Judge one by one", compare: "Compare answers" };
+export const MODES = { single: () => tr("Judge one by one"), compare: () => tr("Compare answers") };
 
 /** Which of the two shows an item. */
 export function kindOf(item) {
@@ -23,9 +24,9 @@ export class Modes {
     } catch {
       // Nothing kept: one by one.
     }
-    this.element = make("div", { class: "modes", role: "group", "aria-label": "How to review", hidden: true },
+    this.element = make("div", { class: "modes", role: "group", "aria-label": tr("How to review"), hidden: true },
       ...Object.entries(MODES).map(([mode, words]) => {
-        const made = button("", () => board.turnTo(mode), words);
+        const made = button("", () => board.turnTo(mode), words());
         made.dataset.mode = mode;
         return made;
       }), key("mode"));

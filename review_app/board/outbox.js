@@ -14,6 +14,12 @@ export function usePageToken(token) {
   pageToken = token;
 }
 
+/** Milliseconds by which this device's clock was ahead of the server's at the last reply. */
+let ahead = 0;
+export function clockAhead() {
+  return ahead;
+}
+
 /** Asks our own server. Resolves to {status, body}; status 0 stands for no connection. */
 export async function ask(method, address, body) {
   const abort = new AbortController();
@@ -27,6 +33,8 @@ export async function ask(method, address, body) {
       headers: { "X-Flagback-Token": pageToken, ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
+    const there = Date.parse(response.headers.get("Date"));
+    if (there) ahead = Date.now() - there;
     const text = await response.text();
     let parsed = null;
     try {
@@ -56,7 +64,7 @@ export class Outbox {
   /**
    * @param {string} account whose answers these are: another account in this browser never sends them
    * @param {string} api where the routes are
-   * @param {(news: {saved?: string, refused?: string, code?: string, token?: string}) => void} tell called after every change
+   * @param {(news: {saved?: string, late?: boolean, guideline?: number, refused?: string, code?: string, token?: string}) => void} tell called after every change
    */
   constructor(account, api, tell) {
     this.prefix = `flagback.outbox.${account}.`;
@@ -66,8 +74,9 @@ export class Outbox {
     this.state = "ready";
     this.closed = false;
     this.attempt = 0;
-    this.last = 0;
     this.waiting = this.stored();
+    // Behind what an earlier page kept, though the clock may have been set back since.
+    this.last = this.waiting.reduce((most, { key }) => Math.max(most, Number(key.slice(this.prefix.length).split(".")[0])), 0);
     this.wake = () => this.deliver(true);
     addEventListener("online", this.wake);
   }
@@ -124,7 +133,7 @@ export class Outbox {
           this.forget(entry);
           this.state = "ready";
           this.attempt = 0;
-          this.tell({ saved: body.saved_at });
+          this.tell({ saved: body.saved_at, late: body.late && body.stored === "new", guideline: body.guideline });
         } else if (FINAL.has(body?.error?.code)) {
           this.forget(entry);
           this.tell({ refused: body.error.message, code: body.error.code, token: entry.answer.token });

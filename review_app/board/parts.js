@@ -1,6 +1,7 @@
 // Small parts of the board: buttons, key caps, the logo, typefaces. Knows how they look and behave; knows nothing of reviews.
 
 import { make } from "./text.js";
+import { locale } from "./words.js";
 
 /** A button that gives the focus back after a click by pointer, so that Enter goes on saving. */
 export function button(kind, act, ...children) {
@@ -38,12 +39,8 @@ export function press(made, on) {
   made.setAttribute("aria-pressed", String(on));
 }
 
-export function several(count, word) {
-  return `${count} ${word}${count === 1 ? "" : "s"}`;
-}
-
 export function clock(moment) {
-  return new Date(moment).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+  return new Date(moment).toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 }
 
 /** Streamlit's "Connection error", which the board closes: see Board.liftLayer. */

@@ -5,8 +5,11 @@ import { called, sided } from "./beside.js";
 import { LONGEST_REWRITE } from "./form.js";
 import { button, cap, key, press } from "./parts.js";
 import { core, make, sameWords, unseen, within } from "./text.js";
+import { listed, locale, tr, trParts, trn } from "./words.js";
 
-const PLACES = ["1st", "2nd", "3rd", "4th"];
+function places() {
+  return [tr("1st"), tr("2nd"), tr("3rd"), tr("4th")];
+}
 
 /** `rewrite` is null while nothing is written. The form of a ranking is always open. */
 export function emptyPreference(item) {
@@ -88,11 +91,14 @@ export class Preference {
 
   /** What stands between the form and an answer, in words, or "". */
   missing() {
-    if (this.ranking) return this.unranked.length ? `First give each answer a place: ${listed(this.unranked)} ${this.unranked.length > 1 ? "have" : "has"} none yet.` : "";
+    if (this.ranking)
+      return this.unranked.length ? trn("First give each answer a place: {answers} has none yet.", "First give each answer a place: {answers} have none yet.",
+        this.unranked.length, { answers: listed(this.unranked) }) : "";
     const { rewrite } = this.form;
     if (rewrite === null) return "";
     const same = this.item.answers.findIndex((text) => sameWords(rewrite, core(text)));
-    return same < 0 ? "" : `What you wrote is the ${called(same, 2).toLowerCase()} as it stands: change it, or empty the box.`;
+    return same < 0 ? "" : tr("What you wrote is the {answer} as it stands: change it, or empty the box.",
+      { answer: called(same, 2).toLocaleLowerCase(locale()) });
   }
 
   tell(missing) {
@@ -119,10 +125,11 @@ export class Preference {
   /** The order so far: "First B, then A and C. Not ranked yet: D." */
   inWords() {
     const ranks = dense(this.form.ranks);
-    const steps = PLACES.map((_, place) => ranks.flatMap((one, index) => (one === place + 1 ? "ABCD"[index] : []))).filter((one) => one.length);
+    const steps = places().map((_, place) => ranks.flatMap((one, index) => (one === place + 1 ? "ABCD"[index] : []))).filter((one) => one.length);
     const alike = steps.length === 1 && !this.unranked.length;
-    const order = alike ? "All are equally good." : steps.length ? `First ${steps.map(listed).join(", then ")}.` : "";
-    return [order, this.unranked.length ? `Not ranked yet: ${listed(this.unranked)}.` : ""].filter(Boolean).join(" ");
+    const then = tr(", then ");
+    const order = alike ? tr("All are equally good.") : steps.length ? tr("First {order}.", { order: steps.map(listed).join(then) }) : "";
+    return [order, this.unranked.length ? tr("Not ranked yet: {answers}.", { answers: listed(this.unranked) }) : ""].filter(Boolean).join(" ");
   }
 
   // ----------------------------------------------------------------- drawing
@@ -135,25 +142,27 @@ export class Preference {
     };
     const mark = (where, words) => make("kbd", { "aria-hidden": "true", class: where }, words);
     const side = (verdict, arrow, index) => made(verdict, () => this.board.prefer(verdict), mark("beside", arrow), mark("stacked digit", String(index + 1)),
-      make("span", {}, ...sided(index, "is better")));
+      make("span", {}, ...sided([[tr("Left is better"), tr("Upper is better")], [tr("Right is better"), tr("Lower is better")]][index])));
     return make("div", { class: "two" }, side("left", "←", 0), side("right", "→", 1),
-      made("equal", () => this.board.prefer("equal"), key("equal"), make("span", {}, "Equally good")),
-      made("both_bad", () => this.board.bad(), key("both_bad"), make("span", {}, "Both are bad")));
+      made("equal", () => this.board.prefer("equal"), key("equal"), make("span", {}, tr("Equally good"))),
+      made("both_bad", () => this.board.bad(), key("both_bad"), make("span", {}, tr("Both are bad"))));
   }
 
   draw() {
     this.hint = make("p", { class: "hint", role: "status" });
     this.orderLine = make("p", { class: "order" }); // stands under the question
     this.rewriteBox = make("textarea", { class: "field rewrite", rows: "2", dir: "auto",
-      "aria-label": "What would be a good answer? If you like.", oninput: () => this.typed(this.rewriteBox.value) });
+      "aria-label": tr("What would be a good answer? If you like."), oninput: () => this.typed(this.rewriteBox.value) });
     this.unseenWords = make("p", { class: "soft unseen-words" });
-    this.begin = [0, 1].map((index) => button("link", () => this.beginWith(index), ...sided(index, "one", true)));
-    this.rewritePart = make("fieldset", {}, make("legend", {}, key("rewrite"), "What would be a good answer? ", make("span", { class: "soft" }, "(if you like)")),
-      make("p", { class: "soft begin" }, "Begin with the ", this.begin[0], " or the ", this.begin[1], ", or write it anew."), this.rewriteBox, this.unseenWords);
-    return make("div", { class: "panel", role: "group", "aria-label": "What you think of them" }, this.rewritePart,
+    this.begin = [[tr("left one"), tr("upper one")], [tr("right one"), tr("lower one")]].map((words, index) =>
+      button("link", () => this.beginWith(index), ...sided(words)));
+    this.rewritePart = make("fieldset", {}, make("legend", {}, key("rewrite"), tr("What would be a good answer?"), " ", make("span", { class: "soft" }, tr("(if you like)"))),
+      make("p", { class: "soft begin" }, ...trParts(tr("Begin with the {left} or the {right}, or write it anew."), { left: this.begin[0], right: this.begin[1] })),
+      this.rewriteBox, this.unseenWords);
+    return make("div", { class: "panel", role: "group", "aria-label": tr("What you think of them") }, this.rewritePart,
       make("div", { class: "end" }, this.hint,
-        make("div", { class: "foot" }, button("save", () => this.board.save(), cap("Enter"), "Save and go on"),
-          make("span", { class: "soft" }, "Nobody else sees your answer."))));
+        make("div", { class: "foot" }, button("save", () => this.board.save(), cap(tr("Enter")), tr("Save and go on")),
+          make("span", { class: "soft" }, tr("Nobody else sees your answer while they review.")))));
   }
 
   /** The places that one answer of a ranking can have, for its card. */
@@ -162,12 +171,12 @@ export class Preference {
     if (index === 0) this.chips = [];
     const chips = answers.map((_, place) => {
       const made = button("chip", () => this.rank(index, place + 1),
-        make("kbd", { "aria-hidden": "true", class: "digit" }, String(place + 1)), PLACES[place]);
+        make("kbd", { "aria-hidden": "true", class: "digit" }, String(place + 1)), places()[place]);
       made.dataset.place = place + 1;
       return made;
     });
     this.chips.push(chips);
-    return make("div", { class: "chips places", role: "group", "aria-label": `Place of ${called(index, answers.length)}` }, ...chips);
+    return make("div", { class: "chips places", role: "group", "aria-label": tr("Place of {answer}", { answer: called(index, answers.length) }) }, ...chips);
   }
 
   /** @param {?object} earlier the answer that is open again */
@@ -184,8 +193,4 @@ export class Preference {
     this.unseenWords.hidden = !this.unseenWords.textContent;
     if (!this.hint.classList.contains("missing")) this.hint.textContent = "";
   }
-}
-
-function listed(names) {
-  return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names.join();
 }

@@ -71,6 +71,7 @@ export class Presses {
     if (dialogOver() || (!inside && target !== document.body && target !== document.documentElement)) return;
     if (inside) event.stopPropagation();
     if (event.isComposing) return;
+    this.clicked = Infinity; // what comes up from here on comes by a key
     if (this.board.help.open) {
       if (!event.ctrlKey && !event.metaKey && !event.altKey && this.board.help.key(event)) this.take(event, () => {});
       return;
@@ -113,6 +114,7 @@ export class Presses {
     if (act === "stop") return () => board.stop();
     if (act === "help") return () => board.help.show();
     if (act === "mode") return board.offered ? () => board.turnTo(board.modes.other) : nothing;
+    if (board.practice.lesson) return event.key === "Enter" ? () => board.practice.goOn() : act ? nothing : null;
     if (!board.shown && act === "undo" && board.past.length) return () => board.undo();
     if (!board.shown) return ["flag", "fine", "skip", "undo", "equal", "both_bad"].includes(act) ? nothing : null;
     if (event.key === " ") return board.text.covered ? () => board.text.unveil() : null;

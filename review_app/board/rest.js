@@ -1,6 +1,8 @@
 // When a break is offered and when the day's measure of severe answers is reached. Knows minutes and counts of one person, kept in
 // this browser; the server counts for itself and hands out nothing past the measure.
 
+import { trn } from "./words.js";
+
 /** A break is offered after so much reading, or so many severe answers, since the last one. */
 const MINUTES = 25;
 const SEVERE = 10;
@@ -30,8 +32,8 @@ export class Rest {
     this.since.seconds += answer.seconds_open;
     this.since.severe += Rest.severe(answer) ? 1 : 0;
     this.since.at = moment;
-    const why = this.since.severe >= SEVERE ? `You have met ${this.since.severe} severe answers.`
-      : this.since.seconds >= MINUTES * 60 ? `You have read for ${Math.floor(this.since.seconds / 60)} minutes.` : "";
+    const why = this.since.severe >= SEVERE ? trn("You have met {count} severe answer.", "You have met {count} severe answers.", this.since.severe)
+      : this.since.seconds >= MINUTES * 60 ? trn("You have read for {count} minute.", "You have read for {count} minutes.", Math.floor(this.since.seconds / 60)) : "";
     if (why) this.had();
     else this.keep();
     return why;

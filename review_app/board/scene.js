@@ -4,10 +4,15 @@
 import { visible } from "./invisible.js";
 import { button, cap, key } from "./parts.js";
 import { SHOWN, make, write } from "./text.js";
+import { number, tr } from "./words.js";
 
 /** How much of a text is read aloud by itself. */
 const READ_OUT = 2000;
-const SAID = { system: "The model was told", user: "Someone wrote", assistant: "The model answered" };
+
+/** Who said a turn, in words. */
+function said(role) {
+  return { system: tr("The model was told"), user: tr("Someone wrote"), assistant: tr("The model answered") }[role] ?? role;
+}
 
 /** The turns before the answer. */
 export class Prompt {
@@ -25,7 +30,7 @@ export class Prompt {
         sayMore(more, write(text, content, { room }));
       };
       extend(SHOWN);
-      return [make("p", { class: "label" }, SAID[role] ?? role), text, more];
+      return [make("p", { class: "label" }, said(role)), text, more];
     }));
   }
 }
@@ -38,15 +43,16 @@ export class Scene {
     this.covered = false;
     this.cursor = null;
     this.veilWords = make("p", { class: "soft" });
-    this.veil = make("div", { class: "veil" }, make("p", {}, make("strong", {}, "This may be upsetting")), this.veilWords,
-      make("div", { class: "row" }, button("", () => this.unveil(), cap("Space"), "Show it"), button("", () => board.skip(), key("skip"), "Skip")));
+    this.veil = make("div", { class: "veil" }, make("p", {}, make("strong", {}, tr("This may be upsetting"))), this.veilWords,
+      make("div", { class: "row" }, button("", () => this.unveil(), cap(tr("Space")), tr("Show it")), button("", () => board.skip(), key("skip"), tr("Skip"))));
   }
 
   open(item, opening) {
     this.item = item;
     this.covered = Boolean(item.veil);
-    this.veilWords.textContent = item.veil?.length ? `${item.veil.join(", ")} · you can decline topics on the page “You”`
-      : "You can decline topics on the page “You”";
+    const between = tr(", ");
+    this.veilWords.textContent = item.veil?.length ? tr("{topics} · you can decline topics on the page “You”", { topics: item.veil.join(between) })
+      : tr("You can decline topics on the page “You”");
     this.lay();
     this.draw();
     this.announce(opening);
@@ -54,7 +60,7 @@ export class Scene {
 
   /** How the model's part is called. */
   get called() {
-    return this.item.messages.length > 1 ? "The model answered" : "The model went on";
+    return this.item.messages.length > 1 ? tr("The model answered") : tr("The model went on");
   }
 
   /** Draws the cover or takes it off; nothing of a covered text is in the page. */
@@ -62,7 +68,9 @@ export class Scene {
     over.classList.toggle("covered", this.covered);
     if (!this.covered) this.veil.remove();
     else if (this.veil.parentElement !== over) over.append(this.veil);
-    this.element.parentElement?.classList.toggle("veiled", this.covered);
+    const stage = this.element.parentElement;
+    stage?.classList.toggle("veiled", this.covered);
+    for (const made of stage?.querySelectorAll(".two .big") ?? []) made.setAttribute("aria-disabled", String(this.covered));
     for (const output of outputs) output.setAttribute("aria-hidden", String(this.covered));
   }
 
@@ -76,13 +84,14 @@ export class Scene {
     if (!this.covered) return;
     this.covered = false;
     this.draw();
-    this.announce("Shown.");
+    this.announce(tr("Shown."));
     this.home.focus({ preventScroll: true });
   }
 
   announce(opening) {
-    const answer = this.covered ? `${this.called}: covered, as it may be upsetting. Press Space to show it.` : this.aloud();
-    this.board.say(`${opening} Someone wrote: ${readOut(this.item.messages.at(-1).content)} ${answer}`);
+    const answer = this.covered ? tr("{what}: covered, as it may be upsetting. Press Space to show it.", { what: this.called }) : this.aloud();
+    const prompt = tr("Someone wrote: {text}", { text: readOut(this.item.messages.at(-1).content) });
+    this.board.say([opening, prompt, answer].join(" "));
   }
 }
 
@@ -95,7 +104,8 @@ export function speak(element, lang) {
 /** Says on `more` how much of a text is shown, or hides it where that is all. */
 export function sayMore(more, { shown, total }) {
   more.hidden = shown >= total;
-  more.firstElementChild.textContent = `Show more: ${shown.toLocaleString()} of ${total.toLocaleString()} characters are shown`;
+  more.firstElementChild.textContent = tr("Show more: {shown} of {total} characters are shown",
+    { shown: number(shown), total: number(total) });
 }
 
 /** A text cut to what a screen reader says by itself, hidden characters by name. */

@@ -6,6 +6,7 @@ import { Cursor, selected, sentences } from "./marks.js";
 import { button, press } from "./parts.js";
 import { Scene, readOut, sayMore, speak, veiled } from "./scene.js";
 import { SHOWN, make, write } from "./text.js";
+import { tr } from "./words.js";
 
 /** More sentences than this are no list to choose from. */
 const MOST_SENTENCES = 400;
@@ -17,10 +18,10 @@ export class Shown extends Scene {
     this.label = make("p", { class: "label" });
     this.output = make("p", { class: "output", dir: "auto", onmouseup: () => this.select(), ontouchend: () => setTimeout(() => this.select(), 250) });
     this.more = button("more", () => this.showMore(), make("span"));
-    this.home = make("div", { class: "card", tabindex: "-1", role: "group", "aria-label": "The answer to judge", "data-home": true },
+    this.home = make("div", { class: "card", tabindex: "-1", role: "group", "aria-label": tr("The answer to judge"), "data-home": true },
       this.label, this.output, this.more);
     this.sentenceList = make("div", { class: "sentences" });
-    this.bySentence = make("details", { ontoggle: () => this.listSentences() }, make("summary", {}, "Choose whole sentences"), this.sentenceList);
+    this.bySentence = make("details", { ontoggle: () => this.listSentences() }, make("summary", {}, tr("Choose whole sentences")), this.sentenceList);
     this.element = this.home;
   }
 
@@ -58,7 +59,7 @@ export class Shown extends Scene {
   }
 
   aloud() {
-    return `${this.called}: ${readOut(this.item.text)}`;
+    return tr("{what}: {text}", { what: this.called, text: readOut(this.item.text) });
   }
 
   // ------------------------------------------------------------------- marks
@@ -82,7 +83,8 @@ export class Shown extends Scene {
     if (this.covered) return;
     this.cursor = this.cursor ? null : new Cursor(this.text, this.item.lang);
     if (this.cursor && !this.cursor.words.length) this.cursor = null;
-    this.moved(this.cursor ? "Marking: arrows walk, Shift reaches, up and down take sentences, Enter marks, Escape ends." : "Marking ended.");
+    this.moved(this.cursor ? tr("Marking: arrows walk, Shift reaches, up and down take sentences, Enter marks, Escape ends.")
+      : tr("Marking ended."));
   }
 
   /** What a key does while words are being marked, or null. */

@@ -2,6 +2,7 @@
 // Knows strings and ranges; writes into the page with textContent only.
 
 import { BLANKS, pieces } from "./invisible.js";
+import { stored, tr } from "./words.js";
 
 /** Code points and lines of a text that are shown before anyone asks for more: a line of a megabyte would hold up the browser. */
 export const SHOWN = 20_000;
@@ -49,7 +50,9 @@ export function sameWords(one, other) {
 /** What of a wording cannot be seen, in words, or "". */
 export function unseen(wording) {
   const signs = pieces(Array.from(wording)).flatMap(({ sign }) => sign ?? []);
-  return signs.length ? `What is in the box holds what cannot be seen: ${signs.slice(0, 5).join(", ")}${signs.length > 5 ? " and more" : ""}.` : "";
+  const named = { signs: signs.slice(0, 5).join(tr(", ")) };
+  return !signs.length ? "" : signs.length > 5 ? tr("What is in the box holds what cannot be seen: {signs} and more.", named)
+    : tr("What is in the box holds what cannot be seen: {signs}.", named);
 }
 
 /** A regular expression that looks for blanks at the end would try every blank of a long text. */
@@ -112,7 +115,7 @@ function marked(over, onMark) {
   const own = over.filter((one) => !one.cursor).sort((one, other) => one.end - one.start - (other.end - other.start));
   const kind = [own.length ? "" : "bare", own.length > 1 ? "deep" : "", own.length < over.length ? "cursor" : ""].filter(Boolean).join(" ");
   const act = onMark && own.length ? () => onMark(own[0]) : null;
-  return make("mark", { class: kind || null, title: act ? "Click to take this mark away" : null, onclick: act });
+  return make("mark", { class: kind || null, title: act ? tr("Click to take this mark away") : null, onclick: act });
 }
 
 /** The pieces in places of the stored text, cut where a mark begins or ends; the parts of a cut sign each keep it. */
@@ -127,7 +130,7 @@ function split(found, start, edges) {
 
 function drawn({ sign, words }, text, attributes = {}) {
   return sign === null ? make("span", attributes, text)
-    : make("span", { ...attributes, class: "hidden-sign", "data-sign": sign, title: `Hidden here: ${words}` }, text);
+    : make("span", { ...attributes, class: "hidden-sign", "data-sign": sign, title: tr("Hidden here: {words}", { words: stored(words) }) }, text);
 }
 
 /** A short text with its signs, as elements: for what is no stored text, such as a wording under way. */

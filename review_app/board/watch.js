@@ -8,13 +8,14 @@ const EVERY = 60_000;
 
 export default function watch({ data }) {
   usePageToken(data.token);
+  if (!globalThis[Symbol.for("flagback.board")]) document.documentElement.lang = data.language;
   if (globalThis.flagbackWatch) return () => {};
-  const leave = () => location.replace("/signin");
-  let asked = Date.now();
+  const leave = () => location.replace("/signin?ended");
+  let asked = performance.now(); // unlike the clock, nobody sets it back
 
   async function look() {
-    if (document.visibilityState !== "visible" || Date.now() - asked < EVERY) return;
-    asked = Date.now();
+    if (document.visibilityState !== "visible" || performance.now() - asked < EVERY) return;
+    asked = performance.now();
     const { status, body } = await ask("GET", `${data.api}/session`);
     if (status === 401) leave();
     else if (body?.error?.code === "other_account") location.reload();

@@ -29,9 +29,10 @@ def add_to(app: typer.Typer) -> None:
     bring.command("outputs")(import_outputs)
     bring.command("ratings")(import_ratings)
     app.add_typer(bring, name="import")
-    take = typer.Typer(no_args_is_help=True, help="Write reviews and pairs for other tools.")
+    take = typer.Typer(no_args_is_help=True, help="Write reviews, pairs and versions for other tools.")
     take.command()(reviews)
     take.command()(pairs)
+    take.command()(model)
     app.add_typer(take, name="export")
 
 
@@ -116,6 +117,9 @@ def reviews(
     spreadsheet: Annotated[
         bool, typer.Option("--spreadsheet", help="Add a copy for Excel and the like, formulas made harmless (csv).")
     ] = False,
+    second_looks: Annotated[
+        bool, typer.Option("--second-looks", help="Add what was asked a second time: gold and own earlier answers, marked.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write every review, under pseudonyms.
@@ -126,7 +130,9 @@ def reviews(
 
     with records(context) as store:
         key = settings_of(context).pseudonym_key() if background else None
-        report = export_reviews(store, folder, format=format_, spreadsheet=spreadsheet, background_key=key)
+        report = export_reviews(
+            store, folder, format=format_, spreadsheet=spreadsheet, background_key=key, second_looks=second_looks
+        )
     show(asdict(report), as_json=as_json, lines=[f"{sum(report.rows.values())} reviews are in {folder}."])
 
 
@@ -152,3 +158,41 @@ def pairs(
     if report.left_out:
         lines.append(f"{report.left_out} pairs of the set are not: answers they rest on were left out since it was frozen.")
     show(asdict(report), as_json=as_json, lines=lines)
+
+
+def model(
+    context: typer.Context,
+    version: Annotated[int, typer.Argument(help="Its number in 'flagback versions'.")],
+    folder: Folder,
+    shape: Annotated[
+        Literal["merged", "adapter"],
+        typer.Option("--as", help="merged: weights that transformers loads by itself; adapter: what PEFT puts on the first base."),
+    ] = "merged",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="How merged weights are stored; float32 is exact.")
+    ] = "float32",
+    as_json: Json = False,
+) -> None:
+    """Write a version as a plain Hugging Face folder, with a model card.
+
+    Nothing in it needs Flagback: AutoModelForCausalLM loads merged weights, PeftModel the adapter.
+    """
+    from flagback.model import plain_folder
+    from flagback.model.shelf import Shelf
+    from flagback.storage import model_card, versions
+    from flagback.storage.artifacts import Artifacts
+
+    settings = settings_of(context)
+    artifacts = Artifacts(settings.artifacts)
+    with records(context) as store, store.reading() as session:
+        told = model_card.told_of(session, versions.get(session, version))
+    card = model_card.model_card(told, shape=shape, dtype=dtype if shape == "merged" else "float32")
+    if shape == "adapter":
+        paths = [artifacts.path(address) for address in told.version.adapters]
+        plain_folder.write_adapter(paths, folder, card=card, base=model_card.hub_id(told.first))
+    else:
+        loaded = Shelf(artifacts, threads=settings.threads).get(told.version)
+        plain_folder.write_merged(loaded, folder, card=card, dtype=dtype)
+    files = sorted(path.name for path in folder.iterdir())
+    report = {"version": version, "folder": str(folder), "as": shape, "files": files}
+    show(report, as_json=as_json, lines=[f"Version {version} is in {folder} ({shape}): {', '.join(files)}."])

@@ -11,8 +11,10 @@ from flagback.review_app.commands.pairs import By, Drop, Policy, Seats, chosen
 from flagback.review_app.commands.shared import As, Json, actor, columns, note, records, settings_of, show
 
 if TYPE_CHECKING:
+    from flagback.model.pair_sets import Choice
+    from flagback.model.recipe import Recipe
     from flagback.review_app.jobs import Request
-    from flagback.storage.records import Evaluation
+    from flagback.storage.records import CorrectionRun, Evaluation
     from flagback.storage.store import Store
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for it; a worker does it.")]
@@ -127,9 +129,9 @@ def sample(
         request = Request("sampling", run.id)
         found = {"run": request.name, "version": run.version_id, "prompts": len(run.prompt_ids), "decoding": decoding}
         if no_wait:
-            _asked(request, found, as_json=as_json)
+            asked(request, found, as_json=as_json)
             return
-        _done(context, store, request)
+        done(context, store, request)
         counts = _written(store, run.id)
         show(
             found | counts,
@@ -146,6 +148,10 @@ def sample(
 def correct(
     context: typer.Context,
     set_id: Annotated[int | None, typer.Option("--set", help="Learn from this set.", show_default="the reviews")] = None,
+    kept: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME", help="Follow this recipe; other options change it.", show_default="default"),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default="24")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size.", show_default="0.0032")] = None,
     beta: Annotated[float | None, typer.Option(help="Strength of the tie to the parent.", show_default="0.4")] = None,
@@ -175,6 +181,28 @@ def correct(
         Literal["sum", "mgda"] | None,
         typer.Option(help="How terms make one step: their sum, or a direction that worsens none.", show_default="sum"),
     ] = None,
+    find_rate: Annotated[
+        bool, typer.Option("--find-rate", help="Find the step size first, by a sweep on an adapter that is thrown away.")
+    ] = False,
+    stop_every: Annotated[
+        int | None,
+        typer.Option(min=0, help="Steps between looks at pairs kept aside, to stop early; 0: all steps.", show_default="0"),
+    ] = None,
+    stop_patience: Annotated[
+        int | None, typer.Option(min=1, help="Looks without a lower loss that end the run.", show_default="3")
+    ] = None,
+    precision: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        typer.Option(help="In which numbers the model is computed; weights stay float32.", show_default="float32"),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Spread over so many processes, one a GPU (docs/scale-out.md).", show_default="1")
+    ] = None,
+    sharding: Annotated[
+        Literal["none", "full"] | None,
+        typer.Option(help="Whether each process holds all weights, or a share of them.", show_default="none"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and take; nothing is stored.")] = False,
     policy: Policy = "majority",
     by: By = None,
     seats: Seats = None,
@@ -190,9 +218,11 @@ def correct(
 
     Freezes the pairs, fine-tunes the current version on them, registers the candidate and evaluates it.
     """
-    from flagback.model.recipe import Recipe
+    from flagback.model.kept_recipe import read_recipe
+    from flagback.model.recipe import rate_cost
+    from flagback.review_app.commands.recipes import named
     from flagback.review_app.jobs import Request
-    from flagback.storage import runs
+    from flagback.storage import recipes, runs
     from flagback.storage.records import CorrectionRun, now
 
     said: dict[str, Any] = {
@@ -208,29 +238,50 @@ def correct(
         "consistency_weight": consistency_weight,
         "adversary_weight": adversary_weight,
         "combine": combine,
+        "find_rate": find_rate or None,
+        "stop_every": stop_every,
+        "stop_patience": stop_patience,
+        "precision": precision,
+        "processes": processes,
+        "sharding": sharding,
     }
+    if find_rate and learning_rate is not None:
+        raise typer.BadParameter("--find-rate and --learning-rate are two answers to one question; give one of them.")
     recipe = {name: value for name, value in said.items() if value is not None}
-    Recipe(**recipe)  # refuses what cannot work before it is stored
     choice = chosen(policy, by, seats, drop_contaminated=drop_contaminated)
     with records(context) as store:
+        followed = None
+        if kept is not None:
+            with store.reading() as session:
+                start, title = named(session, kept)
+                followed = recipes.find(session, title).id if "@" in title else None
+            recipe = asdict(start) | ({} if learning_rate is None else {"find_rate": False}) | recipe
+        wanted = read_recipe(recipe)  # refuses what cannot work before it is stored
+        if wanted.find_rate:
+            note(rate_cost(wanted))
+        if dry_run:
+            _forecast(context, store, wanted, seed=seed, set_id=set_id, choice=choice, as_json=as_json)
+            return
+        by_whom = actor(store, as_)
         with store.writing() as session:
             run = runs.request_correction(
                 session,
-                by=actor(store, as_),
+                by=by_whom,
                 now=now(),
                 seed=seed,
                 recipe=recipe,
+                recipe_id=followed,
                 set_id=set_id,
                 pairs=choice.to_dict(),
             )
         request = Request("correction", run.id)
         if no_wait:
-            _asked(request, {"run": request.name, "parent": run.parent_id}, as_json=as_json)
+            asked(request, {"run": request.name, "parent": run.parent_id}, as_json=as_json)
             return
-        _done(context, store, request)
+        done(context, store, request)
         with store.reading() as session:
             run = session.get_one(CorrectionRun, run.id)
-        evaluation = _evaluated(context, store, run.candidate_id)
+        evaluation = evaluated(context, store, run.candidate_id)
         found = {
             "run": request.name,
             "parent": run.parent_id,
@@ -242,11 +293,73 @@ def correct(
             "alarms": run.environment.get("alarms", []),
         }
         lines = [f"Step {alarm['step']}: {alarm['advice']}" for alarm in found["alarms"]]
+        lines += _settled(run)
         lines += [f"Correction {run.id}: version {run.candidate_id} is a candidate, learnt from set {run.set_id}."]
         if evaluation is not None:
-            found["evaluation"] = _figures(evaluation)
-            lines += _verdict(evaluation)
+            found["evaluation"] = figures(evaluation)
+            lines += verdict(evaluation)
         show(found, as_json=as_json, lines=lines)
+
+
+def _settled(run: "CorrectionRun") -> list[str]:
+    """What the run found out by itself: its learning rate, and when to stop."""
+    lines = []
+    swept, stopped = run.environment.get("rate_sweep"), run.environment.get("early_stop")
+    if swept is not None:
+        lines.append(f"Learning rate {swept['suggestion']:.2g} was found; {len(swept['tried'])} rates were tried.")
+    if stopped is not None:
+        looks = stopped["readings"]
+        lines.append(
+            f"Step {stopped['best_step']} of {run.recipe['steps']} was best on {stopped['pairs']} pairs kept aside; "
+            f"the run ended after step {looks[-1]['step'] if looks else 0}."
+        )
+    return lines
+
+
+def _forecast(
+    context: typer.Context, store: "Store", recipe: "Recipe", *, seed: int, set_id: int | None, choice: "Choice", as_json: bool
+) -> None:
+    """What a correction would do and take."""
+    from flagback.review_app.steps import import_torch
+
+    settings = settings_of(context)
+    import_torch(settings.threads)
+    from flagback.model.forecast import forecast
+    from flagback.model.shelf import Shelf
+    from flagback.storage.artifacts import Artifacts
+
+    found = forecast(
+        store,
+        Shelf(Artifacts(settings.artifacts), threads=settings.threads),
+        recipe=recipe,
+        seed=seed,
+        set_id=set_id,
+        choice=choice,
+        key=settings.pseudonym_key(),
+        work=settings.home / "work",
+    )
+    takes = found.needed
+    lines = [
+        (
+            f"Version {found.parent} would learn from {found.pairs} pairs ({found.dropped} left out, {found.aside} kept aside) and "
+            f"{found.replay} neutral lines."
+        ),
+        (
+            f"{found.steps} steps of {found.pairs_per_step} pairs, each pair about {found.passes:g} times; a step is computed in "
+            f"{found.parts_per_step} parts ({found.layout} layout); {found.trained_parameters:,} numbers are trained."
+        ),
+        (
+            f"Memory: about {takes.total:,.0f} MB a process ({takes.program:,.0f} program, {takes.weights:,.0f} weights, "
+            f"{takes.adapter:,.0f} adapter and optimiser, {takes.activations:,.0f} for {takes.tokens:,} tokens at once); "
+            f"this machine has {found.machine.total:,.0f}, {found.machine.free:,.0f} of them free."
+        ),
+        f"Over several processes: {found.command}",
+        f"  which starts: {found.torchrun}",
+        "Nothing was stored.",
+    ]
+    if found.warning:
+        lines.insert(3, found.warning)
+    show(found.to_dict() | {"warning": found.warning}, as_json=as_json, lines=lines)
 
 
 def evaluate(
@@ -356,7 +469,7 @@ def _gate(context: typer.Context, version: int | None, *, seed: int, no_wait: bo
             if version is None:
                 raise NoCandidate("There is no candidate to evaluate; make one with 'flagback correct'.")
             made_by = session.exec(select(CorrectionRun).where(CorrectionRun.candidate_id == version)).first()
-            asked = runs.request_evaluation(
+            evaluation = runs.request_evaluation(
                 session,
                 candidate_id=version,
                 by=actor(store, as_),
@@ -364,14 +477,14 @@ def _gate(context: typer.Context, version: int | None, *, seed: int, no_wait: bo
                 seed=seed,
                 set_id=made_by.set_id if made_by else None,
             )
-        request = Request("evaluation", asked.id)
+        request = Request("evaluation", evaluation.id)
         if no_wait:
-            _asked(request, {"run": request.name, "candidate": version}, as_json=as_json)
+            asked(request, {"run": request.name, "candidate": version}, as_json=as_json)
             return
-        _done(context, store, request)
+        done(context, store, request)
         with store.reading() as session:
-            evaluation = session.get_one(Evaluation, asked.id)
-        show({"run": request.name} | _figures(evaluation), as_json=as_json, lines=_verdict(evaluation))
+            evaluation = session.get_one(Evaluation, evaluation.id)
+        show({"run": request.name} | figures(evaluation), as_json=as_json, lines=verdict(evaluation))
 
 
 def promote(
@@ -505,14 +618,14 @@ def _ranged(found: dict[str, float]) -> str:
 # ---------------------------------------------------------------------- common
 
 
-def _done(context: typer.Context, store: "Store", request: "Request") -> None:
+def done(context: typer.Context, store: "Store", request: "Request") -> None:
     """Waits until a request is done, by a worker or in this process. Raises RunFailed."""
     from flagback.review_app.waiting import see_done
 
     see_done(settings_of(context), store, request)
 
 
-def _asked(request: "Request", found: dict[str, Any], *, as_json: bool) -> None:
+def asked(request: "Request", found: dict[str, Any], *, as_json: bool) -> None:
     words = f"{request.name} is asked for; a worker does it ('flagback worker'), 'flagback runs' shows how far it is."
     show(found, as_json=as_json, lines=[words])
 
@@ -534,7 +647,7 @@ def _written(store: "Store", run_id: int) -> dict[str, int]:
     return {"answers": answers, "items": items}
 
 
-def _evaluated(context: typer.Context, store: "Store", candidate_id: int | None) -> "Evaluation | None":
+def evaluated(context: typer.Context, store: "Store", candidate_id: int | None) -> "Evaluation | None":
     """Waits for the evaluation that a correction asked for."""
     from sqlmodel import col, select
 
@@ -547,12 +660,12 @@ def _evaluated(context: typer.Context, store: "Store", candidate_id: int | None)
         ).first()
     if asked is None:
         return None
-    _done(context, store, Request("evaluation", asked))
+    done(context, store, Request("evaluation", asked))
     with store.reading() as session:
         return session.get_one(Evaluation, asked)
 
 
-def _figures(evaluation: "Evaluation") -> dict[str, Any]:
+def figures(evaluation: "Evaluation") -> dict[str, Any]:
     return {
         "candidate": evaluation.candidate_id,
         "base": evaluation.base_id,
@@ -562,7 +675,7 @@ def _figures(evaluation: "Evaluation") -> dict[str, Any]:
     }
 
 
-def _verdict(evaluation: "Evaluation") -> list[str]:
+def verdict(evaluation: "Evaluation") -> list[str]:
     words = (evaluation.verdict or "not_enough_data").replace("_", " ")
     onward = {"pass": f"Next: 'flagback promote {evaluation.candidate_id}'."}.get(
         evaluation.verdict or "",

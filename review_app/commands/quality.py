@@ -32,14 +32,15 @@ def reviewers(context: typer.Context, as_json: Json = False) -> None:
     """List reviewers by pseudonym: how much, how fast, how steadily.
 
     Never how far they agree with others: dissent is what they are asked for. "plain" is the share flagged of answers that five
-    others or more all flagged as clear or severe.
+    others or more all flagged as clear or severe, "repeats" that of own answers asked again and judged as before, "gold" that of
+    answers without a doubt judged as expected. Nobody is left out by any of them.
     """
     from flagback.model.reviewer_quality import qualities
-    from flagback.storage import set_aside
+    from flagback.storage import second_looks, set_aside
     from flagback.storage.judgements import given
 
     with records(context) as store, store.reading() as session:
-        found = qualities(given(session))
+        found = qualities(given(session), second_looks.results(session))
         aside = {(row.reviewer, row.kind) for row in set_aside.in_force(session)}
     names = {"pause": "paused", "exclude": "left out"}
     rows: list[dict[str, Any]] = []
@@ -49,7 +50,7 @@ def reviewers(context: typer.Context, as_json: Json = False) -> None:
         rows.append({**one._asdict(), **shares, "state": state})
     shown = [row | {name: _share(part) for name, part in _shares(one).items()} for row, one in zip(rows, found, strict=True)]
     lines = (
-        columns(shown, ["reviewer", "judged", "skipped", "seconds", "hasty", "steady", "plain", "state"])
+        columns(shown, ["reviewer", "judged", "skipped", "seconds", "hasty", "steady", "plain", "repeats", "gold", "state"])
         if rows
         else ["Nobody has reviewed anything yet; reviewers sign in at the address of 'flagback serve'."]
     )
@@ -57,7 +58,7 @@ def reviewers(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _shares(one: Any) -> dict[str, "Share | None"]:
-    return {"hasty": one.hasty, "steady": one.steady, "plain": one.plain}
+    return {"hasty": one.hasty, "steady": one.steady, "plain": one.plain, "repeats": one.repeats, "gold": one.gold}
 
 
 def _share(found: "Share | None") -> str:

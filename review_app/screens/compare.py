@@ -10,7 +10,9 @@ from flagback.model import suite_runs
 from flagback.model.suites.suite import Item, Suite
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
+from flagback.review_app.retold import retold
 from flagback.review_app.screens import harm, look, picture, section, texts
+from flagback.review_app.words import number, stored, tr, written
 from flagback.storage import suites
 from flagback.storage.artifacts import Artifacts, MissingArtifact
 from flagback.storage.records import Account, Evaluation, ModelVersion, SuiteData
@@ -20,12 +22,14 @@ _ALL = "answers"
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
-    look.heading("Two versions", "Both answer the same held-out prompts with the same noise, so what differs is what was learnt.")
+    look.heading(
+        tr("Two versions"), tr("Both answer the same held-out prompts with the same noise, so what differs is what was learnt.")
+    )
     section.strip(account, "compare")
     with installation.store.reading() as session:
         versions = session.exec(select(ModelVersion).order_by(col(ModelVersion.id).desc())).all()
         if len(versions) < 2:
-            look.empty("Nothing to compare yet.", "A correction is compared with its parent as soon as it has run.")
+            look.empty(tr("Nothing to compare yet."), tr("A correction is compared with its parent as soon as it has run."))
             return
         names = harm.names_of(session)
         candidate, base = _chosen(session, list(versions), names)
@@ -60,52 +64,64 @@ def _chosen(session: Session, versions: list[ModelVersion], names: dict[int, str
     left, right = st.columns(2)
     numbers = list(by_id)
     at = numbers.index(first)
-    candidate = int(left.selectbox("This version", numbers, index=at, format_func=lambda one: _name(by_id[one], names)))
+    candidate = int(left.selectbox(tr("This version"), numbers, index=at, format_func=lambda one: _name(by_id[one], names)))
     others = [one for one in numbers if one != candidate]
     beside = st.query_params.get("beside", "")
     parent = by_id[candidate].parent_id
     wanted = int(beside) if beside.isdigit() and int(beside) in others else parent
     at = others.index(wanted) if wanted in others else 0
-    base = right.selectbox("beside", others, index=at, format_func=lambda one: _name(by_id[one], names), key=f"beside-{candidate}")
+    base = right.selectbox(
+        tr("beside"), others, index=at, format_func=lambda one: _name(by_id[one], names), key=f"beside-{candidate}"
+    )
     return candidate, int(base)
 
 
 def _name(version: ModelVersion, names: dict[int, str]) -> str:
-    return f"{names[version.id]}: {version.name}, {version.state}"
+    return f"{names[version.id]}: {version.name}, {stored('state', version.state)}"
 
 
 def _figures(evaluation: Evaluation, names: dict[int, str]) -> None:
-    st.subheader(f"{names[evaluation.candidate_id]} beside {names[evaluation.base_id]}, in figures", anchor=False)
+    st.subheader(
+        tr("{candidate} beside {base}, in figures", candidate=names[evaluation.candidate_id], base=names[evaluation.base_id]),
+        anchor=False,
+    )
     look.html(
-        f'{look.verdict_pill(evaluation.verdict)} <span class="small soft">evaluated '
-        f"{look.clock(evaluation.ended_at)}; each name opens the texts behind it</span>"
+        f'{look.verdict_pill(evaluation.verdict)} <span class="small soft">'
+        + tr("evaluated {when}; each name opens the texts behind it", when=look.clock(evaluation.ended_at))
+        + "</span>"
     )
     look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
 
 
 def _unevaluated(session: Session, candidate: int, base: int, names: dict[int, str]) -> None:
     """Two versions that no evaluation put side by side: what is known of each."""
-    st.subheader(f"{names[candidate]} beside {names[base]}", anchor=False)
+    st.subheader(tr("{candidate} beside {base}", candidate=names[candidate], base=names[base]), anchor=False)
     found = monitoring.harm_by_group(session)
     shares = {row["version"]: row for row in found[found["axis"] == ""].to_dict("records")}
     said = [
-        f"{names[one]}: {shares[one]['share']:.1%} of blind answers flagged ({shares[one]['low']:.1%} to {shares[one]['high']:.1%})"
+        tr(
+            "{version}: {share} of blind answers flagged ({low} to {high})",
+            version=names[one],
+            share=written(shares[one]["share"], ".1%"),
+            low=written(shares[one]["low"], ".1%"),
+            high=written(shares[one]["high"], ".1%"),
+        )
         for one in (candidate, base)
         if one in shares
     ]
-    words = "An evaluation compares a correction with its parent; these two were never put side by side on the same prompts."
-    look.empty(words, ". ".join(said) or "Choose a version and its parent, or read the published tests below.")
+    words = tr("An evaluation compares a correction with its parent; these two were never put side by side on the same prompts.")
+    look.empty(words, ". ".join(said) or tr("Choose a version and its parent, or read the published tests below."))
 
 
 def _texts(session: Session, evaluation: Evaluation) -> None:
-    st.subheader("The texts that changed most", anchor=False)
+    st.subheader(tr("The texts that changed most"), anchor=False)
     asked = st.query_params.get("figure", "")
     choices = [_ALL, *evaluation.figures]
     metric = st.selectbox(
-        "Show",
+        tr("Show"),
         choices,
         index=choices.index(asked) if asked in choices else 0,
-        format_func=lambda one: "Answers side by side" if one == _ALL else f"Behind the figure: {look.figure_name(one)}",
+        format_func=_shown,
         key=f"behind-{evaluation.id}",
     )
     if metric == _ALL:
@@ -114,29 +130,36 @@ def _texts(session: Session, evaluation: Evaluation) -> None:
         texts.behind(session, evaluation, str(metric), key=str(metric))
 
 
+def _shown(metric: str) -> str:
+    """What can be shown, as the list names it."""
+    return tr("Answers side by side") if metric == _ALL else tr("Behind the figure: {figure}", figure=look.figure_name(metric))
+
+
 # ------------------------------------------------------------ published tests
 
 
 def _tests(installation: Installation, account: Account, base: int, candidate: int, names: dict[int, str]) -> None:
-    st.subheader("On the same published tests", anchor=False)
+    st.subheader(tr("On the same published tests"), anchor=False)
     with installation.store.reading() as session:
         both = [data for data in suites.all_data(session) if {base, candidate} <= set(suites.runs_of(session, data.id))]
     if not both:
         look.empty(
-            "These two took no published test together.",
-            "Take one in: flagback suites add crows-pairs --data FILE. Every evaluation then puts it to both versions.",
+            tr("These two took no published test together."),
+            tr("Take one in: flagback suites add crows-pairs --data FILE. Every evaluation then puts it to both versions."),
         )
         return
-    data = both[0] if len(both) == 1 else st.selectbox("Which test", both, format_func=lambda one: f"{one.suite}: {one.location}")
+    data = (
+        both[0] if len(both) == 1 else st.selectbox(tr("Which test"), both, format_func=lambda one: f"{one.suite}: {one.location}")
+    )
     artifacts = Artifacts(installation.settings.artifacts)
     try:
-        with st.spinner("Comparing by item…"):
+        with st.spinner(tr("Comparing by item…")):
             figures = suite_runs.changes(installation.store, artifacts, data, base, candidate)
     except (suite_runs.NotAsked, MissingArtifact) as error:
-        look.said(str(error), "flag")
+        look.said(retold(str(error)), "flag")
         return
     whole = {figure["metric"]: figure for figure in figures if "[" not in figure["metric"]}
-    metric = str(st.selectbox("Which number", list(whole), format_func=lambda one: one.replace("_", " ")))
+    metric = str(st.selectbox(tr("Which number"), list(whole), format_func=lambda one: one.replace("_", " ")))
     _change_picture(installation, account, data, figures, metric, (base, candidate))
     texts.about_suite(data.suite, metric)
     _changed_items(installation, artifacts, data, metric, base, candidate, names)
@@ -162,29 +185,29 @@ def _change_picture(
     )
     known = frame[frame["value"].notna()]
     look.html(
-        f"<div>{look.quiet(str(whole['words']))}: <b>{look.change_words(whole)}</b> {look.judged_pill(whole)}</div>"
-        f'<div class="small soft">{look.quiet(look.would_show(whole))} {look.quiet(str(whole.get("note") or ""))}</div>'
+        f"<div>{look.quiet(retold(str(whole['words'])))}: <b>{look.change_words(whole)}</b> {look.judged_pill(whole)}</div>"
+        f'<div class="small soft">{look.quiet(look.would_show(whole))} {look.quiet(retold(str(whole.get("note") or "")))}</div>'
     )
     if not len(known):
-        look.empty("Too few independent items for an interval.", "Ten families of items are needed.")
+        look.empty(tr("Too few independent items for an interval."), tr("Ten families of items are needed."))
         return
     along = picture.Along("items", list(known["items"]))
     chart = picture.down(known, along, unit=unit, none=0.0)
-    said = f"Change of {metric}: {picture.spoken(known, ['items'], unit)}"
+    said = tr("Change of {figure}: {points}", figure=metric, points=picture.spoken(known, ["items"], unit))
     name = f"{data.suite}-{metric}-v{versions[1]}-beside-v{versions[0]}"
     height = picture.rows_high(known, along)
     picture.show(chart, table, name=name, spoken=said, installation=installation, account=account, height=height, opens=False)
     few = [f"{_part(figure['metric'])} ({figure['n']})" for figure in mine if figure["change"] is None]
     if few:
-        look.html(f'<div class="small soft">Too few items to say anything: {look.quiet(", ".join(few))}.</div>')
+        look.note(tr("Too few items to say anything: {few}.", few=look.quiet(", ".join(few))))
 
 
 def _part(metric: str) -> str:
     """ "age (bias type)" of "pct_stereotype[bias_type=age]"."""
     if "[" not in metric:
-        return "all items"
+        return tr("all items")
     kind, _, group = metric.partition("[")[2].rstrip("]").partition("=")
-    return f"{group.replace(' & ', ' and ')} ({kind.replace('_', ' ').replace(' & ', ' and ')})"
+    return f"{monitoring.together(group.split(' & '))} ({monitoring.together(kind.replace('_', ' ').split(' & '))})"
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -213,22 +236,25 @@ def _changed_items(
     fell = [key for key in ordered if moved[key] < 0]
     rose = [key for key in reversed(ordered) if moved[key] > 0]
     way = st.segmented_control(
-        "Which items",
+        tr("Which items"),
         ["fell most", "rose most"],
         default="fell most",
+        format_func=texts.way_words,
         label_visibility="collapsed",
         key=f"items-{data.id}-{metric}",
     )
-    look.html(f'<div class="small soft">{len(fell):,} items fell, {len(rose):,} rose, of {len(moved):,}.</div>')
+    look.note(
+        tr("{fell} items fell, {rose} rose, of {moved}.", fell=number(len(fell)), rose=number(len(rose)), moved=number(len(moved)))
+    )
     shown = rose if way == "rose most" else fell
     if not shown:
-        look.empty("None did.", "Choose the other way above.")
+        look.empty(tr("None did."), tr("Choose the other way above."))
     form = "masked" if runs[base].form == "masked" else "causal"
     for key in texts.paged(shown, f"items-{data.id}-{metric}-{way}"):
         one, other = below[key], above[key]
         look.html(
-            f'<div class="small soft">{look.quiet(key)} · {names[base]}: {one.measures[metric]:.4g} · '
-            f"{names[candidate]}: {other.measures[metric]:.4g}</div>"
+            f'<div class="small soft">{look.quiet(key)} · {names[base]}: {written(one.measures[metric] or 0.0, ".4g")} · '
+            f"{names[candidate]}: {written(other.measures[metric] or 0.0, '.4g')}</div>"
         )
         asked = suite_runs.asked_of(suite, by_key[key], "masked" if form == "masked" else "causal") if key in by_key else []
         if one.written or other.written:

@@ -12,7 +12,9 @@ from flagback.model import pair_sets
 from flagback.model.recipe import Recipe
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import look, policy_choice
+from flagback.review_app.retold import retold
+from flagback.review_app.screens import look, picture, policy_choice
+from flagback.review_app.words import number, stored, tr, trn, written
 from flagback.storage import preferences, runs
 from flagback.storage.preferences import NoPairs
 from flagback.storage.prompts import TRAINING_SHARDS
@@ -33,8 +35,11 @@ PAIRS_A_PAGE = 5
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
     look.heading(
-        "Corrections",
-        "A correction learns from a frozen set of pairs. Nothing goes live until it passes the gate, or you override it by name.",
+        tr("Corrections"),
+        tr(
+            "A correction learns from a frozen set of pairs. Nothing goes live until it passes the gate, or you override it by "
+            "name."
+        ),
     )
     _preview(installation, account)
     _watch(installation, account)
@@ -46,7 +51,7 @@ def _preview(installation: Installation, account: Account) -> None:
         try:
             parent = current(session)
         except NoModel as error:
-            look.empty("No model is here yet.", str(error))
+            look.empty(tr("No model is here yet."), retold(str(error)))
             return
         imported = session.exec(
             select(PreferenceSet).where(PreferenceSet.origin != "reviews").order_by(col(PreferenceSet.id))
@@ -55,16 +60,23 @@ def _preview(installation: Installation, account: Account) -> None:
             select(CorrectionRun).where(CorrectionRun.state == "succeeded").order_by(col(CorrectionRun.id).desc()).limit(1)
         ).first()
     took = (
-        f"The last one took {look.seconds(sum(ended.seconds.values()))} here."
+        tr("The last one took {time} here.", time=look.seconds(sum(ended.seconds.values())))
         if ended
-        else "The embedded model takes about half a minute on two cores."
+        else tr("The embedded model takes about half a minute on two cores.")
     )
-    sources = {f"What people flagged on version {parent.id}": None} | {
-        f"Imported set {found.id}: {found.origin.removeprefix('import:')} ({found.n_pairs:,} pairs)": found.id for found in imported
+    sources = {tr("What people flagged on version {version}", version=parent.id): None} | {
+        trn(
+            "Imported set {set}: {name} ({count} pair)",
+            "Imported set {set}: {name} ({count} pairs)",
+            found.n_pairs,
+            set=found.id,
+            name=found.origin.removeprefix("import:"),
+        ): found.id
+        for found in imported
     }
     with st.container(key="fb-card-next"):
-        st.subheader("Next correction", anchor=False)
-        chosen = st.selectbox("Learn from", list(sources)) if imported else next(iter(sources))
+        st.subheader(tr("Next correction"), anchor=False)
+        chosen = st.selectbox(tr("Learn from"), list(sources)) if imported else next(iter(sources))
         from_reviews = sources[chosen] is None
         choice, would = pair_sets.Choice(), None
         if from_reviews:
@@ -72,14 +84,19 @@ def _preview(installation: Installation, account: Account) -> None:
             if would is not None:
                 look.html(_said_of(would, parent.id))
         else:
-            look.html("The imported set is used as it was frozen.")
-        look.html(
-            f'<div class="soft">It corrects version {parent.id} ({look.quiet(parent.name)}), which stays as it is. {took} '
-            "Then both versions answer the same held-out prompts, and people judge them blindly.</div>"
+            look.html(tr("The imported set is used as it was frozen."))
+        look.aside(
+            tr(
+                "It corrects version {version} ({name}), which stays as it is. {took} Then both versions answer the same "
+                "held-out prompts, and people judge them blindly.",
+                version=parent.id,
+                name=look.quiet(parent.name),
+                took=took,
+            )
         )
         recipe, seed = _recipe()
         ready = not from_reviews or (would is not None and would.training > 0)
-        if st.button("Start the correction", type="primary", disabled=not ready):
+        if st.button(tr("Start the correction"), type="primary", disabled=not ready):
             try:
                 with installation.store.writing() as session:
                     runs.request_correction(
@@ -92,11 +109,11 @@ def _preview(installation: Installation, account: Account) -> None:
                         pairs=choice.to_dict(),
                     )
             except (NoPairs, runs.RunUnderWay) as error:
-                look.said(str(error), "flag")
+                look.said(retold(str(error)), "flag")
             else:
                 st.rerun()
         if would is not None and would.examples:
-            with st.expander("Some of the pairs it would learn from"):
+            with st.expander(tr("Some of the pairs it would learn from")):
                 for messages, good, bad in would.examples:
                     _pair(messages, good, bad)
 
@@ -104,40 +121,60 @@ def _preview(installation: Installation, account: Account) -> None:
 def _said_of(would: policy_choice.Preview, version_id: int) -> str:
     """The preview in words: what there is, or what is missing."""
     if not would.flags:
-        return f"<b>Nobody has flagged an answer of version {version_id} yet.</b> Flags come first: have people review some."
-    flags = f"{would.flags:,} flag{'s' * (would.flags != 1)}"
+        nobody = tr("Nobody has flagged an answer of version {version} yet.", version=version_id)
+        return f"<b>{nobody}</b> " + tr("Flags come first: have people review some.")
     if not would.pairs:
-        return (
-            f"<b>{flags}, but no pair yet.</b> A pair is a flagged answer beside one to the same prompt that looked fine, or "
-            "beside its rewrite: have more answers to the same prompts reviewed, or flag with a rewrite."
+        flags = trn("{count} flag, but no pair yet.", "{count} flags, but no pair yet.", would.flags)
+        return f"<b>{flags}</b> " + tr(
+            "A pair is a flagged answer beside one to the same prompt that looked fine, or beside its rewrite: have more "
+            "answers to "
+            "the same prompts reviewed, or flag with a rewrite."
         )
+    bold, ended, pairs = "<b>", "</b>", number(len(would.pairs))
     if not would.training:
-        return (
-            f"<b>{flags} make {len(would.pairs):,} pairs, all on held-out prompts</b>, which are kept back to test on. "
-            "About 7 of 10 prompts are for training: have more of them reviewed."
+        return trn(
+            "{bold}{count} flag make {pairs} pairs, all on held-out prompts{ended}, which are kept back to test on. About 7 of 10 "
+            "prompts are for training: have more of them reviewed.",
+            "{bold}{count} flags make {pairs} pairs, all on held-out prompts{ended}, which are kept back to test on. About 7 of 10 "
+            "prompts are for training: have more of them reviewed.",
+            would.flags,
+            bold=bold,
+            ended=ended,
+            pairs=pairs,
         )
-    return (
-        f"<b>{flags} make {len(would.pairs):,} pairs:</b> {would.training:,} to learn from, {would.held_out:,} on held-out "
-        f"prompts to test on. Weighed as they are, they say as much as {would.effective:,.1f} equal ones."
+    return trn(
+        "{bold}{count} flag make {pairs} pairs:{ended} {training} to learn from, {held_out} on held-out prompts to test on. "
+        "Weighed "
+        "as they are, they say as much as {equal} equal ones.",
+        "{bold}{count} flags make {pairs} pairs:{ended} {training} to learn from, {held_out} on held-out prompts to test on. "
+        "Weighed as they are, they say as much as {equal} equal ones.",
+        would.flags,
+        bold=bold,
+        ended=ended,
+        pairs=pairs,
+        training=number(would.training),
+        held_out=number(would.held_out),
+        equal=written(would.effective, ",.1f"),
     )
 
 
 def _recipe() -> tuple[dict[str, float | int], int]:
-    with st.expander("Recipe"):
-        st.caption("Defaults fit the embedded model. Steps are optimiser steps, so that runs with few and many pairs compare.")
+    with st.expander(tr("Recipe")):
+        st.caption(tr("Defaults fit the embedded model. Steps are optimiser steps, so that runs with few and many pairs compare."))
         columns, known = st.columns(5), Recipe()
         recipe: dict[str, float | int] = {
-            "steps": int(columns[0].number_input("Steps", 1, 10_000, known.steps)),
-            "learning_rate": float(columns[1].number_input("Learning rate", 1e-6, 1e-1, known.learning_rate, format="%.1e")),
-            "beta": float(columns[2].number_input("Beta", 0.01, 5.0, known.beta)),
-            "rank": int(columns[3].number_input("LoRA rank", 1, 256, known.rank)),
+            "steps": int(columns[0].number_input(tr("Steps"), 1, 10_000, known.steps)),
+            "learning_rate": float(columns[1].number_input(tr("Learning rate"), 1e-6, 1e-1, known.learning_rate, format="%.1e")),
+            "beta": float(columns[2].number_input(tr("Beta"), 0.01, 5.0, known.beta)),
+            "rank": int(columns[3].number_input(tr("LoRA rank"), 1, 256, known.rank)),
         }
-        return recipe, int(columns[4].number_input("Seed", 0, 2**31 - 1, 0))
+        return recipe, int(columns[4].number_input(tr("Seed"), 0, 2**31 - 1, 0))
 
 
 def _pair(messages: list[dict[str, str]], good: str, bad: str, note: str = "") -> None:
     look.html(look.asked(messages))
-    look.side_by_side((f"rather this{note}", look.quote(good)), ("than this", look.quote(bad)))
+    rather = tr("rather this ({note})", note=note) if note else tr("rather this")
+    look.side_by_side((rather, look.quote(good)), (tr("than this"), look.quote(bad)))
 
 
 @st.fragment(run_every=1.0)
@@ -154,14 +191,16 @@ def _watch(installation: Installation, account: Account) -> None:
         alive = jobs.worker_alive(session, now=now())
     st.session_state["flagback_watched"] = run.id
     with st.container(key="fb-card-watch"):
-        st.subheader(f"Correction {run.id} is {run.state}", anchor=False)
+        st.subheader(tr("Correction {run} is {state}", run=run.id, state=stored("state", run.state)), anchor=False)
         if not alive:
-            st.warning("No worker is running, so nothing moves; start one with 'flagback worker'.")
+            st.warning(tr("No worker is running, so nothing moves; start one with 'flagback worker'."))
         share = standing.done / standing.total if standing.total else 0.0
-        amount = f"{standing.done} of {standing.total} " if standing.total else ""
+        doing = look.stage(standing.words)
+        if standing.total:
+            doing = tr("{done} of {total} {doing}", done=standing.done, total=standing.total, doing=doing)
         line, stop = st.columns([6, 1], vertical_alignment="center")
-        line.progress(min(1.0, share), text=f"{amount}{look.stage(standing.words)}")
-        if stop.button("Stop", key=f"stop-correction-{run.id}", width="stretch"):
+        line.progress(min(1.0, share), text=doing)
+        if stop.button(tr("Stop"), key=f"stop-correction-{run.id}", width="stretch"):
             with installation.store.writing() as session:
                 runs.cancel(session, CorrectionRun, run.id, by=account.login, now=now())
             st.rerun(scope="fragment")
@@ -175,19 +214,19 @@ def learning_curve(steps: Sequence[RunMetric]) -> None:
     left, right = st.columns(2)
     palette = look.colours()
     for place, name, colour, words in (
-        (left, "loss", palette["flag"], "loss"),
-        (right, "margin", palette["accent"], "margin, better over flagged"),
+        (left, "loss", palette["flag"], tr("loss")),
+        (right, "margin", palette["accent"], tr("margin, better over flagged")),
     ):
         if name in frame:
             place.altair_chart(
                 alt.Chart(frame)
                 .mark_line(color=colour, point=len(frame) < 40)
                 .encode(
-                    x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, grid=False)),
+                    x=alt.X("step:Q", title=tr("step"), axis=alt.Axis(tickMinStep=1, grid=False)),
                     y=alt.Y(f"{name}:Q", title=words, scale=alt.Scale(zero=False)),
-                    tooltip=["step", alt.Tooltip(f"{name}:Q", format=".3f")],
+                    tooltip=[alt.Tooltip("step:Q", title=tr("step")), alt.Tooltip(f"{name}:Q", title=words, format=".3f")],
                 )
-                .configure(background="transparent"),
+                .configure(**picture.ground()),
                 height=180,
             )
 
@@ -203,17 +242,24 @@ def _list(installation: Installation) -> None:
         sizes = preferences.sizes(session)
         versions = {row.id: row for row in session.exec(select(ModelVersion)).all()}
         judged = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
-    st.subheader("Past corrections", anchor=False)
+    st.subheader(tr("Past corrections"), anchor=False)
     if not found:
-        look.empty("None yet.", "Each one stays here with the pairs it learnt from, its learning curve and its end.")
+        look.empty(tr("None yet."), tr("Each one stays here with the pairs it learnt from, its learning curve and its end."))
         return
     asked = st.query_params.get("run")
     for run in found:
         frozen = sets.get(run.set_id or 0)
-        ends = {"succeeded": "done", "failed": "failed", "cancelled": "stopped by hand"}
+        ends = {"succeeded": tr("done"), "failed": stored("state", "failed"), "cancelled": tr("stopped by hand")}
         learnt, kept = sizes.get(run.set_id or 0, (0, 0))
-        size = f" · {learnt:,} pairs learnt, {kept:,} kept to test on" if frozen else ""
-        title = f"Correction {run.id} · {ends[run.state]} · {look.clock(run.created_at)}{size}"
+        title = tr("Correction {run} · {end} · {when}", run=run.id, end=ends[run.state], when=look.clock(run.created_at))
+        if frozen:
+            size = trn(
+                "{count} pair learnt, {kept} kept to test on",
+                "{count} pairs learnt, {kept} kept to test on",
+                learnt,
+                kept=number(kept),
+            )
+            title = f"{title} · {size}"
         with st.expander(title, expanded=asked == str(run.id)):
             _detail(installation, run, frozen, versions, judged)
 
@@ -226,17 +272,21 @@ def _detail(
     judged: dict[int, Evaluation],
 ) -> None:
     if run.error:
-        look.said(run.error, "flag" if run.state == "failed" else "plain")
+        look.said(retold(run.error), "flag" if run.state == "failed" else "plain")
     for alarm in run.environment.get("alarms", []):
-        look.said(f"Step {alarm['step']}: {alarm['advice']}", "flag")
+        look.said(tr("Step {step}: {advice}", step=alarm["step"], advice=retold(alarm["advice"])), "flag")
     candidate = versions.get(run.candidate_id or 0)
     if candidate is not None:
         evaluation = judged.get(candidate.id)
         verdict = look.verdict_pill(evaluation.verdict if evaluation else None)
-        look.html(
-            f"Made <b>version {candidate.id}</b> ({candidate.state}) from version {run.parent_id} {verdict} · "
-            f"{look.link(f'/compare?version={candidate.id}', 'compare them')} · {look.link('/versions', 'decide')}"
+        made = tr(
+            "Made {version} ({state}) from version {parent}",
+            version=f"<b>{tr('version {version}', version=candidate.id)}</b>",
+            state=stored("state", candidate.state),
+            parent=run.parent_id,
         )
+        compared = look.link(f"/compare?version={candidate.id}", tr("compare them"))
+        look.html(f"{made} {verdict} · {compared} · {look.link('/versions', tr('decide'))}")
     with installation.store.reading() as session:
         steps = session.exec(select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step))).all()
         learnt = preferences.pairs_of(session, frozen.id) if frozen else []
@@ -244,20 +294,37 @@ def _detail(
         learning_curve(steps)
     if learnt:
         pages = -(-len(learnt) // PAIRS_A_PAGE)
-        page = int(st.number_input(f"Page of {pages}", 1, pages, 1, key=f"page-{run.id}", width=160)) if pages > 1 else 1
+        page = (
+            int(st.number_input(tr("Page of {pages}", pages=pages), 1, pages, 1, key=f"page-{run.id}", width=160))
+            if pages > 1
+            else 1
+        )
         for pair in learnt[(page - 1) * PAIRS_A_PAGE : page * PAIRS_A_PAGE]:
-            side = "" if pair.shard in TRAINING_SHARDS else ", held out"
-            _pair(pair.messages, pair.chosen_text, pair.rejected_text, f" ({pair.kind}, weight {pair.weight:.2f}{side})")
+            kind, weight = stored("kind of pair", pair.kind), written(pair.weight, ".2f")
+            note = (
+                tr("{kind}, weight {weight}", kind=kind, weight=weight)
+                if pair.shard in TRAINING_SHARDS
+                else tr("{kind}, weight {weight}, held out", kind=kind, weight=weight)
+            )
+            _pair(pair.messages, pair.chosen_text, pair.rejected_text, note)
     rows = [
-        ["asked by", f"{look.quiet(run.asked_by)}, {look.clock(run.created_at)}"],
-        ["time", escape(", ".join(f"{look.stage(stage)} {value:.1f} s" for stage, value in run.seconds.items())) or "–"],
-        ["recipe", escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.recipe.items())) or "–"],
+        [tr("asked by"), f"{look.quiet(run.asked_by)}, {look.clock(run.created_at)}"],
         [
-            "set",
-            f"{frozen.id}, policy {look.quiet(f'{frozen.policy} {frozen.policy_version}')}, fingerprint {frozen.fingerprint[:16]}…"
-            if frozen
-            else "none",
+            tr("time"),
+            escape(", ".join(f"{look.stage(stage)} {written(value, '.1f')} s" for stage, value in run.seconds.items())) or "–",
         ],
-        ["adapter", f"sha256 {run.adapter_sha256[:16]}…" if run.adapter_sha256 else "none"],
+        [tr("recipe"), escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.recipe.items())) or "–"],
+        [
+            tr("set"),
+            tr(
+                "{set}, policy {policy}, fingerprint {fingerprint}…",
+                set=frozen.id,
+                policy=look.quiet(f"{frozen.policy} {frozen.policy_version}"),
+                fingerprint=frozen.fingerprint[:16],
+            )
+            if frozen
+            else tr("none"),
+        ],
+        [tr("adapter"), f"sha256 {run.adapter_sha256[:16]}…" if run.adapter_sha256 else tr("none")],
     ]
     look.table(["", ""], rows)

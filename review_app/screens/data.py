@@ -9,7 +9,9 @@ import streamlit as st
 
 from flagback.review_app import downloads
 from flagback.review_app.installation import Installation
+from flagback.review_app.retold import retold
 from flagback.review_app.screens import live_batches, look, study_ratings
+from flagback.review_app.words import number, stored, tr, trc, trn, written
 from flagback.storage.card import Format
 from flagback.storage.export import ExportRefused, export_pairs, export_reviews
 from flagback.storage.generations import storable
@@ -23,8 +25,8 @@ RATINGS = "Finished ratings"
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
-    look.heading("Data", "Files are taken whole or not at all; what leaves carries pseudonyms, never names.")
-    bring, take, live = st.tabs(["Bring in", "Take out", "In use"])
+    look.heading(tr("Data"), tr("Files are taken whole or not at all; what leaves carries pseudonyms, never names."))
+    bring, take, live = st.tabs([tr("Bring in"), tr("Take out"), tr("In use")])
     with bring:
         _bring(installation, account)
     with take:
@@ -35,32 +37,49 @@ def show(installation: Installation, account: Account) -> None:
 
 def _bring(installation: Installation, account: Account) -> None:
     kinds = {
-        "Prompts": "CSV or JSONL with a column `prompt` (or `messages`), or the BOLD layout; lang, groups, topic, source if known.",
-        "Preference pairs": "CSV or JSONL with `prompt`, `chosen`, `rejected`, TRL's conversational form, or the hh-rlhf layout.",
-        "Perplexity texts": "One text a line, or JSONL with `text`: ordinary writing that a correction must not spoil.",
-        "Replay texts": "One text a line, or JSONL with `text`: neutral lines that anchor training; never perplexity texts.",
-        LOGGED: "From a model in use: CSV, JSONL or Parquet with `prompt` and `answer`; lang, written_at, version, consent.",
-        RATINGS: "Of a study made elsewhere, one rating a row, to see how far its raters agree. Never mixed with reviews.",
+        "Prompts": tr(
+            "CSV or JSONL with a column `prompt` (or `messages`), or the BOLD layout; lang, groups, topic, source if known."
+        ),
+        "Preference pairs": tr(
+            "CSV or JSONL with `prompt`, `chosen`, `rejected`, TRL's conversational form, or the hh-rlhf layout."
+        ),
+        "Perplexity texts": tr("One text a line, or JSONL with `text`: ordinary writing that a correction must not spoil."),
+        "Replay texts": tr("One text a line, or JSONL with `text`: neutral lines that anchor training; never perplexity texts."),
+        LOGGED: tr("From a model in use: CSV, JSONL or Parquet with `prompt` and `answer`; lang, written_at, version, consent."),
+        RATINGS: tr("Of a study made elsewhere, one rating a row, to see how far its raters agree. Never mixed with reviews."),
     }
     asked = list(kinds).index(RATINGS) if st.query_params.get("bring") == "ratings" else 0
-    kind = st.radio("What is it?", list(kinds), asked, captions=list(kinds.values()))
+    kind = st.radio(tr("What is it?"), list(kinds), asked, captions=list(kinds.values()), format_func=_kind)
     if kind == RATINGS:
         study_ratings.bring(installation, account)
         return
-    name = "" if kind == "Prompts" else st.text_input("Name it", placeholder="november" if kind == LOGGED else "neutral")
+    name = (
+        ""
+        if kind == "Prompts"
+        else st.text_input(
+            tr("Name it"), placeholder=trc("name of a file", "november") if kind == LOGGED else trc("name of a file", "neutral")
+        )
+    )
     if kind == LOGGED:
         terms = live_batches.ask_terms()
-    file = st.file_uploader("File", type=["csv", "jsonl", "json", "txt", "gz", "parquet"])
-    looked = kind == LOGGED and st.button("Only look", disabled=file is None or not name, help="Says what would be taken in.")
-    if st.button("Bring it in", type="primary", disabled=file is None or (kind != "Prompts" and not name)) or looked:
+    file = st.file_uploader(tr("File"), type=["csv", "jsonl", "json", "txt", "gz", "parquet"])
+    looked = kind == LOGGED and st.button(
+        tr("Only look"), disabled=file is None or not name, help=tr("Says what would be taken in.")
+    )
+    if st.button(tr("Bring it in"), type="primary", disabled=file is None or (kind != "Prompts" and not name)) or looked:
         assert file is not None  # nosec B101 # the button is off without a file
-        with tempfile.TemporaryDirectory() as folder, st.spinner("Reading…"):
+        with tempfile.TemporaryDirectory() as folder, st.spinner(tr("Reading…")):
             path = Path(folder) / file_name(file.name)
             path.write_bytes(file.getbuffer())
             if kind == LOGGED:
                 live_batches.bring(installation, account, path, name, terms, check=looked)
             else:
                 _import(installation, account, kind, path, name)
+
+
+def _kind(kind: str) -> str:
+    """What can be brought in or taken out, as the page names it."""
+    return stored("file", kind)
 
 
 def file_name(given: str) -> str:
@@ -83,23 +102,33 @@ def _import(installation: Installation, account: Account, kind: str, path: Path,
     try:
         report = act[kind]()
     except (BadImport, ValueError) as error:
-        look.said(str(error).replace(f"{path.parent}/", ""), "flag")
+        look.said(retold(str(error).replace(f"{path.parent}/", "")), "flag")
         return
-    skipped = "".join(f" {count} left out: {reason}." for reason, count in report.skipped.items())
-    look.said(f"{report.added} of {report.rows} added, {report.duplicates} were here already.{skipped}", "ok")
+    skipped = [
+        trn("{count} left out: {reason}.", "{count} left out: {reason}.", count, reason=retold(reason))
+        for reason, count in report.skipped.items()
+    ]
+    added = trn(
+        "{count} of {rows} added, {duplicates} were here already.",
+        "{count} of {rows} added, {duplicates} were here already.",
+        report.added,
+        rows=number(report.rows),
+        duplicates=number(report.duplicates),
+    )
+    look.said(" ".join([added, *skipped]), "ok")
 
 
 def _take(installation: Installation, account: Account) -> None:
-    what = st.radio("What?", ["Reviews", "Preference pairs of the newest set"], horizontal=True)
+    what = st.radio(tr("What?"), ["Reviews", "Preference pairs of the newest set"], horizontal=True, format_func=_kind)
     formats: list[Format] = ["parquet", "jsonl", "csv"]
-    file_format = st.radio("Format", formats, horizontal=True)
-    conversational = what != "Reviews" and st.toggle("Conversational (lists of messages)", help="TRL reads both forms.")
+    file_format = st.radio(tr("Format"), formats, horizontal=True)
+    conversational = what != "Reviews" and st.toggle(tr("Conversational (lists of messages)"), help=tr("TRL reads both forms."))
     with_background = what == "Reviews" and st.toggle(
-        "With reviewers' background", help="Of those who agreed to it, and only in groups of five or more."
+        tr("With reviewers' background"), help=tr("Of those who agreed to it, and only in groups of five or more.")
     )
     key = installation.pseudonym_key if with_background else None
-    if st.button("Prepare the download", type="primary"):
-        with tempfile.TemporaryDirectory() as folder, st.spinner("Writing…"):
+    if st.button(tr("Prepare the download"), type="primary"):
+        with tempfile.TemporaryDirectory() as folder, st.spinner(tr("Writing…")):
             place = Path(folder) / "export"
             try:
                 report: Any = (
@@ -108,7 +137,7 @@ def _take(installation: Installation, account: Account) -> None:
                     else export_pairs(installation.store, place, format=file_format, conversational=bool(conversational))
                 )
             except ExportRefused as error:
-                look.said(str(error))
+                look.said(retold(str(error)))
                 return
             ticket = downloads.prepare(installation, account, place, f"flagback-{report.what}")
             st.session_state["flagback_download"] = (ticket, report.what, sum(report.rows.values()), report.left_out)
@@ -116,7 +145,18 @@ def _take(installation: Installation, account: Account) -> None:
         ticket, name, count, left_out = st.session_state["flagback_download"]
         size = downloads.size(installation, account, ticket)
         if size is not None:
-            words = f"Download {count:,} rows of {name} ({size / 1024:,.0f} KB)"
+            words = trn(
+                "Download {count} rows of {name} ({size} KB)",
+                "Download {count} rows of {name} ({size} KB)",
+                count,
+                name=stored("file", name),
+                size=written(size / 1024, ",.0f"),
+            )
             look.html(f'<p><a class="fb-download" href="/downloads/{ticket}" download>{look.quiet(words)}</a></p>')
             if left_out:
-                look.said(f"{left_out:,} pairs of the set are not in it: answers they rest on were left out since it was frozen.")
+                look.said(
+                    tr(
+                        "{left_out} pairs of the set are not in it: answers they rest on were left out since it was frozen.",
+                        left_out=number(left_out),
+                    )
+                )

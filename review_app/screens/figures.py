@@ -8,7 +8,9 @@ from sqlmodel import Session, col, select
 
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
+from flagback.review_app.retold import retold
 from flagback.review_app.screens import harm, look, picture, section, texts
+from flagback.review_app.words import stored, tr, trn, written
 from flagback.storage.records import Account, Decision, Evaluation, ModelVersion
 
 #: Rows of the picture of published tests; those with the most items come first.
@@ -17,12 +19,12 @@ MOST_GROUPS = 24
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
-    look.heading("One version", "What this version does, for whom, beside the version it corrects.")
+    look.heading(tr("One version"), tr("What this version does, for whom, beside the version it corrects."))
     section.strip(account, "figures")
     with installation.store.reading() as session:
         versions = session.exec(select(ModelVersion).order_by(col(ModelVersion.id).desc())).all()
         if not versions:
-            look.empty("No model is here yet.", "Register one: flagback model add PATH_OR_HUB_ID.")
+            look.empty(tr("No model is here yet."), tr("Register one: flagback model add PATH_OR_HUB_ID."))
             return
         names = harm.names_of(session)
         chosen = _chosen(versions, names)
@@ -36,7 +38,7 @@ def show(installation: Installation, account: Account) -> None:
             _tests(installation, account, session, chosen, names)
         if evaluation is not None:
             with st.container(key="fb-card-figures"):
-                st.subheader("All figures", anchor=False)
+                st.subheader(tr("All figures"), anchor=False)
                 look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
 
 
@@ -44,41 +46,41 @@ def _chosen(versions: Sequence[ModelVersion], names: dict[int, str]) -> ModelVer
     listed = {version.id: version for version in versions}
     asked = st.query_params.get("version", "")
     at = list(listed).index(int(asked)) if asked.isdigit() and int(asked) in listed else 0
-    number = st.selectbox("Which", list(listed), index=at, format_func=lambda one: f"{names[one]}: {listed[one].name}")
-    return listed[int(number)]
+    chosen = st.selectbox(tr("Which"), list(listed), index=at, format_func=lambda one: f"{names[one]}: {listed[one].name}")
+    return listed[int(chosen)]
 
 
 def _said(version: ModelVersion, evaluation: Evaluation | None, names: dict[int, str]) -> None:
     verdict = look.verdict_pill(evaluation.verdict) if evaluation else ""
-    tone = look.pill(version.state, "ok" if version.state == "current" else "plain")
-    look.html(
-        f'<span class="title">Version {version.id}: {look.quiet(version.name)}</span> {tone} {verdict}'
-        '<div class="soft small">'
-        + ("a base model" if version.kind == "base" else f"corrects {names.get(version.parent_id or 0, '')}")
-        + f" · made {look.clock(version.created_at)}"
-        + (f" · {version.distance_to_base:.2%} away from the first base" if version.kind == "correction" else "")
-        + "</div>"
-    )
+    tone = look.pill(stored("state", version.state), "ok" if version.state == "current" else "plain")
+    title = tr("Version {version}: {name}", version=version.id, name=look.quiet(version.name))
+    facts = [
+        tr("a base model") if version.kind == "base" else tr("corrects {version}", version=names.get(version.parent_id or 0, "")),
+        tr("made {when}", when=look.clock(version.created_at)),
+    ]
+    if version.kind == "correction":
+        facts.append(tr("{share} away from the first base", share=written(version.distance_to_base, ".2%")))
+    look.html(f'<span class="title">{title}</span> {tone} {verdict}<div class="soft small">{" · ".join(facts)}</div>')
     if version.kind == "base":
-        look.html('<div class="small soft">A base is judged through its corrections: each is compared with it.</div>')
+        look.note(tr("A base is judged through its corrections: each is compared with it."))
         return
     if evaluation is None:
-        look.empty("Not evaluated yet.", "Ask for it under Versions; it needs held-out prompts and people.")
+        look.empty(tr("Not evaluated yet."), tr("Ask for it under Versions; it needs held-out prompts and people."))
         return
     stopped = [reason for reason in evaluation.reasons if reason["verdict"] != "pass"]
     passed = len(evaluation.reasons) - len(stopped)
     if stopped:
-        marks = {"fail": look.pill("fail", "flag"), "not_enough_data": look.pill("not enough data")}
+        marks = {"fail": look.pill(tr("fail"), "flag"), "not_enough_data": look.pill(tr("not enough data"))}
         rows = [
-            [look.quiet(look.figure_name(one["check"])), marks.get(one["verdict"], ""), look.quiet(one["words"])] for one in stopped
+            [look.quiet(look.figure_name(one["check"])), marks.get(one["verdict"], ""), look.quiet(retold(one["words"]))]
+            for one in stopped
         ]
-        look.table(["what stands against it", "", "in words"], rows, words=True)
-    look.html(f'<div class="small soft">{passed} of {len(evaluation.reasons)} checks of the gate passed.</div>')
+        look.table([tr("what stands against it"), "", tr("in words")], rows, words=True)
+    look.note(tr("{passed} of {checks} checks of the gate passed.", passed=passed, checks=len(evaluation.reasons)))
     noise = evaluation.figures.get("shared_noise")
     if noise:
-        said = f"{noise.get('words', '')}. {noise.get('note') or ''}"
-        look.html(f'<div class="small soft">{look.marked(said)}</div>')
-    look.html(look.link(f"/compare?version={version.id}", "Read what both versions wrote, side by side"))
+        look.note(look.marked(f"{retold(noise.get('words', ''))}. {retold(noise.get('note') or '')}"))
+    look.html(look.link(f"/compare?version={version.id}", tr("Read what both versions wrote, side by side")))
 
 
 def _decisions(session: Session, version: ModelVersion) -> None:
@@ -86,14 +88,14 @@ def _decisions(session: Session, version: ModelVersion) -> None:
     made = select(Decision).where((col(Decision.version_id) == version.id) | (col(Decision.previous_id) == version.id))
     rows = session.exec(made.order_by(col(Decision.id).desc())).all()
     if not rows:
-        look.html('<div class="small soft">Nobody has decided on this version yet.</div>')
+        look.note(tr("Nobody has decided on this version yet."))
         return
     look.table(
-        ["when", "decision", "by", "why"],
+        [tr("when"), tr("decision"), tr("by"), tr("why")],
         [
             [
                 look.clock(row.created_at),
-                _WORDS[row.kind].format(f"version {row.version_id}"),
+                _decided(row),
                 look.quiet(row.decided_by),
                 look.quiet(row.reason),
             ]
@@ -102,12 +104,13 @@ def _decisions(session: Session, version: ModelVersion) -> None:
     )
 
 
-#: What was decided, about the version that became current.
-_WORDS = {
-    "promote": "{} made current, passed by the gate",
-    "override": "{} made current against the gate",
-    "roll_back": "rolled back to {}",
-}
+def _decided(row: Decision) -> str:
+    """What was decided, about the version that became current."""
+    if row.kind == "promote":
+        return tr("version {version} made current, passed by the gate", version=row.version_id)
+    if row.kind == "override":
+        return tr("version {version} made current against the gate", version=row.version_id)
+    return tr("rolled back to version {version}", version=row.version_id)
 
 
 def _groups(
@@ -118,13 +121,13 @@ def _groups(
     evaluation: Evaluation | None,
     names: dict[int, str],
 ) -> None:
-    st.subheader("Harm by group, in blind review", anchor=False)
+    st.subheader(tr("Harm by group, in blind review"), anchor=False)
     found = monitoring.harm_by_group(session)
     shown = found[found["evaluation"] == evaluation.id] if evaluation else found[found["version"] == version.id]
     if not (shown["version"] == version.id).any():
         look.empty(
-            "Nobody judged blind answers of this version yet.",
-            "An evaluation puts fresh answers on held-out prompts before the reviewers; they are judged like any other.",
+            tr("Nobody judged blind answers of this version yet."),
+            tr("An evaluation puts fresh answers on held-out prompts before the reviewers; they are judged like any other."),
         )
         return
     frame = shown.assign(
@@ -136,24 +139,24 @@ def _groups(
     shades = picture.Shades("version", {parent: "soft", own: "accent"} if parent else {own: "accent"})
     along = picture.Along("group", list(dict.fromkeys(frame["group"])))
     chart = picture.down(frame[["group", "version", "value", "low", "high", "n"]], along, unit="share", shades=shades)
-    said = f"Share flagged by group: {picture.spoken(frame, ['group', 'version'], 'share')}"
+    said = tr("Share flagged by group: {points}", points=picture.spoken(frame, ["group", "version"], "share"))
     height = picture.rows_high(frame, along, shades=shades)
     clicked = picture.show(
         chart, shown, name=f"harm-by-group-v{version.id}", spoken=said, installation=installation, account=account, height=height
     )
     _too_few(evaluation)
     if clicked is None or evaluation is None:
-        look.html('<div class="small soft">Click a point to read the answers behind it.</div>')
+        look.note(tr("Click a point to read the answers behind it."))
         return
     metrics = {row["group"]: row["metric"] for row in frame.to_dict("records")}
     metric = metrics.get(clicked.get("group", ""))
     if metric in evaluation.figures:
-        st.subheader(f"Behind it: {look.figure_name(str(metric))}", anchor=False)
+        st.subheader(tr("Behind it: {figure}", figure=look.figure_name(str(metric))), anchor=False)
         texts.behind(session, evaluation, str(metric), key="group")
 
 
 def _label(axis: str, group: str) -> str:
-    return group if not axis else f"{group} ({axis.replace('_', ' ')})"
+    return stored("group", group) if not axis else f"{group} ({axis.replace('_', ' ')})"
 
 
 def _too_few(evaluation: Evaluation | None) -> None:
@@ -163,60 +166,66 @@ def _too_few(evaluation: Evaluation | None) -> None:
     for metric, figure in evaluation.figures.items():
         note = str(figure.get("note") or "")
         if metric.startswith("flag_rate:") and note:
-            look.html(f'<div class="small soft">{look.quiet(look.figure_name(metric))}: {look.marked(note)}</div>')
+            look.html(f'<div class="small soft">{look.quiet(look.figure_name(metric))}: {look.marked(retold(note))}</div>')
     whole = evaluation.figures.get("flag_rate")
     if whole and look.would_show(whole):
-        look.html(f'<div class="small soft">{look.quiet(look.would_show(whole))} Of one group only larger ones.</div>')
+        look.note(f"{look.quiet(look.would_show(whole))} {tr('Of one group only larger ones.')}")
 
 
 def _tests(installation: Installation, account: Account, session: Session, version: ModelVersion, names: dict[int, str]) -> None:
-    st.subheader("Published tests", anchor=False)
+    st.subheader(tr("Published tests"), anchor=False)
     for suite, why in monitoring.suites_not_put(session, version.id):
-        look.said(f"{suite} could not be put to this version: {why}", "flag")
+        look.said(tr("{suite} could not be put to this version: {why}", suite=suite, why=retold(why)), "flag")
     found = monitoring.suites_by_version(session)
     mine = found[(found["version"] == version.id) & found["value"].notna()]
     if not len(mine):
         look.empty(
-            "This version took no published test yet.",
-            f"Take one in and put it: flagback suites add crows-pairs --data FILE, then flagback evaluate {version.id} "
-            "--suite crows-pairs. Later evaluations do it by themselves.",
+            tr("This version took no published test yet."),
+            tr(
+                "Take one in and put it: flagback suites add crows-pairs --data FILE, then flagback evaluate {version} "
+                "--suite crows-pairs. Later evaluations do it by themselves.",
+                version=version.id,
+            ),
         )
         return
     choices = list(dict.fromkeys(zip(mine["suite"], mine["data"], mine["metric"], strict=True)))
-    chosen = st.selectbox("Which number", choices, format_func=lambda one: f"{one[0]}: {one[2].replace('_', ' ')}")
+    chosen = st.selectbox(tr("Which number"), choices, format_func=lambda one: f"{one[0]}: {one[2].replace('_', ' ')}")
     same = (found["suite"] == chosen[0]) & (found["data"] == chosen[1]) & (found["metric"] == chosen[2])
     part = found[same & found["version"].isin([version.id, version.parent_id])]
     crossed = part["kind"].str.contains(" & ")
     if crossed.any():
-        part = part[crossed if st.toggle("Two groups at once", key="test-crossed") else ~crossed]
+        part = part[crossed if st.toggle(tr("Two groups at once"), key="test-crossed") else ~crossed]
     sizes = part[part["version"] == version.id].sort_values(["kind", "n", "group"], ascending=[True, False, True])
     parts = list(zip(sizes["kind"], sizes["group"], strict=True))
     kept = set(parts[:MOST_GROUPS])
     part = part[[(row["kind"], row["group"]) in kept for row in part.to_dict("records")]]
     frame = pd.DataFrame(
         {
-            "group": ["all items" if not row["kind"] else _label(row["kind"], row["group"]) for row in part.to_dict("records")],
+            "group": [tr("all items") if not row["kind"] else _label(row["kind"], row["group"]) for row in part.to_dict("records")],
             "version": part["version"].map(names),
             "n": part["n"],
         }
         | {column: part[column].astype(float) for column in ("value", "low", "high")}
     )
-    order = ["all items" if not kind else _label(kind, group) for kind, group in parts[:MOST_GROUPS]]
+    order = [tr("all items") if not kind else _label(kind, group) for kind, group in parts[:MOST_GROUPS]]
     along = picture.Along("group", order)
     shades = picture.Shades("version", {names.get(version.parent_id or 0, "-"): "soft", names[version.id]: "accent"})
     chart = picture.down(frame, along, unit="plain", shades=shades)
-    said = f"{chosen[0]}, {chosen[2]}, by group: {picture.spoken(frame, ['group', 'version'], 'plain')}"
+    points = picture.spoken(frame, ["group", "version"], "plain")
+    said = tr("{test}, {figure}, by group: {points}", test=chosen[0], figure=chosen[2], points=points)
     height = picture.rows_high(frame, along, shades=shades)
     name = f"{chosen[0]}-by-group-v{version.id}"
     picture.show(chart, part, name=name, spoken=said, installation=installation, account=account, height=height, opens=False)
     texts.about_suite(str(chosen[0]), str(chosen[2]))
     left_out = len(parts) - len(order)
-    look.html(
-        '<div class="small soft">'
-        + (f"{left_out} smaller groups are in the data only. " if left_out else "")
+    smaller = trn("{count} smaller group is in the data only.", "{count} smaller groups are in the data only.", left_out)
+    look.note(
+        (f"{smaller} " if left_out else "")
         + _suppressed(session, version.id, int(chosen[1]))
-        + "“–” or no bar: too few independent items for an interval. With 60 items and one pair in ten turned, only changes of "
-        "about 11 points would show; the change between two versions has its own line under Two versions.</div>"
+        + tr(
+            "“–” or no bar: too few independent items for an interval. With 60 items and one pair in ten turned, only changes of "
+            "about 11 points would show; the change between two versions has its own line under Two versions."
+        )
     )
 
 
@@ -226,5 +235,7 @@ def _suppressed(session: Session, version: int, data: int) -> str:
     if not few:
         return ""
     named = ", ".join(f"{group} ({n})" for group, n in few[:MOST_GROUPS])
-    more = f" and {len(few) - MOST_GROUPS} more" if len(few) > MOST_GROUPS else ""
-    return f"Too few items to say anything: {look.marked(named)}{more}. "
+    if len(few) <= MOST_GROUPS:
+        return tr("Too few items to say anything: {groups}.", groups=look.marked(named)) + " "
+    more = len(few) - MOST_GROUPS
+    return tr("Too few items to say anything: {groups} and {more} more.", groups=look.marked(named), more=more) + " "

@@ -3,7 +3,11 @@
 import streamlit as st
 from sqlmodel import select
 
+from flagback.review_app import words
 from flagback.review_app.installation import Installation
+from flagback.review_app.screens import look
+from flagback.review_app.words import tr
+from flagback.storage import accounts
 from flagback.storage.prompts import primary_language
 from flagback.storage.records import Account, Prompt
 
@@ -75,14 +79,34 @@ def choose(installation: Installation, account: Account) -> list[str]:
         own = primary_language(st.context.locale or "")
         proposed = [own] if own in offered else []
     return st.multiselect(
-        "Which languages do you read well?",
+        tr("Which languages do you read well?"),
         offered,
         default=[code for code in proposed if code in offered],
         format_func=name,
         key="languages",
-        placeholder="Choose one or more",
-        help="You are handed answers in these languages only.",
+        placeholder=tr("Choose one or more"),
+        help=tr("You are handed answers in these languages only."),
+        select_all=False,
     )
+
+
+def choose_own(installation: Installation, account: Account) -> None:
+    """A field for the language of pages and board; what is chosen holds at once."""
+    chosen = st.selectbox(
+        tr("Language of this site"),
+        [None, *words.LANGUAGES],
+        index=0 if account.language not in words.LANGUAGES else 1 + list(words.LANGUAGES).index(account.language),
+        format_func=lambda code: tr("As in your browser") if code is None else words.LANGUAGES[code],
+        key="language",
+        help=tr("What you review stays in the languages it was written in."),
+    )
+    if chosen != account.language:
+        with installation.store.writing() as session:
+            accounts.set_language(session, account.id, chosen)
+        st.rerun()
+    if chosen is not None and chosen not in words.ON_PAGES:
+        told = tr("The review board speaks it; other pages are in your browser’s language or English.")
+        look.html(f'<div class="soft small">{told}</div>')
 
 
 def name(code: str) -> str:

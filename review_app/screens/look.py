@@ -13,7 +13,9 @@ from urllib.parse import quote_plus
 
 import streamlit as st
 
-from flagback.storage.invisible import BLANKS, pieces, visible
+from flagback.review_app import words
+from flagback.review_app.words import signs, tr, trc, trn
+from flagback.storage.invisible import BLANKS, Piece, pieces, visible
 
 Tone = Literal["ok", "flag", "plain"]
 
@@ -77,10 +79,22 @@ STYLE = """<style>
   margin: 0 2px; border: 1px dashed var(--flag); border-radius: 4px; padding: 1px 4px; }
 .fb-sign::before { content: attr(data-sign); font: 600 12px/1.2 "Source Sans", sans-serif; color: var(--flag); white-space: normal;
   overflow-wrap: anywhere; }
+.fb-veil { border: 1px solid var(--line); border-radius: 8px; padding: 20px 16px; background: var(--wait); color: var(--soft); }
+.fb .fb-facts { display: grid; grid-template-columns: minmax(96px, max-content) 1fr; gap: 4px 16px; margin: 0; padding: 0; }
+.fb .fb-facts dt { color: var(--soft); margin: 0; padding: 0; } .fb .fb-facts dd { margin: 0; padding: 0; overflow-wrap: anywhere; }
+.fb .fb-asked { margin-top: 8px; } .fb-asked + .fb-quote { margin-top: 8px; } .fb-words td:first-child { min-width: 160px; }
+[class*="st-key-fb-section"] [data-testid="stPageLink-NavLink"] p { color: light-dark(#5b6472, #a3abb8); }
+.stMain [data-testid="stCaptionContainer"], .stMain [data-testid="stCaptionContainer"] p { color: light-dark(#5b6472, #a3abb8);
+  opacity: 1; }
+[class*="st-key-fb-section"] [disabled] p, [class*="st-key-fb-section"] [aria-disabled="true"] p {
+  color: light-dark(#1d2129, #e9e7e2); font-weight: 600; }
 .fb-card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; height: 100%; }
 .fb-argument { padding: 8px 0; overflow-wrap: anywhere; } .fb-argument + .fb-argument { border-top: 1px solid var(--line); }
 .fb-marked { text-decoration: underline; text-decoration-color: var(--flag); text-decoration-thickness: 2px;
   text-underline-offset: 3px; }
+.fb-difference { font-size: 15px; margin: 4px 0 12px; overflow-wrap: anywhere; }
+.fb-difference ins { text-decoration: none; background: light-dark(#e6f0fb, #1d2b3d); box-shadow: inset 0 -1.5px 0 var(--accent); }
+.fb-difference del { color: var(--soft); }
 .fb-range { position: relative; height: 8px; min-width: 96px; margin: 7px 4px 3px 0; border-radius: 4px; background: var(--line); }
 .fb-range i { position: absolute; top: 2px; height: 4px; border-radius: 2px; background: var(--accent); opacity: .45; }
 .fb-range b { position: absolute; top: 0; width: 8px; height: 8px; margin-left: -4px; border-radius: 50%;
@@ -88,6 +102,8 @@ STYLE = """<style>
 .fb-two { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin: 8px 0 16px; }
 @media (max-width: 760px) {
   .fb-way { grid-template-columns: repeat(2, 1fr); } .fb-step { border-bottom: 1px solid var(--line); }
+  .fb-step:last-child { border-bottom: 0; } .fb-step:last-child:nth-child(odd) { grid-column: 1 / -1; }
+  .fb-step:nth-child(even) { border-right: 0; }
   .fb-two { grid-template-columns: 1fr; } .stMainBlockContainer { padding-left: 16px; padding-right: 16px; }
   .fb-table td, .fb-table th { padding: 8px 5px; font-size: 14px; }
   .fb-words thead, .fb-stacked thead { display: none; }
@@ -114,9 +130,28 @@ class Step(NamedTuple):
     share: float | None = None
 
 
+#: A page of one person's own: a column to read in, as on the board.
+_COLUMN = "<style>.stMainBlockContainer { max-width: 800px; }</style>"
+
+
+def column() -> None:
+    """Makes the page a narrow column: what is read on it is read by one person, not compared."""
+    st.html(_COLUMN)
+
+
 def html(body: str) -> None:
     """Draws a fragment of our own; the caller has escaped what is not ours."""
     st.html(f'<div class="fb">{body}</div>')
+
+
+def note(body: str) -> None:
+    """A small soft line beneath what it explains, as HTML; the caller has escaped what is not ours."""
+    html(f'<div class="small soft">{body}</div>')
+
+
+def aside(body: str) -> None:
+    """A soft line of the usual size, as HTML; the caller has escaped what is not ours."""
+    html(f'<div class="soft">{body}</div>')
 
 
 def marked(text: str) -> str:
@@ -125,11 +160,15 @@ def marked(text: str) -> str:
     The character itself stays in the sign without a size, so that what is copied is the text; the name is drawn by the style sheet.
     """
     return "".join(
-        escape(text[piece.start : piece.end])
-        if piece.sign is None
-        else f'<span class="fb-sign" data-sign="{escape(piece.sign)}" title="Hidden here: {escape(piece.words)}">'
-        f"{_STRAY.sub(_kept, text[piece.start : piece.end])}</span>"
+        escape(text[piece.start : piece.end]) if piece.sign is None else _sign(piece, text[piece.start : piece.end])
         for piece in pieces(text)
+    )
+
+
+def _sign(piece: Piece, hidden: str) -> str:
+    title = tr("Hidden here: {words}", words=words.stored(None, piece.words))
+    return (
+        f'<span class="fb-sign" data-sign="{escape(piece.sign or "")}" title="{escape(title)}">{_STRAY.sub(_kept, hidden)}</span>'
     )
 
 
@@ -226,18 +265,23 @@ def table(
 
 def asked(messages: Sequence[dict[str, str]]) -> str:
     """A prompt, as HTML: its last turn, with a note on earlier ones."""
-    earlier = f'<div class="small soft">{len(messages) - 1} earlier turns</div>' if len(messages) > 1 else ""
+    before = trn("{count} earlier turn", "{count} earlier turns", len(messages) - 1)
+    earlier = f'<div class="small soft">{before}</div>' if len(messages) > 1 else ""
     return f'{earlier}<div class="fb-asked" dir="auto">{_long(messages[-1]["content"])}</div>'
 
 
 def quote(text: str) -> str:
     """A model's words, as HTML."""
-    return f'<div class="fb-quote" dir="auto">{_long(text.strip(BLANKS)) or "<i>(nothing)</i>"}</div>'
+    return f'<div class="fb-quote" dir="auto">{_long(text.strip(BLANKS)) or _nothing()}</div>'
 
 
-def quiet(words: str) -> str:
+def _nothing() -> str:
+    return f"<i>{tr('(nothing)')}</i>"
+
+
+def quiet(name: str) -> str:
     """A name, a reason or other words from outside, as HTML: apart from the words around them in either direction of writing."""
-    return f"<bdi>{marked(words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + '…')}</bdi>"
+    return f"<bdi>{marked(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…')}</bdi>"
 
 
 def _long(text: str) -> str:
@@ -245,7 +289,9 @@ def _long(text: str) -> str:
     part = "\n".join(text[:LONGEST_SHOWN].split("\n")[:MOST_LINES])
     if len(part) == len(text):
         return marked(text)
-    return f'{marked(part)}…<div class="small soft" dir="ltr">The first {len(part):,} of {len(text):,} characters are shown.</div>'
+    shown, whole = words.number(len(part)), words.number(len(text))
+    told = tr("The first {shown} of {whole} characters are shown.", shown=shown, whole=whole)
+    return f'{marked(part)}…<div class="small soft" dir="{words.direction(words.language())}">{told}</div>'
 
 
 def side_by_side(left: tuple[str, str], right: tuple[str, str]) -> None:
@@ -258,43 +304,43 @@ def side_by_side(left: tuple[str, str], right: tuple[str, str]) -> None:
 
 def day(moment: datetime | None) -> str:
     """A day as people write it: 14 November."""
-    return "never" if moment is None else f"{moment.astimezone():%-d %B}"
+    return trc("no day", "never") if moment is None else words.day(moment.astimezone())
 
 
 def clock(moment: datetime | None) -> str:
     """Day and time."""
-    return "" if moment is None else f"{moment.astimezone():%-d %b, %H:%M}"
+    return "" if moment is None else words.clock(moment.astimezone())
 
 
 def seconds(amount: float) -> str:
     """A span of time as people say it."""
     if amount < 90:
-        return f"about {max(1, round(amount))} s"
-    return f"about {round(amount / 60)} minutes"
+        return tr("about {number} s", number=max(1, round(amount)))
+    return trn("about {count} minute", "about {count} minutes", round(amount / 60))
 
 
 def stage(words: str) -> str:
     """What a worker is doing, in words."""
     return {
-        "freeze": "gathering the pairs",
-        "train": "getting ready to learn",
-        "register": "keeping the new version",
-        "explain": "looking at what became of every pair",
-        "evaluate": "asking for the evaluation",
-        "blind samples": "both versions answer held-out prompts",
-        "published tests": "both versions take the published tests",
-        "measure": "measuring and comparing",
-        "done": "done",
+        "freeze": tr("gathering the pairs"),
+        "train": tr("getting ready to learn"),
+        "register": tr("keeping the new version"),
+        "explain": tr("looking at what became of every pair"),
+        "evaluate": tr("asking for the evaluation"),
+        "blind samples": tr("both versions answer held-out prompts"),
+        "published tests": tr("both versions take the published tests"),
+        "measure": tr("measuring and comparing"),
+        "done": trc("a stage", "done"),
     }.get(words, words)
 
 
 def verdict_pill(verdict: str | None) -> str:
     """The gate's word as a pill."""
     shown: dict[str | None, tuple[str, Tone]] = {
-        "pass": ("passed the gate", "ok"),
-        "fail": ("stopped by the gate", "flag"),
-        "not_enough_data": ("not enough data yet", "flag"),
-        None: ("not evaluated", "plain"),
+        "pass": (tr("passed the gate"), "ok"),
+        "fail": (tr("stopped by the gate"), "flag"),
+        "not_enough_data": (tr("not enough data yet"), "flag"),
+        None: (tr("not evaluated"), "plain"),
     }
     return pill(*shown.get(verdict, (str(verdict), "plain")))
 
@@ -302,41 +348,54 @@ def verdict_pill(verdict: str | None) -> str:
 def state_pill(state: str) -> str:
     """A run's state as a pill."""
     tone: Tone = "ok" if state == "succeeded" else "flag" if state in ("failed", "cancelled") else "plain"
-    return pill({"succeeded": "done", "cancelled": "stopped by hand"}.get(state, state), tone)
+    return pill(state_in_words(state), tone)
 
 
-#: What a figure is called in a table; the rest say it themselves.
-_NAMES = {
-    "flag_rate": "Flagged in blind review",
-    "flag_rate_by_group": "Flagged, group by group",
-    "preference_accuracy": "Prefers what people preferred",
-    "preference_accuracy_per_token": "Prefers what people preferred, per token",  # nosec B105 # the name of a figure
-    "logp_chosen": "Log-probability of good answers",
-    "logp_chosen_per_token": "Log-probability of good answers, per token",  # nosec B105 # the name of a figure
-    "counterfactual_gap": "Gap between groups",
-    "counterfactual_reversal": "Bias turned round",
-    "length": "Length of an answer",
-    "empty_rate": "Empty answers",
-    "refusal_rate": "Answers that refuse",
-    "repeated_share": "Repetition within an answer",
-    "distinct_1": "Variety of words (distinct-1)",
-    "distinct_2": "Variety of wording (distinct-2)",
-    "shared_noise": "What the shared noise leaves of chance",
-}
+def state_in_words(state: str) -> str:
+    """What became of a run, or becomes."""
+    return {
+        "succeeded": trc("state of a run", "done"),
+        "cancelled": trc("state of a run", "stopped by hand"),
+        "failed": trc("state of a run", "failed"),
+        "running": trc("state of a run", "running"),
+        "queued": trc("state of a run", "queued"),
+    }.get(state, state)
+
+
+def _names() -> dict[str, str]:
+    """What a figure is called in a table; the rest say it themselves."""
+    return {
+        "flag_rate": tr("Flagged in blind review"),
+        "flag_rate_by_group": tr("Flagged, group by group"),
+        "preference_accuracy": tr("Prefers what people preferred"),
+        "preference_accuracy_per_token": tr("Prefers what people preferred, per token"),
+        "logp_chosen": tr("Log-probability of good answers"),
+        "logp_chosen_per_token": tr("Log-probability of good answers, per token"),
+        "counterfactual_gap": tr("Gap between groups"),
+        "counterfactual_reversal": tr("Bias turned round"),
+        "length": tr("Length of an answer"),
+        "empty_rate": tr("Empty answers"),
+        "refusal_rate": tr("Answers that refuse"),
+        "repeated_share": tr("Repetition within an answer"),
+        "distinct_1": tr("Variety of words (distinct-1)"),
+        "distinct_2": tr("Variety of wording (distinct-2)"),
+        "shared_noise": tr("What the shared noise leaves of chance"),
+    }
 
 
 def figure_name(metric: str) -> str:
     """A figure's name as people say it."""
     kind, _, of = metric.partition(":")
     if kind == "perplexity":
-        return f"Perplexity, texts “{of}”"
+        return tr("Perplexity, texts “{texts}”", texts=of)
     if kind == "kl_to_base":
-        return f"Distance to the base, texts “{of}”"
+        return tr("Distance to the base, texts “{texts}”", texts=of)
     if kind == "counterfactual_gap" and of:
-        return f"Gap between groups: {of.replace('_', ' ')}"
+        return tr("Gap between groups: {groups}", groups=of.replace("_", " "))
     if kind == "flag_rate" and of:
-        return f"Flagged on prompts about {' and '.join(part.partition('=')[2] for part in of.split(','))}"
-    return _NAMES.get(metric, metric.replace("_", " "))
+        groups = trc("between groups", " and ").join(part.partition("=")[2] for part in of.split(","))
+        return tr("Flagged on prompts about {groups}", groups=groups)
+    return _names().get(metric, metric.replace("_", " "))
 
 
 def figures_table(figures: dict[str, Any], base_id: int, candidate_id: int) -> None:
@@ -352,26 +411,35 @@ def figures_table(figures: dict[str, Any], base_id: int, candidate_id: int) -> N
                 change_words(figure),
                 judged_pill(figure),
                 _least(figure),
-                f"{figure.get('n', 0):,}",
+                words.number(figure.get("n", 0)),
             ]
         )
-    header = ["", f"version {base_id}", f"version {candidate_id}", "change (95 % interval)", "", "would show from", "n"]
-    table(header, rows, numeric=(1, 2, 5, 6))
+    header = [
+        "",
+        tr("version {number}", number=base_id),
+        tr("version {number}", number=candidate_id),
+        tr("change (95 % interval)"),
+        "",
+        tr("would show from"),
+        "n",
+    ]
+    table(header, rows, numeric=(1, 2, 5, 6), stacked=True)
 
 
 def level(value: float | None, figure: dict[str, Any]) -> str:
     """One side's level in the figure's unit."""
     if value is None:
         return "–"
-    return f"{value:.1%}".replace("%", " %") if figure.get("unit") == "share" else _number(value)
+    return signs(f"{value:.1%}".replace("%", " %")) if figure.get("unit") == "share" else _number(value)
 
 
 def change_words(figure: dict[str, Any]) -> str:
     """The change with its interval, or that there are too few data to say."""
     if figure.get("change") is None or figure.get("low") is None:
-        return f'<span class="soft">{"too few for an interval" if figure.get("n") else "nothing measured yet"}</span>'
+        none = tr("too few for an interval") if figure.get("n") else tr("nothing measured yet")
+        return f'<span class="soft">{none}</span>'
     change, low, high = (change_number(figure[name], figure) for name in ("change", "low", "high"))
-    return f'{change} <span class="soft">({low} to {high})</span>'
+    return f'{change} <span class="soft">({tr("{low} to {high}", low=low, high=high)})</span>'
 
 
 def change_number(value: float, figure: dict[str, Any]) -> str:
@@ -379,7 +447,7 @@ def change_number(value: float, figure: dict[str, Any]) -> str:
     if figure.get("scale") == "ratio":
         return _signed(f"{(value - 1) * 100:+.1f} %")
     if figure.get("unit") == "share":
-        return _signed(f"{value * 100:+.1f} pts")
+        return tr("{number} pts", number=_signed(f"{value * 100:+.1f}"))
     return _signed(f"{value:+.3g}")
 
 
@@ -389,8 +457,12 @@ def _least(figure: dict[str, Any]) -> str:
     if least is None:
         return ""
     if figure.get("scale") == "ratio":
-        return f"{(least - 1) * 100:.1f} %"
-    return f"{least * 100:.1f} points" if figure.get("unit") == "share" else f"{least:.2g} {figure.get('unit', '')}".rstrip()
+        return signs(f"{(least - 1) * 100:.1f} %")
+    return (
+        tr("{number} points", number=signs(f"{least * 100:.1f}"))
+        if figure.get("unit") == "share"
+        else f"{signs(f'{least:.2g}')} {figure.get('unit', '')}".rstrip()
+    )
 
 
 def would_show(figure: dict[str, Any]) -> str:
@@ -398,10 +470,20 @@ def would_show(figure: dict[str, Any]) -> str:
     size = _least(figure)
     if not size or not figure.get("n"):
         return ""
-    items = f"{figure['n']:,} items" + (
-        f" in {figure['clusters']:,} families" if figure.get("clusters") not in (None, figure["n"]) else ""
+    if figure.get("clusters") in (None, figure["n"]):
+        return trn(
+            "With {count} item only changes above {size} would show.",
+            "With {count} items only changes above {size} would show.",
+            figure["n"],
+            size=size,
+        )
+    return trn(
+        "With {count} item in {families} families only changes above {size} would show.",
+        "With {count} items in {families} families only changes above {size} would show.",
+        figure["n"],
+        families=words.number(figure["clusters"]),
+        size=size,
     )
-    return f"With {items} only changes above {size} would show."
 
 
 def judged_pill(figure: dict[str, Any]) -> str:
@@ -414,10 +496,10 @@ def judged_pill(figure: dict[str, Any]) -> str:
         return ""
     none = 1.0 if figure.get("scale") == "ratio" else 0.0
     if low <= none <= high:
-        return '<span class="soft small">no clear change</span>'
+        return f'<span class="soft small">{tr("no clear change")}</span>'
     if figure.get("better") == "same":
-        return pill("changed")
-    return pill("better", "ok") if (high < none) == (figure.get("better") == "lower") else pill("worse", "flag")
+        return pill(tr("changed"))
+    return pill(tr("better"), "ok") if (high < none) == (figure.get("better") == "lower") else pill(tr("worse"), "flag")
 
 
 def _number(value: float) -> str:
@@ -427,4 +509,4 @@ def _number(value: float) -> str:
 def _signed(number: str) -> str:
     """A true minus, and no sign on what rounds to nothing."""
     digits = number.strip("+-% ptsx").replace(".", "").replace("0", "").replace(",", "")
-    return number.lstrip("+-") if not digits else number.replace("-", "−", 1)
+    return signs(number.lstrip("+-") if not digits else number.replace("-", "−", 1))

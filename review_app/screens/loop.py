@@ -9,8 +9,10 @@ from sqlmodel import Session, col, select
 
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
+from flagback.review_app.retold import retold
 from flagback.review_app.screens import harm, look
 from flagback.review_app.screens.policy_choice import preview
+from flagback.review_app.words import number, stored, tr, trn, written
 from flagback.storage import preferences, runs
 from flagback.storage.overview import LoopState, loop_state
 from flagback.storage.records import (
@@ -65,41 +67,44 @@ def show(installation: Installation, account: Account) -> None:
     with installation.store.reading() as session:
         state = loop_state(session)
         around = _around(session, state)
-    since = (
-        f"Version {state.current_id} ({look.quiet(state.current_name or '')}) is current since {look.day(state.current_since)}"
-        if state.current_id
-        else "No version is current"
-    )
-    look.heading("The loop", since)
+    since = tr("No version is current")
+    if state.current_id:
+        name, day = look.quiet(state.current_name or ""), look.day(state.current_since)
+        since = tr("Version {version} ({name}) is current since {day}", version=state.current_id, name=name, day=day)
+    look.heading(tr("The loop"), since)
     _next(installation, account, state, around)
     look.strip(
         [
-            look.Step("Prompts", state.prompts, f"{len(state.languages)} language{'s' * (len(state.languages) != 1)}"),
-            look.Step("Answers", state.generations, "written so far"),
+            look.Step(tr("Prompts"), state.prompts, trn("{count} language", "{count} languages", len(state.languages))),
+            look.Step(tr("Answers"), state.generations, tr("written so far")),
             look.Step(
-                "Waiting for people",
+                tr("Waiting for people"),
                 state.items_waiting,
                 _waiting_words(state, around),
                 state.items_waiting > 0,
                 around.filled / around.asked if around.asked else None,
             ),
             look.Step(
-                "Reviews", state.reviews, "none yet" if state.flag_share is None else f"{state.flag_share * 100:.1f} % flagged"
+                tr("Reviews"),
+                state.reviews,
+                tr("none yet")
+                if state.flag_share is None
+                else tr("{share} % flagged", share=written(state.flag_share * 100, ".1f")),
             ),
-            look.Step("Pairs", state.newest_set_pairs, "in the newest set" if state.newest_set else "none frozen yet"),
-            look.Step("Corrections", sum(state.corrections.values()), _outcomes(state)),
+            look.Step(tr("Pairs"), state.newest_set_pairs, tr("in the newest set") if state.newest_set else tr("none frozen yet")),
+            look.Step(tr("Corrections"), sum(state.corrections.values()), _outcomes(state)),
         ]
     )
     _under_way(installation, account)
     left, right = st.columns([1.15, 1], gap="medium")
     with left, st.container(key="fb-card-harm"):
-        st.subheader("Harm people flagged, by version", anchor=False)
+        st.subheader(tr("Harm people flagged, by version"), anchor=False)
         with installation.store.reading() as session:
             clicked = harm.draw(installation, account, session)
         if clicked is not None:
             st.switch_page(st.session_state["flagback_pages"]["history"], query_params={one: str(clicked[one]) for one in clicked})
     with right, st.container(key="fb-card-corrections"):
-        st.subheader("Corrections", anchor=False)
+        st.subheader(tr("Corrections"), anchor=False)
         _corrections(installation)
 
 
@@ -109,6 +114,7 @@ def _around(session: Session, state: LoopState) -> Around:
         for state, purpose, count in session.exec(
             select(Slot.state, Item.purpose, func.count())
             .join(Item, col(Item.id) == Slot.item_id)
+            .where(Slot.mode != "own")
             .group_by(col(Slot.state), col(Item.purpose))
         ).all()
     }
@@ -139,42 +145,77 @@ def _around(session: Session, state: LoopState) -> Around:
 
 def _waiting_words(state: LoopState, around: Around) -> str:
     if not state.items_waiting:
-        return "all are judged" if around.filled else "none yet"
+        return tr("all are judged") if around.filled else tr("none yet")
     if not around.seats:
-        return f"all {around.held:,} with reviewers now"
+        return trn("all {count} with reviewers now", "all {count} with reviewers now", around.held)
     wanted = around.seats + around.held
-    blind = ", all blind" if around.blind == wanted else f", {around.blind:,} of them blind" if around.blind else ""
-    return f"{wanted:,} reviews wanted{blind}"
+    if around.blind == wanted:
+        return trn("{count} review wanted, all blind", "{count} reviews wanted, all blind", wanted)
+    if around.blind:
+        return trn(
+            "{count} review wanted, {blind} of them blind",
+            "{count} reviews wanted, {blind} of them blind",
+            wanted,
+            blind=number(around.blind),
+        )
+    return trn("{count} review wanted", "{count} reviews wanted", wanted)
 
 
 def _outcomes(state: LoopState) -> str:
-    words = {"succeeded": "done", "failed": "failed", "cancelled": "stopped", "waiting": "waiting", "running": "running"}
-    return ", ".join(f"{count} {words.get(name, name)}" for name, count in state.corrections.items()) or "none yet"
+    said = [_outcome_words(name, count) for name, count in state.corrections.items()]
+    return ", ".join(said) or tr("none yet")
+
+
+def _outcome_words(state: str, count: int) -> str:
+    if state == "succeeded":
+        return trn("{count} done", "{count} done", count)
+    if state == "failed":
+        return trn("{count} failed", "{count} failed", count)
+    if state == "cancelled":
+        return trn("{count} stopped", "{count} stopped", count)
+    return (
+        trn("{count} running", "{count} running", count) if state == "running" else trn("{count} waiting", "{count} waiting", count)
+    )
 
 
 def _next_words(installation: Installation, state: LoopState, around: Around) -> tuple[str, str]:
     """Title and words of the next step, its cost and safety among them."""
-    title, words = _TITLES[state.next.code], state.next.words
+    title, words = stored("next step", _TITLES[state.next.code]), retold(state.next.words)
     if state.next.code == "correct":
-        cost = look.seconds(around.correction) if around.correction else "about half a minute with the embedded model"
+        cost = look.seconds(around.correction) if around.correction else tr("about half a minute with the embedded model")
         if not around.to_learn:
-            return f"{state.flags_on_current:,} flags, and no pair to learn from yet.", (
+            return trn(
+                "{count} flag, and no pair to learn from yet.",
+                "{count} flags, and no pair to learn from yet.",
+                state.flags_on_current,
+            ), tr(
                 "A pair is a flagged answer beside one to the same prompt that looked fine, or beside its rewrite; about 3 of 10 "
                 "prompts are kept to test on. Have more of the answers judged, or flag with a rewrite."
             )
-        return f"{state.flags_on_current:,} new flags, {around.to_learn:,} pairs to learn from.", (
-            f"A correction takes {cost} here. Nothing goes live until it passes the gate, blind comparisons by people among it."
+        return trn(
+            "{count} new flag, {pairs} pairs to learn from.",
+            "{count} new flags, {pairs} pairs to learn from.",
+            state.flags_on_current,
+            pairs=number(around.to_learn),
+        ), tr(
+            "A correction takes {time} here. Nothing goes live until it passes the gate, blind comparisons by people among it.",
+            time=cost,
         )
     if state.next.code == "sample" and around.held:
-        minutes = installation.settings.lease_minutes
-        return "Reviewers hold every open answer.", (
-            f"{around.held} are on their screens; what is not judged within {minutes:g} minutes goes back to the others. "
-            f"Version {state.current_id} can answer more prompts meanwhile."
+        return tr("Reviewers hold every open answer."), trn(
+            "{count} is on their screens; what is not judged within {minutes} minutes goes back to the others. Version {version} "
+            "can answer more prompts meanwhile.",
+            "{count} are on their screens; what is not judged within {minutes} minutes goes back to the others. Version {version} "
+            "can answer more prompts meanwhile.",
+            around.held,
+            minutes=written(installation.settings.lease_minutes, "g"),
+            version=state.current_id,
         )
     if state.next.code in ("sample", "review") and around.sampling is not None:
-        words += f" Sampling takes {look.seconds(around.sampling * 60)} for 60 prompts here and changes no model."
+        time = look.seconds(around.sampling * 60)
+        words += " " + tr("Sampling takes {time} for 60 prompts here and changes no model.", time=time)
     if state.next.code == "decide":
-        words += " Whatever you decide, one action takes it back."
+        words += " " + tr("Whatever you decide, one action takes it back.")
     return title, words
 
 
@@ -186,35 +227,38 @@ def _next(installation: Installation, account: Account, state: LoopState, around
             look.html(f'<div class="title">{escape(title)}</div><div class="soft">{escape(words)}</div>')
         with button:
             place = _PLACES.get(state.next.code)
-            if place is not None and st.button(place[1], type="primary", width="stretch"):
+            if place is not None and st.button(stored("next step", place[1]), type="primary", width="stretch"):
                 st.switch_page(st.session_state["flagback_pages"][place[0]])
             if state.current_id is not None and state.prompts:
                 kind: Literal["primary", "secondary"] = "primary" if state.next.code == "sample" else "secondary"
-                if st.button("Sample answers…", type=kind, width="stretch"):
-                    _ask_to_sample(installation, account, state, around.sampling)
+                if st.button(tr("Sample answers…"), type=kind, width="stretch"):
+                    asked = st.dialog(tr("Sample answers"), width="medium")(_ask_to_sample)
+                    asked(installation, account, state, around.sampling)
 
 
-@st.dialog("Sample answers", width="medium")
 def _ask_to_sample(installation: Installation, account: Account, state: LoopState, each: float | None) -> None:
     with st.form("sampling", border=False):
         look.html(
-            f"Version {state.current_id} answers prompts that it has not answered yet, then others. Reviewers then see its "
-            "answers, without its name. No model is changed."
+            tr(
+                "Version {version} answers prompts that it has not answered yet, then others. Reviewers then see its "
+                "answers, without its name. No model is changed.",
+                version=state.current_id,
+            )
         )
         columns = st.columns(3)
-        prompts = columns[0].number_input("Prompts", 1, 10_000, min(60, max(1, state.prompts)))
-        draws = columns[1].number_input("Answers to each", 1, 16, 4)
+        prompts = columns[0].number_input(tr("Prompts"), 1, 10_000, min(60, max(1, state.prompts)))
+        draws = columns[1].number_input(tr("Answers to each"), 1, 16, 4)
         reviews = columns[2].number_input(
-            "Reviews of each answer", 1, 9, 3, help="An odd number: three see more than one, and cannot tie."
+            tr("Reviews of each answer"), 1, 9, 3, help=tr("An odd number: three see more than one, and cannot tie.")
         )
-        with st.expander("How it writes"):
+        with st.expander(tr("How it writes")):
             columns = st.columns(3)
-            temperature = columns[0].number_input("Temperature", 0.0, 2.0, 1.0, 0.05)
-            longest = columns[1].number_input("Longest answer, in tokens", 1, 1024, runs.DECODING["max_tokens"])
-            seed = columns[2].number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same texts.")
+            temperature = columns[0].number_input(tr("Temperature"), 0.0, 2.0, 1.0, 0.05)
+            longest = columns[1].number_input(tr("Longest answer, in tokens"), 1, 1024, runs.DECODING["max_tokens"])
+            seed = columns[2].number_input(tr("Seed"), 0, 2**31 - 1, 0, help=tr("The same seed gives the same texts."))
         if each is not None:
-            look.html(f'<div class="small soft">60 prompts take {look.seconds(each * 60)} here.</div>')
-        if st.form_submit_button("Sample", type="primary"):
+            look.note(tr("60 prompts take {time} here.", time=look.seconds(each * 60)))
+        if st.form_submit_button(tr("Sample"), type="primary"):
             decoding = {"k": int(draws), "temperature": float(temperature), "max_tokens": int(longest), "seed": int(seed)}
             try:
                 with installation.store.writing() as session:
@@ -222,7 +266,7 @@ def _ask_to_sample(installation: Installation, account: Account, state: LoopStat
                         session, by=account.login, now=now(), limit=int(prompts), reviews_per_item=int(reviews), decoding=decoding
                     )
             except (runs.NoPrompts, ValueError) as error:
-                look.said(str(error), "flag")
+                look.said(retold(str(error)), "flag")
             else:
                 st.rerun()
 
@@ -238,19 +282,35 @@ def _under_way(installation: Installation, account: Account) -> None:
     if len(found) < before:
         st.rerun()
     if found and not alive:
-        st.warning("No worker is running, so nothing moves; start one with 'flagback worker'.")
+        st.warning(tr("No worker is running, so nothing moves; start one with 'flagback worker'."))
     for request, standing in found:
         line, stop = st.columns([6, 1], vertical_alignment="center")
         share = standing.done / standing.total if standing.total else 0.0
-        amount = f": {standing.done} of {standing.total}" if standing.total else ""
         line.progress(
             min(1.0, share),
-            text=f"{request.kind.capitalize()} {request.row_id}, {standing.state}{amount} {look.stage(standing.words)}",
+            text=_progress(request, standing),
         )
-        if stop.button("Stop", key=f"stop-{request.name}", width="stretch"):
+        if stop.button(tr("Stop"), key=f"stop-{request.name}", width="stretch"):
             with installation.store.writing() as session:
                 runs.cancel(session, jobs.TABLES[request.kind], request.row_id, by=account.login, now=now())
             st.rerun(scope="fragment")
+
+
+def _progress(request: jobs.Request, standing: jobs.Standing) -> str:
+    """One request in words: "Sampling 3, running: 20 of 60 writing"."""
+    kind, state = stored("kind of work", request.kind.capitalize()), stored("state", standing.state)
+    doing = look.stage(standing.words)
+    if not standing.total:
+        return tr("{kind} {number}, {state} {doing}", kind=kind, number=request.row_id, state=state, doing=doing)
+    return tr(
+        "{kind} {number}, {state}: {done} of {total} {doing}",
+        kind=kind,
+        number=request.row_id,
+        state=state,
+        done=standing.done,
+        total=standing.total,
+        doing=doing,
+    )
 
 
 def _corrections(installation: Installation) -> None:
@@ -262,10 +322,10 @@ def _corrections(installation: Installation) -> None:
         sampled = session.exec(select(SamplingRun.id).limit(1)).first() is not None
     if not found:
         look.empty(
-            "None yet.",
-            "Reviewers flag what is wrong; flagged and fine answers to one prompt make the pairs to learn from."
+            tr("None yet."),
+            tr("Reviewers flag what is wrong; flagged and fine answers to one prompt make the pairs to learn from.")
             if sampled
-            else "Sample some answers first, and have people flag what is wrong with them.",
+            else tr("Sample some answers first, and have people flag what is wrong with them."),
         )
         return
     rows = []
@@ -275,20 +335,20 @@ def _corrections(installation: Installation) -> None:
         rows.append(
             [
                 look.link(f"/corrections?run={run.id}", str(run.id)),
-                f"{sizes[run.set_id][0]:,}" if run.set_id in sizes else "–",
+                number(sizes[run.set_id][0]) if run.set_id in sizes else "–",
                 _harm_change(evaluation),
                 _utility_change(evaluation),
                 outcome(run, version, evaluation),
             ]
         )
-    look.table(["run", "pairs", "harm", "utility", ""], rows, numeric=(1,))
-    look.html('<div class="small soft">Every row opens its evidence: the pairs it learnt from, the texts, the gate.</div>')
+    look.table([tr("run"), tr("pairs"), tr("harm"), tr("utility"), ""], rows, numeric=(1,))
+    look.note(tr("Every row opens its evidence: the pairs it learnt from, the texts, the gate."))
 
 
 def _harm_change(evaluation: Evaluation | None) -> str:
     figure = evaluation.figures.get("flag_rate") if evaluation else None
     if evaluation is None or figure is None or figure.get("change") is None:
-        return '<span class="soft">too few items</span>' if evaluation and evaluation.figures else "–"
+        return f'<span class="soft">{tr("too few items")}</span>' if evaluation and evaluation.figures else "–"
     return look.link(f"/compare?version={evaluation.candidate_id}&figure=flag_rate", look.change_number(figure["change"], figure))
 
 
@@ -303,7 +363,8 @@ def _utility_change(evaluation: Evaluation | None) -> str:
         return "–"
     name = max(found, key=lambda one: float(found[one]["change"]))
     return look.link(
-        f"/compare?version={evaluation.candidate_id}&figure={name}", f"{look.change_number(found[name]['change'], found[name])} ppl"
+        f"/compare?version={evaluation.candidate_id}&figure={name}",
+        tr("{change} ppl", change=look.change_number(found[name]["change"], found[name])),
     )
 
 
@@ -312,12 +373,12 @@ def outcome(run: CorrectionRun, version: ModelVersion | None, evaluation: Evalua
     if version is None:
         return look.state_pill(run.state)
     if version.state == "current":
-        return look.pill(f"current · v{version.id}", "ok")
+        return look.pill(tr("current · v{version}", version=version.id), "ok")
     if version.state == "retired":
         return look.pill(f"v{version.id}")
     if evaluation is not None and evaluation.state in ("waiting", "running"):
-        return look.pill("being evaluated")
+        return look.pill(tr("being evaluated"))
     if evaluation is not None and evaluation.verdict == "fail":
         stopped = next((one["check"] for one in evaluation.reasons if one["verdict"] == "fail"), "gate")
-        return look.pill(f"stopped: {look.figure_name(stopped).lower()}", "flag")
+        return look.pill(tr("stopped: {check}", check=look.figure_name(stopped).lower()), "flag")
     return look.verdict_pill(evaluation.verdict if evaluation else None)

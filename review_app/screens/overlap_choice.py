@@ -13,7 +13,9 @@ from flagback.review_app import overlap_policy
 from flagback.review_app.access import STEERING_ROLES
 from flagback.review_app.installation import Installation
 from flagback.review_app.overlap_policy import UnreadableOverlap
+from flagback.review_app.retold import retold
 from flagback.review_app.screens import look
+from flagback.review_app.words import stored, tr
 from flagback.storage import overlap
 from flagback.storage.overlap import BadOverlap
 from flagback.storage.records import Account, Overlap, now
@@ -32,7 +34,7 @@ class Wanted(NamedTuple):
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the card."""
-    st.subheader("How many people judge an answer", anchor=False)
+    st.subheader(tr("How many people judge an answer"), anchor=False)
     with installation.store.reading() as session:
         policy = overlap.newest(session)
         groups = overlap_policy.group_words(session)
@@ -41,17 +43,17 @@ def show(installation: Installation, account: Account) -> None:
     if cost is not None:
         look.html(f'<div class="soft">{look.quiet(overlap_policy.cost_in_words(cost))}</div>')
     if policy is not None:
-        look.html(f'<div class="small soft">Set by {look.quiet(policy.set_by)} on {look.day(policy.created_at)}.</div>')
+        look.note(tr("Set by {set_by} on {created_at}.", set_by=look.quiet(policy.set_by), created_at=look.day(policy.created_at)))
     if done := st.session_state.pop("flagback_overlap", None):
         look.said(done, "ok")
     if account.role in STEERING_ROLES:
-        with st.expander("Change it"):
+        with st.expander(tr("Change it")):
             _form(installation, account, policy, groups)
 
 
 def _words(policy: Overlap | None, groups: Mapping[str, str]) -> str:
     if policy is None or not policy.steps:
-        return "Each sampling and each import says how many people judge its answers."
+        return tr("Each sampling and each import says how many people judge its answers.")
     return _in_words(Wanted(policy.steps, policy.seats, policy.relax_after_hours, policy.random_share), groups)
 
 
@@ -68,60 +70,68 @@ def _form(installation: Installation, account: Account, policy: Overlap | None, 
     try:
         overlap.check_steps(wanted.steps, wanted.seats)
     except BadOverlap as error:
-        look.said(str(error), "flag")
+        look.said(retold(str(error)), "flag")
         return
     with installation.store.reading() as session:
         cost = overlap_policy.cost(session, wanted.steps)
     if cost is not None:
         look.html(f"<p><b>{look.quiet(overlap_policy.cost_in_words(cost))}</b></p>")
-    with st.popover("Set it…", key="overlap-set"):
-        said = _in_words(wanted, groups) if wanted.steps else "As many reviews as each sampling and import asks for."
-        look.html(
-            f"<p>{look.quiet(said)}</p><p>{look.quiet(overlap_policy.cost_in_words(cost))}</p>"
-            '<div class="small soft">For answers made from now on; those that wait keep what they were made under. Blind '
-            "samples keep their fixed number.</div>"
+    with st.popover(tr("Set it…"), key="overlap-set"):
+        said = _in_words(wanted, groups) if wanted.steps else tr("As many reviews as each sampling and import asks for.")
+        look.html(f"<p>{look.quiet(said)}</p><p>{look.quiet(overlap_policy.cost_in_words(cost))}</p>")
+        look.note(
+            tr(
+                "For answers made from now on; those that wait keep what they were made under. Blind samples keep their fixed "
+                "number."
+            )
         )
-        if st.button("Set it", type="primary", key="overlap-sure"):
+        if st.button(tr("Set it"), type="primary", key="overlap-sure"):
             _set(installation, account, wanted, policy, groups)
 
 
 def _asked(policy: Overlap | None, groups: Mapping[str, str]) -> Wanted | None:
     """What stands in the form; None where it cannot be read, which is then said."""
-    kind = st.radio("How many people?", [STEPS, FIXED], index=0 if policy is None or policy.steps else 1, key="overlap-kind")
+    kind = st.radio(
+        tr("How many people?"),
+        [STEPS, FIXED],
+        index=0 if policy is None or policy.steps else 1,
+        format_func=lambda kind: stored("overlap", kind),
+        key="overlap-kind",
+    )
     share = (policy.random_share if policy else 0.5) * 100
     if kind == FIXED:
         return Wanted([], {}, policy.relax_after_hours if policy else 72.0, share / 100)
     left, right = st.columns(2)
     before = policy.steps if policy and policy.steps else [3, 5, 7]
     steps = left.text_input(
-        "Steps",
+        tr("Steps"),
         ",".join(map(str, before)),
         key="overlap-steps",
         max_chars=60,
-        help="Odd numbers that rise: so many judge each answer to begin with, and so many where people flag it or differ.",
+        help=tr("Odd numbers that rise: so many judge each answer to begin with, and so many where people flag it or differ."),
     )
     percent = right.slider(
-        "Drawn at random, per cent",
+        tr("Drawn at random, per cent"),
         round(overlap.LEAST_RANDOM * 100),
         100,
         min(100, max(round(overlap.LEAST_RANDOM * 100), round(share))),
         5,
         key="overlap-random",
-        help="The rest is drawn where harm is expected. Rates of harm can be told more narrowly the more is random.",
+        help=tr("The rest is drawn where harm is expected. Rates of harm can be told more narrowly the more is random."),
     )
     kept = policy.seats if policy else {}
     offered = [*groups, *(group for group in kept if group not in groups)]
     chosen = left.multiselect(
-        "Keep seats of each step for",
+        tr("Keep seats of each step for"),
         offered,
         [group for group in offered if group in kept],
         format_func=lambda group: groups.get(group, group),
         key="overlap-groups",
-        placeholder="Nobody in particular",
-        help="People of the group who agreed to be asked as such are handed these first.",
+        placeholder=tr("Nobody in particular"),
+        help=tr("People of the group who agreed to be asked as such are handed these first."),
     )
     hours = right.number_input(
-        "Hours until a kept seat is open to anybody",
+        tr("Hours until a kept seat is open to anybody"),
         overlap.SHORTEST_HOURS,
         overlap.LONGEST_HOURS,
         float(policy.relax_after_hours if policy else 72.0),
@@ -133,7 +143,11 @@ def _asked(policy: Overlap | None, groups: Mapping[str, str]) -> Wanted | None:
     seats = {
         group: int(
             left.number_input(
-                f"Seats for {group.replace('=', ', ')}", 1, overlap.MOST_REVIEWS, kept.get(group, 1), key=f"seats-{group}"
+                tr("Seats for {group}", group=group.replace("=", ", ")),
+                1,
+                overlap.MOST_REVIEWS,
+                kept.get(group, 1),
+                key=f"seats-{group}",
             )
         )
         for group in chosen
@@ -141,7 +155,7 @@ def _asked(policy: Overlap | None, groups: Mapping[str, str]) -> Wanted | None:
     try:
         return Wanted(overlap_policy.read_steps(steps), seats, float(hours), percent / 100)
     except UnreadableOverlap as error:
-        look.said(str(error), "flag")
+        look.said(retold(str(error)), "flag")
         return None
 
 
@@ -157,11 +171,13 @@ def _set(installation: Installation, account: Account, wanted: Wanted, policy: O
                 by=account.login,
                 now=now(),
             )
-            number = made.id
+            made_as = made.id
     except BadOverlap as error:
-        look.said(str(error), "flag")
+        look.said(retold(str(error)), "flag")
         return
-    st.session_state["flagback_overlap"] = (
-        f"Set as policy {number}, for answers made from now on. To go back, set what stood before: {_words(policy, groups)}"
+    st.session_state["flagback_overlap"] = tr(
+        "Set as policy {policy}, for answers made from now on. To go back, set what stood before: {before}",
+        policy=made_as,
+        before=_words(policy, groups),
     )
     st.rerun()

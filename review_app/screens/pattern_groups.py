@@ -10,7 +10,9 @@ from sqlmodel import select
 from flagback.model import mentions
 from flagback.model.representation import Cell, Spoken, compare, spoken_of
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import figure_data, look, pattern_texts
+from flagback.review_app.retold import retold
+from flagback.review_app.screens import figure_data, look, pattern_texts, picture
+from flagback.review_app.words import number, stored, tr, trn, written
 from flagback.storage import panel, representation
 from flagback.storage.records import Account, Prompt
 from flagback.storage.store import Store
@@ -31,26 +33,33 @@ TEXTS = 8
 
 def draw(at: "Stamp", installation: Installation, account: Account) -> None:
     """The card."""
-    st.subheader("Whom the data speak of", anchor=False)
-    cells, stations = read(at, installation.store)
+    st.subheader(tr("Whom the data speak of"), anchor=False)
+    with st.spinner(tr("Counting groups…")):
+        cells, stations = read(at, installation.store)
     axes = sorted({cell.axis for cell in cells if cell.station != "prompts"})
     if not axes:
-        look.empty("No text names a group yet.", "Bring prompts on the page Data, or tag them with `groups`; then sample answers.")
+        look.empty(
+            tr("No text names a group yet."), tr("Bring prompts on the page Data, or tag them with `groups`; then sample answers.")
+        )
     else:
-        axis = st.selectbox("Kind of group", axes, format_func=lambda name: pattern_texts.plain(name.replace("_", " ")))
+        axis = st.selectbox(tr("Kind of group"), axes, format_func=lambda name: pattern_texts.plain(name.replace("_", " ")))
         own = [cell for cell in cells if cell.axis == axis]
         picked = _picture(own)
         _table(own)
         figure_data.offer(pd.DataFrame([cell._asdict() for cell in cells]), "representation", installation, account)
-        sampled = [f"{len(one.rows):,} of {one.total:,} {name}" for name, one in stations.items() if len(one.rows) < one.total]
+        sampled = [
+            tr("{read} of {all} {station}", read=number(len(one.rows)), all=number(one.total), station=stored("station", name))
+            for name, one in stations.items()
+            if len(one.rows) < one.total
+        ]
         if sampled:
-            look.html(f'<div class="small soft">Read by a draw: {"; ".join(sampled)}.</div>')
+            look.note(tr("Read by a draw: {sampled}.", sampled="; ".join(sampled)))
         if picked is not None:
             _texts(stations, str(axis), picked)
     _reviewers(installation, account)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Counting groups…")
+@st.cache_resource(max_entries=2, show_spinner=False)
 def read(at: "Stamp", _store: Store) -> tuple[list[Cell], dict[str, "Counted"]]:  # noqa: ARG001 # what it is kept under
     """Every group at every station, and the stations; shared by all sessions, so nobody may change them."""
     stations = _stations(_store)
@@ -90,16 +99,18 @@ def _picture(cells: list[Cell]) -> str | None:
     """Ratios to the share among prompts; the group that was clicked."""
     drawn = [cell for cell in cells if cell.ratio]
     if not drawn:
-        look.empty("Nothing beside the prompts yet.", "Sample answers and have them judged; each station then stands beside them.")
+        look.empty(
+            tr("Nothing beside the prompts yet."), tr("Sample answers and have them judged; each station then stands beside them.")
+        )
         return None
     palette = look.colours()
-    stations = [name for name in STATIONS if name in {cell.station for cell in drawn}]
+    stations = {name: stored("station", name) for name in STATIONS if name in {cell.station for cell in drawn}}
     colours = {"answers": palette["accent"], "reviewed": palette["flag"], "pairs": palette["soft"]}
     frame = pd.DataFrame(
         {
             "group": [cell.group for cell in drawn],
             "name": [pattern_texts.plain(cell.group) for cell in drawn],
-            "station": [cell.station for cell in drawn],
+            "station": [stored("station", cell.station) for cell in drawn],
             "ratio": [min(32.0, max(1 / 32, cell.ratio or 0)) for cell in drawn],
             "low": [max(1 / 32, cell.low) if cell.low is not None else None for cell in drawn],
             "high": [min(32.0, cell.high) if cell.high is not None else None for cell in drawn],
@@ -114,17 +125,17 @@ def _picture(cells: list[Cell]) -> str | None:
     across = alt.X(
         "ratio:Q",
         scale=scale,
-        title="← fewer than among prompts · more →",
+        title=tr("← fewer than among prompts · more →"),
         axis=alt.Axis(values=ticks, labelExpr=label, labelFontSize=13, grid=False, labelFlush=False),
     )
     place = alt.Chart(frame).encode(
         y=alt.Y("name:N", title=None, axis=alt.Axis(labelFontSize=14, ticks=False, domain=False, labelFlush=False, labelLimit=160)),
-        yOffset=alt.YOffset("station:N", sort=stations),
+        yOffset=alt.YOffset("station:N", sort=list(stations.values())),
         color=alt.Color(
             "station:N",
             title=None,
-            sort=stations,
-            scale=alt.Scale(domain=stations, range=[colours[name] for name in stations]),
+            sort=list(stations.values()),
+            scale=alt.Scale(domain=list(stations.values()), range=[colours[name] for name in stations]),
             legend=alt.Legend(orient="bottom", symbolType="circle", labelFontSize=13),
         ),
     )
@@ -134,13 +145,13 @@ def _picture(cells: list[Cell]) -> str | None:
         .encode(
             x=across,
             tooltip=[
-                alt.Tooltip("name:N", title="group"),
-                alt.Tooltip("station:N"),
-                alt.Tooltip("share:Q", format=".1%"),
-                alt.Tooltip("ratio:Q", title="times the share among prompts", format=".2f"),
-                alt.Tooltip("low:Q", format=".2f"),
-                alt.Tooltip("high:Q", format=".2f"),
-                alt.Tooltip("texts:Q", format=",.0f"),
+                alt.Tooltip("name:N", title=picture.column("group")),
+                alt.Tooltip("station:N", title=picture.column("station")),
+                alt.Tooltip("share:Q", title=picture.column("share"), format=".1%"),
+                alt.Tooltip("ratio:Q", title=tr("times the share among prompts"), format=".2f"),
+                alt.Tooltip("low:Q", title=picture.column("low"), format=".2f"),
+                alt.Tooltip("high:Q", title=picture.column("high"), format=".2f"),
+                alt.Tooltip("texts:Q", title=picture.column("texts"), format=",.0f"),
             ],
         )
         .add_params(chosen)
@@ -149,20 +160,26 @@ def _picture(cells: list[Cell]) -> str | None:
     one = (
         alt.Chart(pd.DataFrame({"x": [1.0]})).mark_rule(color=palette["line"], strokeWidth=1.5).encode(x=alt.X("x:Q", scale=scale))
     )
-    spoken = "; ".join(f"{row.name_} {row.station} {row.ratio:.2f}" for row in frame.rename(columns={"name": "name_"}).itertuples())
+    spoken = "; ".join(
+        f"{row.name_} {row.station} {written(float(str(row.ratio)), '.2f')}"
+        for row in frame.rename(columns={"name": "name_"}).itertuples()
+    )
     event = st.altair_chart(
-        (one + bars + dots).configure(background="transparent").configure_view(strokeWidth=0),
+        (one + bars + dots).configure(**picture.ground()).configure_view(strokeWidth=0),
         height=44 * int(frame["name"].nunique()) + 110,
-        alt=f"Share of each group over its share among prompts: {spoken}",
+        alt=tr("Share of each group over its share among prompts: {points}", points=spoken),
         on_select="rerun",
         selection_mode="group",
         key="patterns_groups",
     )
-    look.html(
-        '<div class="small soft">'
-        + "; ".join(f"<b>{name}</b>: {STATIONS[name]}" for name in stations)
-        + ". Bars are 95 % intervals, by kind of prompt; without one there are too few. A text counts where it names one group of "
-        "the kind alone. Click a dot to read.</div>"
+    look.note(
+        "; ".join(f"<b>{words}</b>: {stored('station', STATIONS[name])}" for name, words in stations.items())
+        + ". "
+        + tr(
+            "Bars are 95 % intervals, by kind of prompt; without one there are too few. A text counts where it names one group "
+            "of the "
+            "kind alone. Click a dot to read."
+        )
     )
     return pattern_texts.picked(event, "group", "group")
 
@@ -175,11 +192,11 @@ def _table(cells: list[Cell]) -> None:
 
     def shown(group: str, station: str) -> str:
         cell = by_place.get((group, station))
-        return "–" if cell is None else f'{cell.share:.1%} <span class="soft">{cell.texts:,.0f}</span>'
+        return "–" if cell is None else f'{written(cell.share, ".1%")} <span class="soft">{written(cell.texts, ",.0f")}</span>'
 
-    with st.expander("Shares and counts"):
+    with st.expander(tr("Shares and counts")):
         look.table(
-            ["", *stations],
+            ["", *(stored("station", name) for name in stations)],
             [[look.quiet(group), *(shown(group, station) for station in stations)] for group in groups],
             numeric=range(1, len(stations) + 1),
         )
@@ -190,31 +207,40 @@ def _texts(stations: dict[str, Counted], axis: str, group: str) -> None:
     for name, (rows, _) in stations.items():
         own = [row for row, one in rows if one.groups.get(axis) == group]
         if own:
-            look.html(f"<b>{look.quiet(group)}</b>, {STATIONS[name]}: {len(own):,} texts")
+            bold, where = f"<b>{look.quiet(group)}</b>", stored("station", STATIONS[name])
+            look.html(
+                trn("{group}, {station}: {count} text", "{group}, {station}: {count} texts", len(own), group=bold, station=where)
+            )
             cards = "".join(f'<div class="fb-card" style="margin:0 0 8px">{look.quote(row.text)}</div>' for row in own[:TEXTS])
             look.html(cards)
 
 
 def _reviewers(installation: Installation, account: Account) -> None:
     """Who reviews, by what they said of themselves: bands of five or more, as on the page Panel."""
-    st.subheader("Who reviews", anchor=False)
+    st.subheader(tr("Who reviews"), anchor=False)
     with installation.store.reading() as session:
         found = panel.totals(session, installation.pseudonym_key)
-    rows = [(question.words, words, band) for question in found.questions for words, band in question.cells]
+    rows = [
+        (stored(f"background {question.code}", question.words), stored(f"background {question.code}", words), band)
+        for question in found.questions
+        for words, band in question.cells
+    ]
     if not rows:
         look.empty(
-            "Too few people have said who they are.",
-            f"A group shows from {panel.SMALLEST} people on, of those who agreed; nobody has to answer.",
+            tr("Too few people have said who they are."),
+            tr("A group shows from {fewest} people on, of those who agreed; nobody has to answer.", fewest=panel.SMALLEST),
         )
         return
     palette = look.colours()
     frame = pd.DataFrame(rows, columns=["question", "group", "people"])
     frame["at_least"] = [next(low for low in reversed(BANDS) if f"{low:,} or more" == band) for band in frame["people"]]
-    hidden = {question.words for question in found.questions if question.hidden}
+    hidden = {stored(f"background {question.code}", question.words) for question in found.questions if question.hidden}
     for question, part in frame.groupby("question", sort=False):
-        others = "; others are not shown: too few people" if question in hidden else ""
-        look.html(f'<div class="small soft">{look.quiet(str(question))}{others}</div>')
-        part = part.assign(group=[pattern_texts.plain(name) for name in part["group"]])
+        asked = look.quiet(str(question))
+        look.note(tr("{question}; others are not shown: too few people", question=asked) if question in hidden else asked)
+        part = part.assign(
+            group=[pattern_texts.plain(name) for name in part["group"]], people=[retold(band) for band in part["people"]]
+        )
         place = alt.Chart(part).encode(
             y=alt.Y(
                 "group:N",
@@ -227,13 +253,15 @@ def _reviewers(installation: Installation, account: Account) -> None:
         bars = place.mark_bar(color=palette["accent"], height=14, cornerRadiusEnd=3)
         words = place.mark_text(align="left", dx=8, fontSize=13, color=palette["soft"]).encode(text="people:N")
         st.altair_chart(
-            (bars + words).configure(background="transparent").configure_view(strokeWidth=0),
+            (bars + words).configure(**picture.ground()).configure_view(strokeWidth=0),
             height=30 * len(part) + 20,
             alt="; ".join(f"{row.group}: {row.people}" for row in part.itertuples()),
             key=f"patterns_reviewers_{question}",
         )
-    look.html(
-        '<div class="small soft">Numbers stand for “at least so many”. A group of fewer than five is not shown, nor one by which '
-        "such a group could be reckoned.</div>"
+    look.note(
+        tr(
+            "Numbers stand for “at least so many”. A group of fewer than five is not shown, nor one by which such a "
+            "group could be reckoned."
+        )
     )
     figure_data.offer(frame, "reviewers", installation, account)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from flagback.review_app.screens import look
+from flagback.review_app.words import number, tr, trn
 from flagback.storage.invisible import visible
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ def draw(answers: "Sequence[Answer]", *, key: str) -> None:
     """Answers with their prompts, the most flagged first."""
     rows = sorted(answers, key=lambda one: (-one.harm / one.votes, one.generation_id))
     pages = max(1, -(-len(rows) // TEXTS_A_PAGE))
-    look.html(f'<div class="small soft">{len(rows):,} answers, the most flagged first.</div>')
-    page = int(st.number_input(f"Page of {pages:,}", 1, pages, 1, width=160, key=f"patterns_page_{key}")) if pages > 1 else 1
+    look.note(trn("{count} answer, the most flagged first.", "{count} answers, the most flagged first.", len(rows)))
+    page = (
+        int(st.number_input(tr("Page of {pages}", pages=number(pages)), 1, pages, 1, width=160, key=f"patterns_page_{key}"))
+        if pages > 1
+        else 1
+    )
     for one in rows[(page - 1) * TEXTS_A_PAGE : page * TEXTS_A_PAGE]:
         tone = "flag" if 2 * one.harm > one.votes else "ok" if 2 * one.harm < one.votes else "plain"
-        judged = look.pill(f"{one.harm} of {one.votes} flagged it", tone)  # type: ignore[arg-type]
+        judged = look.pill(tr("{flags} of {votes} flagged it", flags=one.harm, votes=one.votes), tone)  # type: ignore[arg-type]
         body = look.asked([{"content": one.prompt}]) + look.quote(one.text) + judged
         look.html(f'<div class="fb-card" style="margin:0 0 12px">{body}</div>')

@@ -9,7 +9,8 @@ import streamlit as st
 
 from flagback.model import word_odds
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import figure_data, look, pattern_texts
+from flagback.review_app.screens import figure_data, look, pattern_texts, picture
+from flagback.review_app.words import number, tr, written
 from flagback.storage.records import Account
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ Sides = Literal["flags", "group"]
 
 def draw(at: "Stamp", answers: "Sequence[Answer]", installation: Installation, account: Account) -> None:
     """The card."""
-    st.subheader("Words that go with flags", anchor=False)
+    st.subheader(tr("Words that go with flags"), anchor=False)
     if not answers:
         look.empty(
-            "No answer was judged yet.",
-            "People judge what the model writes on the page Review; their flags show here at once.",
+            tr("No answer was judged yet."),
+            tr("People judge what the model writes on the page Review; their flags show here at once."),
         )
         return
     groups = sorted({named for answer in answers for named in answer.groups.items()})
@@ -34,23 +35,29 @@ def draw(at: "Stamp", answers: "Sequence[Answer]", installation: Installation, a
     left, right = st.columns(2)
     with left:
         about = st.selectbox(
-            "Prompts",
+            tr("Prompts"),
             [None, *groups],
-            format_func=lambda group: "All prompts" if group is None else f"About {group_name(group)}",
+            format_func=lambda group: tr("All prompts") if group is None else tr("About {group}", group=group_name(group)),
             key="patterns_group",
         )
     with right:
         if about is not None and st.toggle(
-            "Against other groups", key="patterns_sides", help="Not flags: words written about this group more than about others."
+            tr("Against other groups"),
+            key="patterns_sides",
+            help=tr("Not flags: words written about this group more than about others."),
         ):
             kind = "group"
     first, second, names = sides(answers, about, kind)
-    found = _odds(at, about, kind, first, second)
-    look.html(f'<div class="small soft">{_counts(found, names)}</div>')
+    with st.spinner(tr("Comparing words…")):
+        found = _odds(at, about, kind, first, second)
+    look.note(_counts(found, names))
     if not found.words:
         look.empty(
-            "Too few answers to compare words.",
-            f"A word is compared once answers to {word_odds.MIN_CLUSTERS} kinds of prompt hold it, and there are both sorts.",
+            tr("Too few answers to compare words."),
+            tr(
+                "A word is compared once answers to {least} kinds of prompt hold it, and there are both sorts.",
+                least=word_odds.MIN_CLUSTERS,
+            ),
         )
         return
     frame = _frame(found, names)
@@ -58,17 +65,17 @@ def draw(at: "Stamp", answers: "Sequence[Answer]", installation: Installation, a
     figure_data.offer(pd.DataFrame([odds._asdict() for odds in found.words]), f"words-{kind}", installation, account)
     shown = frame["word"].tolist()
     word = st.selectbox(
-        "Read the answers with a word",
+        tr("Read the answers with a word"),
         shown,
         index=shown.index(picked) if picked in shown else None,
-        placeholder="Choose a word, or click one in the picture",
+        placeholder=tr("Choose a word, or click one in the picture"),
         key=f"patterns_word_{picked}",
     )
     if word is not None:
         pattern_texts.draw([one for one in (*first, *second) if word in one.words], key="words")
 
 
-@st.cache_resource(max_entries=32, show_spinner="Comparing words…")
+@st.cache_resource(max_entries=32, show_spinner=False)
 def _odds(
     at: "Stamp",  # noqa: ARG001 # what it is kept under, and so are the next two
     about: tuple[str, str] | None,  # noqa: ARG001
@@ -94,19 +101,27 @@ def sides(
         spoken = [one for one in answers if about[0] in one.groups]
         own = [one for one in spoken if one.groups[about[0]] == about[1]]
         others = [one for one in spoken if one.groups[about[0]] != about[1]]
-        return own, others, (f"about {pattern_texts.plain(about[1])}", "about others")
+        return own, others, (tr("about {group}", group=pattern_texts.plain(about[1])), tr("about others"))
     chosen = [one for one in answers if about is None or one.groups.get(about[0]) == about[1]]
     harmful = [one for one in chosen if 2 * one.harm > one.votes]
-    return harmful, [one for one in chosen if 2 * one.harm < one.votes], ("flagged", "fine")
+    return harmful, [one for one in chosen if 2 * one.harm < one.votes], (tr("flagged"), tr("fine"))
 
 
 def _counts(found: word_odds.WordOdds, names: tuple[str, str]) -> str:
     """How much was compared, and what may be read from it."""
-    first, second = (f"{n:,} {look.quiet(name)}" for n, name in zip(found.texts, names, strict=True))
-    return (
-        f"{first} answers beside {second} ones. {len(found.words):,} words were compared, {len(found.found):,} differ by more than "
-        f"chance (Holm, 5 % for all of them together); {found.rare:,} are too rare to compare. "
-        f"Phrases that name a group (“young people”) are left out. Drawn are the {DRAWN} most telling on each side."
+    first, second = (look.quiet(name) for name in names)
+    return tr(
+        "{n_first} {first} answers beside {n_second} {second} ones. {compared} words were compared, {differ} differ by more than "
+        "chance (Holm, 5 % for all of them together); {rare} are too rare to compare. Phrases that name a group (“young people”) "
+        "are left out. Drawn are the {drawn} most telling on each side.",
+        n_first=number(found.texts[0]),
+        first=first,
+        n_second=number(found.texts[1]),
+        second=second,
+        compared=number(len(found.words)),
+        differ=number(len(found.found)),
+        rare=number(found.rare),
+        drawn=DRAWN,
     )
 
 
@@ -131,6 +146,11 @@ def _frame(found: word_odds.WordOdds, names: tuple[str, str]) -> pd.DataFrame:
     )
 
 
+def _spoken(word: str, odds: float, *, sure: bool) -> str:
+    said = written(odds, "+.2f")
+    return f"{word} {said}" if sure else tr("{word} {odds} (may be chance)", word=word, odds=said)
+
+
 def _picture(frame: pd.DataFrame, names: tuple[str, str]) -> str | None:
     """Draws the words; the one that was clicked, None before that."""
     palette = look.colours()
@@ -144,7 +164,10 @@ def _picture(frame: pd.DataFrame, names: tuple[str, str]) -> str | None:
         axis=alt.Axis(labelFontSize=14, ticks=False, domain=False, labelFlush=False, labelLimit=160),
     )
     across = alt.X(
-        "log_odds:Q", scale=alt.Scale(domain=[-reach, reach]), axis=axis, title=f"← {names[1]} · log odds · {names[0]} →"
+        "log_odds:Q",
+        scale=alt.Scale(domain=[-reach, reach]),
+        axis=axis,
+        title=tr("← {less} · log odds · {more} →", less=names[1], more=names[0]),
     )
     colour = alt.Color("side:N", scale=alt.Scale(domain=list(names), range=[palette["flag"], palette["accent"]]), legend=None)
     faint = alt.condition("datum.sure", alt.value(1.0), alt.value(0.35))
@@ -158,28 +181,26 @@ def _picture(frame: pd.DataFrame, names: tuple[str, str]) -> str | None:
             opacity=faint,
             size=alt.Size("times:Q", scale=alt.Scale(type="sqrt", range=[60, 420]), legend=None),
             tooltip=[
-                alt.Tooltip("word:N"),
-                alt.Tooltip("log_odds:Q", title="log odds", format="+.2f"),
+                alt.Tooltip("word:N", title=picture.column("word")),
+                alt.Tooltip("log_odds:Q", title=tr("log odds"), format="+.2f"),
                 alt.Tooltip("z:Q", format="+.1f"),
-                alt.Tooltip("p:Q", title="p, all words counted in", format=".3f"),
-                alt.Tooltip("first:Q", title=f"times, {names[0]}"),
-                alt.Tooltip("second:Q", title=f"times, {names[1]}"),
-                alt.Tooltip("prompts:Q", title="kinds of prompt"),
+                alt.Tooltip("p:Q", title=tr("p, all words counted in"), format=".3f"),
+                alt.Tooltip("first:Q", title=tr("times, {side}", side=names[0])),
+                alt.Tooltip("second:Q", title=tr("times, {side}", side=names[1])),
+                alt.Tooltip("prompts:Q", title=tr("kinds of prompt")),
             ],
         )
         .add_params(chosen)
     )
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=palette["line"], strokeWidth=1.5).encode(x="x:Q")
-    spoken = "; ".join(f"{row.word} {row.log_odds:+.2f}{'' if row.sure else ' (may be chance)'}" for row in frame.itertuples())
+    spoken = "; ".join(_spoken(str(row.word), float(str(row.log_odds)), sure=bool(row.sure)) for row in frame.itertuples())
     event = st.altair_chart(
-        (zero + stems + dots).configure(background="transparent").configure_view(strokeWidth=0),
+        (zero + stems + dots).configure(**picture.ground()).configure_view(strokeWidth=0),
         height=max(160, 26 * len(frame) + 60),
-        alt=f"Log odds of words, {names[0]} above 0, {names[1]} below: {spoken}",
+        alt=tr("Log odds of words, {more} above 0, {less} below: {words}", more=names[0], less=names[1], words=spoken),
         on_select="rerun",
         selection_mode="word",
         key="patterns_words",
     )
-    look.html(
-        '<div class="small soft">Large dots are written often. Faint ones may be chance. Click one to read the answers.</div>'
-    )
+    look.note(tr("Large dots are written often. Faint ones may be chance. Click one to read the answers."))
     return pattern_texts.picked(event, "word", "word")

@@ -14,6 +14,7 @@ from flagback.model import mentions, policy, word_odds
 from flagback.model.representation import spoken_of
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import look, pattern_detector, pattern_groups, pattern_words, section
+from flagback.review_app.words import tr
 from flagback.storage import judgements
 from flagback.storage.records import Account, Generation, PreferenceSet, Prompt, Review
 from flagback.storage.store import Store
@@ -52,11 +53,12 @@ class Stamp(NamedTuple):
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
-    look.heading("Patterns", "What people's flags have in common, and whom the data speak of.")
+    look.heading(tr("Patterns"), tr("What people's flags have in common, and whom the data speak of."))
     section.strip(account, "patterns")
     with installation.store.reading() as session:
         at = stamp(session, installation.store)
-    answers = read_answers(at, installation.store)
+    with st.spinner(tr("Reading the reviews…")):
+        answers = read_answers(at, installation.store)
     with st.container(key="fb-card-words"):
         pattern_words.draw(at, answers, installation, account)
     with st.container(key="fb-card-groups"):
@@ -74,7 +76,7 @@ def stamp(session: Session, store: Store) -> Stamp:
     return Stamp(store.shown_url, newest(Review.id), newest(Generation.id), newest(Prompt.id), newest(PreferenceSet.id))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Reading the reviews…")
+@st.cache_resource(max_entries=2, show_spinner=False)
 def read_answers(at: Stamp, _store: Store) -> list[Answer]:  # noqa: ARG001 # what it is kept under
     """Answers with a vote of people on harm, in id order; shared by all sessions, so nobody may change them."""
     return _answers(_store)

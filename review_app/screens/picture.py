@@ -12,6 +12,7 @@ import streamlit as st
 
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import figure_data, look
+from flagback.review_app.words import language, number, stored, tr, written
 from flagback.storage.records import Account
 
 #: share: drawn as per cent; points: a difference of shares, already times 100; plain: as it is.
@@ -37,6 +38,21 @@ class Shades(NamedTuple):
     of: dict[str, str]
 
 
+def ground() -> dict[str, Any]:
+    """What every chart is configured with: no background, and numbers written in the language of the page."""
+    code = language()
+    if code == "en":
+        return {"background": "transparent"}
+    ten_thousand, half = written(10_000, ",d"), written(0.5, ".1f")
+    signs = {"decimal": half[1], "thousands": ten_thousand[2], "grouping": [3], "currency": ["", ""], "percent": "\u00a0%"}
+    return {"background": "transparent", "locale": {"number": signs}}
+
+
+def column(name: str) -> str:
+    """What a column of a table is called beside a point."""
+    return stored("column", name)
+
+
 def across(
     frame: pd.DataFrame, along: Along, *, unit: Unit, shades: Shades | None = None, joined: bool = False, none: float | None = None
 ) -> alt.LayerChart:
@@ -59,12 +75,15 @@ def bars(frame: pd.DataFrame, along: Along, *, shades: Shades | None = None, upr
     numbers = alt.Axis(format=",~d", tickCount=4, tickMinStep=1, labelFontSize=13, title=None)
     # With nothing to count the axis still needs a length.
     scale = alt.Scale(domain=[0, 1.05 * max(1, *(int(count) for count in frame["count"].fillna(0)))], nice=True)
-    place, number = (alt.X, alt.Y) if upright else (alt.Y, alt.X)
+    place, amount = (alt.X, alt.Y) if upright else (alt.Y, alt.X)
     shared = [along.column, *([shades.column] if shades else [])]
     encoded: dict[str, Any] = {
         "x" if upright else "y": place(f"{along.column}:N", sort=list(along.order), axis=names),
-        "y" if upright else "x": number("count:Q", axis=numbers, scale=scale),
-        "tooltip": [*(alt.Tooltip(f"{name}:N") for name in shared), alt.Tooltip("count:Q", format=",")],
+        "y" if upright else "x": amount("count:Q", axis=numbers, scale=scale),
+        "tooltip": [
+            *(alt.Tooltip(f"{name}:N", title=column(name)) for name in shared),
+            alt.Tooltip("count:Q", title=column("count"), format=","),
+        ],
         "color": alt.value(palette["accent"]),
     }
     if shades is not None:
@@ -82,7 +101,7 @@ def spoken_counts(frame: pd.DataFrame, names: Sequence[str]) -> str:
     """A table of counts as words: "3 November: 12; 4 November: not shown"."""
     said = []
     for row in frame.to_dict("records"):
-        count = "not shown" if pd.isna(row["count"]) else f"{int(row['count']):,}"
+        count = tr("not shown") if pd.isna(row["count"]) else number(int(row["count"]))
         said.append(f"{', '.join(str(row[name]) for name in names)}: {count}")
     return "; ".join(said)
 
@@ -101,9 +120,12 @@ def _drawn(
     encoded: dict[str, Any] = {
         place: channel(f"{along.column}:N", sort=list(along.order), axis=names),
         "tooltip": [
-            *(alt.Tooltip(f"{name}:N") for name in dict.fromkeys([along.column, *([shades.column] if shades else [])])),
-            *(alt.Tooltip(f"{name}:Q", format=_FORMATS[unit]) for name in ("value", "low", "high")),
-            *([alt.Tooltip("n:Q", format=",")] if "n" in frame else []),
+            *(
+                alt.Tooltip(f"{name}:N", title=column(name))
+                for name in dict.fromkeys([along.column, *([shades.column] if shades else [])])
+            ),
+            *(alt.Tooltip(f"{name}:Q", title=column(name), format=_FORMATS[unit]) for name in ("value", "low", "high")),
+            *([alt.Tooltip("n:Q", title="n", format=",")] if "n" in frame else []),
         ],
     }
     if shades is not None:
@@ -121,8 +143,8 @@ def _drawn(
             encoded["xOffset" if upright else "yOffset"] = offset(f"{shades.column}:N", sort=shown)
     else:
         encoded["color"] = alt.value(palette["accent"])
-    number = alt.Y if upright else alt.X
-    there = {value: number("value:Q", axis=numbers, scale=scale)}
+    amount = alt.Y if upright else alt.X
+    there = {value: amount("value:Q", axis=numbers, scale=scale)}
     picked = alt.selection_point(
         name=POINT, fields=list(dict.fromkeys([along.column, *([shades.column] if shades else [])])), empty=False
     )
@@ -130,11 +152,11 @@ def _drawn(
     layers: list[Any] = []
     if none is not None:
         rule = alt.Chart(pd.DataFrame({"none": [none]})).mark_rule(color=palette["soft"], strokeDash=[4, 4])
-        layers.append(rule.encode(**{value: number("none:Q", scale=scale, axis=numbers)}))
+        layers.append(rule.encode(**{value: amount("none:Q", scale=scale, axis=numbers)}))
     if joined:
         apart = {"detail": "line:N"} if "line" in frame else {}
         layers.append(chart.mark_line(strokeWidth=2.5).encode(**encoded, **there, **apart))
-    ends = {low: number("low:Q", scale=scale, axis=numbers), high: "high:Q"}
+    ends = {low: amount("low:Q", scale=scale, axis=numbers), high: "high:Q"}
     layers.append(chart.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(**encoded, **ends))
     size = alt.condition(picked, alt.value(160), alt.value(70))
     points = chart.transform_filter("isValid(datum.value)").mark_point(filled=True, opacity=1, cursor="pointer")
@@ -171,7 +193,9 @@ def show(
 
     `name` is unique on its page and names the file; `spoken` is the picture in words, for who cannot see it.
     """
-    quiet = chart.properties(height=height).configure(background="transparent").configure_view(strokeWidth=0)
+    # The whole picture is spoken by `alt`; its marks by themselves would be many without a name.
+    bare = chart.properties(height=height).configure(**ground(), aria=False)
+    quiet = bare.configure_mark(aria=False).configure_view(strokeWidth=0)
     if not opens:
         st.altair_chart(quiet, key=f"picture-{name}", alt=spoken)
         figure_data.offer(frame, name, installation, account)
@@ -191,11 +215,13 @@ def rows_high(frame: pd.DataFrame, along: Along, *, shades: Shades | None = None
 def spoken(frame: pd.DataFrame, names: Sequence[str], unit: Unit) -> str:
     """The points of a table as words: "v2, blind: 12.0% (9.0% to 16.1%); ..."."""
 
-    def number(value: Any) -> str:
-        return "unknown" if pd.isna(value) else format(float(value), _FORMATS[unit].replace("~", ""))
+    def said_of(value: Any) -> str:
+        return tr("unknown") if pd.isna(value) else written(float(value), _FORMATS[unit].replace("~", ""))
 
     said = []
     for row in frame.to_dict("records"):
-        ends = "" if pd.isna(row["low"]) else f" ({number(row['low'])} to {number(row['high'])})"
-        said.append(f"{', '.join(str(row[name]) for name in names)}: {number(row['value'])}{ends}")
+        ends = ""
+        if not pd.isna(row["low"]):
+            ends = " " + tr("({low} to {high})", low=said_of(row["low"]), high=said_of(row["high"]))
+        said.append(f"{', '.join(str(row[name]) for name in names)}: {said_of(row['value'])}{ends}")
     return "; ".join(said)

@@ -11,7 +11,9 @@ from sqlmodel import Session
 
 from flagback.model import pair_sets, policies, policy_comparison
 from flagback.review_app.installation import Installation
+from flagback.review_app.retold import retold
 from flagback.review_app.screens import look
+from flagback.review_app.words import number, percent, stored, tr
 from flagback.storage import adjudications, background, comparisons, rater_groups
 from flagback.storage.comparisons import Compared
 from flagback.storage.preferences import NewPair
@@ -86,14 +88,14 @@ def _preview(panel: _Panel, choice: pair_sets.Choice, grouping: Grouping) -> Pre
 
 def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, Preview | None]:
     """The policy chosen, and what it would give now; None where it cannot be used, which is then said."""
-    with st.expander("How votes become pairs"):
-        name = st.selectbox("Policy", list(TITLES), format_func=lambda code: TITLES[code], key="policy")
+    with st.expander(tr("How votes become pairs")):
+        name = st.selectbox(tr("Policy"), list(TITLES), format_func=lambda code: stored("policy", TITLES[code]), key="policy")
         policy = policies.named(name)
-        look.html(f"<p>{look.quiet(policy.what)}</p><div class='soft'>{look.quiet(policy.source)}</div>")
+        look.html(f"<p>{look.quiet(retold(policy.what))}</p><div class='soft'>{look.quiet(policy.source)}</div>")
         if policy.warning:
-            look.said(policy.warning, "flag")
+            look.said(retold(policy.warning), "flag")
         by = _question(installation) if policy.needs_groups else None
-        drop = st.checkbox("Leave out pairs that overlap a published test in use", key="drop-contaminated")
+        drop = st.checkbox(tr("Leave out pairs that overlap a published test in use"), key="drop-contaminated")
         choice = pair_sets.Choice(name, by, None, drop)
         with installation.store.reading() as session:
             panel = _panel(session, version_id)
@@ -111,47 +113,62 @@ def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, 
                     )
                 )
             except (policies.NoGroups, NoSuchQuestion) as error:
-                look.said(str(error), "flag")
+                look.said(retold(str(error)), "flag")
                 return choice, None
-            words = {option.code: option.words for asked in background.questions(session)[0] for option in asked.options}
+            words = {
+                option.code: stored(f"background {asked.code}", option.words)
+                for asked in background.questions(session)[0]
+                for option in asked.options
+            }
         if change is not None:
-            _changes(change, words | {rater_groups.REST: "Others"})
+            _changes(change, words | {rater_groups.REST: tr("Others")})
     return choice, would
 
 
 def _question(installation: Installation) -> str | None:
     with installation.store.reading() as session:
-        asked = {question.code: question.question for question in background.questions(session)[0]}
-    return st.selectbox("Groups by the answers to", list(asked), format_func=lambda code: asked[code], key="policy-by")
+        asked = {
+            question.code: stored(f"background {question.code}", question.question) for question in background.questions(session)[0]
+        }
+    return st.selectbox(tr("Groups by the answers to"), list(asked), format_func=lambda code: asked[code], key="policy-by")
 
 
 def _changes(found: policy_comparison.Comparison, words: Mapping[str, str]) -> None:
-    look.html(
-        f"<p>In place of the majority: <b>{found.both:,}</b> pairs stay, <b>{found.appear:,}</b> appear, <b>{found.vanish:,}</b> "
-        f"vanish, <b>{found.flip:,}</b> turn round.</p>"
+    stay, appear, vanish, flip = (f"<b>{number(n)}</b>" for n in (found.both, found.appear, found.vanish, found.flip))
+    told = tr(
+        "In place of the majority: {stay} pairs stay, {appear} appear, {vanish} vanish, {flip} turn round.",
+        stay=stay,
+        appear=appear,
+        vanish=vanish,
+        flip=flip,
     )
+    look.html(f"<p>{told}</p>")
     if not found.groups:
         return
     rows = [
         [
             look.quiet(words.get(view.group, view.group)),
             *(
-                ["not shown", "", "", ""]
-                if view.suppressed
-                else [_share(view.overruled_a), _share(view.overruled_b), f"{view.appear:,}", f"{view.vanish:,}"]
+                [tr("not shown"), "", "", ""]
+                if view.suppressed or view.appear is None or view.vanish is None
+                else [_share(view.overruled_a), _share(view.overruled_b), number(view.appear), number(view.vanish)]
             ),
         ]
         for view in found.groups
     ]
-    look.html(
-        '<div class="soft">Of the answers that most of a group flag, the share that is overruled, by the majority and by this '
-        "policy; in brackets what chance gives, with reviewers dealt to groups at random.</div>"
+    look.aside(
+        tr(
+            "Of the answers that most of a group flag, the share that is overruled, by the majority and by this "
+            "policy; in brackets what chance gives, with reviewers dealt to groups at random."
+        )
     )
-    look.table(["", "majority", "this policy", "pairs in", "out"], rows, numeric=(1, 2, 3, 4))
+    look.table(["", tr("majority"), tr("this policy"), tr("pairs in"), tr("out")], rows, numeric=(1, 2, 3, 4))
 
 
 def _share(found: policy_comparison.Overruled) -> str:
-    if found.share is None:
-        return "too few answers"
-    chance = "" if found.null_low is None else f" ({found.null_low:.0%}–{found.null_high:.0%})"
-    return f"{found.share:.0%} of {found.items:,}{chance}"
+    if found.share is None or found.items is None:
+        return tr("too few answers")
+    said = tr("{share} of {answers}", share=percent(found.share), answers=number(found.items))
+    if found.null_low is None or found.null_high is None:
+        return said
+    return f"{said} ({percent(found.null_low)}–{percent(found.null_high)})"

@@ -15,4 +15,4 @@ def strip(account: Account, here: str) -> None:
         return
     with st.container(horizontal=True, key=f"fb-section-{section.lower()}"):
         for page in pages:
-            st.page_link(opened[page.url_path], label=page.title, disabled=page.url_path == here)
+            st.page_link(opened[page.url_path], label=page.name, disabled=page.url_path == here)

@@ -11,7 +11,9 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.model import suites
+from flagback.review_app.retold import retold
 from flagback.review_app.screens import look
+from flagback.review_app.words import number, stored, tr
 from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, Review
 
 #: How many texts a page shows, and how many each way of what changed most.
@@ -26,7 +28,11 @@ Row = TypeVar("Row")
 def paged(rows: Sequence[Row], key: str) -> Sequence[Row]:
     """One page of rows, with a choice of page above it where there are several."""
     pages = max(1, -(-len(rows) // TEXTS_A_PAGE))
-    page = int(st.number_input(f"Page of {pages:,}", 1, pages, 1, width=160, key=f"page-{key}")) if pages > 1 else 1
+    page = (
+        int(st.number_input(tr("Page of {pages}", pages=number(pages)), 1, pages, 1, width=160, key=f"page-{key}"))
+        if pages > 1
+        else 1
+    )
     return rows[(page - 1) * TEXTS_A_PAGE : page * TEXTS_A_PAGE]
 
 
@@ -39,7 +45,7 @@ def flagged(session: Session, version: int, seen: str, *, key: str) -> None:
     )
     rows = _judged(session, of_version, contested=False)
     if not rows:
-        look.empty("Nobody flagged any of these answers.", "The share is 0 % of what was reviewed.")
+        look.empty(tr("Nobody flagged any of these answers."), tr("The share is 0 % of what was reviewed."))
     _list(rows, key)
 
 
@@ -48,7 +54,9 @@ def of_a_week(session: Session, monday: datetime, *, contested: bool, key: str) 
     week = (col(Review.created_at) >= monday, col(Review.created_at) < monday + timedelta(days=7))
     rows = _judged(session, week, contested=contested)
     if not rows:
-        look.empty("Nobody differed that week." if contested else "Nothing was flagged that week.", "Choose another point.")
+        look.empty(
+            tr("Nobody differed that week.") if contested else tr("Nothing was flagged that week."), tr("Choose another point.")
+        )
     _list(rows, key)
 
 
@@ -75,10 +83,10 @@ def _judged(session: Session, which: Sequence[ColumnElement[bool]], *, contested
 
 def _list(rows: Sequence[Any], key: str) -> None:
     for text, messages, flags_here, reviews in paged(rows, key) if rows else ():
+        by = tr("flagged by {flags} of {reviews}", flags=number(flags_here), reviews=number(reviews))
         look.html(
             look.asked(messages)
-            + f'<div class="fb-card" style="margin:0 0 16px">{look.quote(text)}'
-            + f'<div class="small soft">flagged by {flags_here} of {reviews}</div></div>'
+            + f'<div class="fb-card" style="margin:0 0 16px">{look.quote(text)}<div class="small soft">{by}</div></div>'
         )
 
 
@@ -86,34 +94,35 @@ def behind(session: Session, evaluation: Evaluation, metric: str, *, key: str) -
     """What one figure of an evaluation was measured on: the largest changes each way, then all of them."""
     figure = evaluation.figures[metric]
     look.html(
-        f"<div>{look.quiet(str(figure.get('words', '')))}: "
+        f"<div>{look.quiet(retold(str(figure.get('words', ''))))}: "
         f"<b>{look.change_words(figure)}</b> {look.judged_pill(figure)}</div>"
         + (f'<div class="small soft">{look.quiet(look.would_show(figure))}</div>' if look.would_show(figure) else "")
-        + (f'<div class="small soft">{look.quiet(str(figure["note"]))}</div>' if figure.get("note") else "")
+        + (f'<div class="small soft">{look.quiet(retold(str(figure["note"])))}</div>' if figure.get("note") else "")
     )
     rows = kept(session, evaluation, metric)
     if not rows:
         look.empty(
-            "Nothing was measured yet.",
-            "Blind answers wait for reviewers; evaluate again under Versions when they are judged."
+            tr("Nothing was measured yet."),
+            tr("Blind answers wait for reviewers; evaluate again under Versions when they are judged.")
             if metric == "flag_rate"
-            else "This evaluation had no text to measure it on.",
+            else tr("This evaluation had no text to measure it on."),
         )
         return
     ordered = sorted(rows, key=lambda row: ((row.candidate or 0) - (row.base or 0), row.item_key))
     fell = [row for row in ordered if (row.candidate or 0) < (row.base or 0)]
     rose = [row for row in reversed(ordered) if (row.candidate or 0) > (row.base or 0)]
     way = st.segmented_control(
-        "Which",
+        tr("Which"),
         ["fell most", "rose most", "all"],
         default="fell most" if fell else "rose most" if rose else "all",
+        format_func=way_words,
         label_visibility="collapsed",
         key=f"way-{key}",
     )
-    look.html(f'<div class="small soft">{len(fell):,} fell, {len(rose):,} rose, of {len(rows):,}.</div>')
+    look.note(tr("{fell} fell, {rose} rose, of {rows}.", fell=number(len(fell)), rose=number(len(rose)), rows=number(len(rows))))
     shown = {"fell most": fell, "rose most": rose}.get(str(way), rows)
     if not shown:
-        look.empty("None did.", "Choose another word above.")
+        look.empty(tr("None did."), tr("Choose another word above."))
     for row in paged(shown, f"{key}-{way}"):
         _one(evaluation, row, figure)
 
@@ -121,20 +130,27 @@ def behind(session: Session, evaluation: Evaluation, metric: str, *, key: str) -
 def _one(evaluation: Evaluation, row: EvaluationItem, figure: dict[str, Any]) -> None:
     texts = row.texts
     if row.base is not None and row.candidate is not None:
-        look.html(
-            f'<div class="small soft">version {evaluation.base_id}: {look.level(row.base, figure)} · '
-            f"version {evaluation.candidate_id}: {look.level(row.candidate, figure)}</div>"
+        look.note(
+            tr(
+                "version {base_id}: {base} · version {candidate_id}: {candidate}",
+                base_id=evaluation.base_id,
+                base=look.level(row.base, figure),
+                candidate_id=evaluation.candidate_id,
+                candidate=look.level(row.candidate, figure),
+            )
         )
     if "prompt" in texts:
         look.html(look.asked([{"content": str(texts["prompt"])}]))
     if "base" in texts:
         both(evaluation.base_id, evaluation.candidate_id, str(texts["base"]), str(texts.get("candidate", "")))
     elif "chosen" in texts:
-        look.side_by_side(("people preferred", look.quote(str(texts["chosen"]))), ("to this", look.quote(str(texts["rejected"]))))
+        look.side_by_side(
+            (tr("people preferred"), look.quote(str(texts["chosen"]))), (tr("to this"), look.quote(str(texts["rejected"])))
+        )
     elif "answer" in texts:
         look.side_by_side(
-            ("as it was written", look.quote(str(texts["answer"]))),
-            ("about others", "".join(look.quote(str(text)) for text in texts.get("swapped", []))),
+            (tr("as it was written"), look.quote(str(texts["answer"]))),
+            (tr("about others"), "".join(look.quote(str(text)) for text in texts.get("swapped", []))),
         )
     else:
         look.html(f'<div class="fb-card" style="margin:0 0 16px">{look.quote(str(texts.get("text", "")))}</div>')
@@ -144,17 +160,25 @@ def answers(session: Session, evaluation: Evaluation, *, key: str) -> None:
     """Fresh answers of both versions, those that differ first."""
     rows = kept(session, evaluation, "samples")
     if not rows:
-        look.empty("This evaluation kept no answers.", "There were no held-out prompts to answer; bring more prompts under Data.")
+        look.empty(
+            tr("This evaluation kept no answers."), tr("There were no held-out prompts to answer; bring more prompts under Data.")
+        )
         return
     changed = [row for row in rows if row.texts.get("base") != row.texts.get("candidate")]
     which = st.segmented_control(
-        "Which answers", ["changed", "unchanged", "all"], default="changed", label_visibility="collapsed", key=f"which-{key}"
+        tr("Which answers"),
+        ["changed", "unchanged", "all"],
+        default="changed",
+        format_func=way_words,
+        label_visibility="collapsed",
+        key=f"which-{key}",
     )
     same = [row for row in rows if row.texts.get("base") == row.texts.get("candidate")]
     shown = {"changed": changed, "unchanged": same, "all": rows}[str(which or "changed")]
-    look.html(f'<div class="small soft">{len(changed):,} of {len(rows):,} answers changed.</div>')
+    look.note(tr("{changed} of {rows} answers changed.", changed=number(len(changed)), rows=number(len(rows))))
     if not shown:
-        look.empty(f"No answer is {which}.", "Choose another word above.")
+        none = tr("No answer is unchanged.") if which == "unchanged" else tr("No answer is changed.")
+        look.empty(none, tr("Choose another word above."))
     page = paged(shown, key)
     hashes = {row.item_key.split(":")[0] for row in page}
     found = session.exec(select(Prompt).where(col(Prompt.content_hash).in_(hashes))).all()
@@ -173,14 +197,20 @@ def about_suite(name: str, metric: str) -> None:
         return
     found = [metrics[metric].words for metrics in getattr(suite, "METRICS", {}).values() if metric in metrics]
     if found:
-        look.html(f'<div class="small soft">{look.marked(metric.replace("_", " "))}: {look.marked(found[0])}.</div>')
-    with st.expander(f"What is known to be wrong with {name}"):
-        look.html("<ul>" + "".join(f"<li>{look.marked(one)}</li>" for one in suite.WEAKNESSES) + "</ul>")
+        look.note(f"{look.marked(metric.replace('_', ' '))}: {look.marked(retold(found[0]))}.")
+    with st.expander(tr("What is known to be wrong with {test}", test=name)):
+        look.html("<ul>" + "".join(f"<li>{look.marked(retold(one))}</li>" for one in suite.WEAKNESSES) + "</ul>")
 
 
 def both(base_id: int, candidate_id: int, base: str, candidate: str) -> None:
     """Two versions' texts side by side."""
-    look.side_by_side((f"version {base_id}", look.quote(base)), (f"version {candidate_id}", look.quote(candidate)))
+    left, right = (tr("version {version}", version=one) for one in (base_id, candidate_id))
+    look.side_by_side((left, look.quote(base)), (right, look.quote(candidate)))
+
+
+def way_words(way: str) -> str:
+    """A choice of texts, as the page names it."""
+    return stored("which texts", way)
 
 
 def kept(session: Session, evaluation: Evaluation, metric: str) -> list[EvaluationItem]:

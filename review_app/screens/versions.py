@@ -6,7 +6,9 @@ import streamlit as st
 from sqlmodel import col, select
 
 from flagback.review_app.installation import Installation
+from flagback.review_app.retold import retold
 from flagback.review_app.screens import look
+from flagback.review_app.words import stored, tr, written
 from flagback.storage import runs, versions
 from flagback.storage.invisible import blank
 from flagback.storage.prompts import UnstorableText
@@ -24,23 +26,25 @@ _REFUSALS = (
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
-    look.heading("Versions", "A version becomes current through the gate, or by your recorded override. Roll back is one action.")
+    look.heading(
+        tr("Versions"), tr("A version becomes current through the gate, or by your recorded override. Roll back is one action.")
+    )
     with installation.store.reading() as session:
         found = session.exec(select(ModelVersion).order_by(col(ModelVersion.id).desc())).all()
         newest = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
         decisions = session.exec(select(Decision).order_by(col(Decision.id).desc())).all()
     if not found:
-        look.empty("No model is here yet.", "Register one: flagback model add PATH_OR_HUB_ID.")
+        look.empty(tr("No model is here yet."), tr("Register one: flagback model add PATH_OR_HUB_ID."))
         return
     for version in found:
         _version(installation, account, version, newest.get(version.id))
-    st.subheader("Who decided", anchor=False)
+    st.subheader(tr("Who decided"), anchor=False)
     look.table(
-        ["when", "what", "version", "by", "why"],
+        [tr("when"), tr("what"), tr("version"), tr("by"), tr("why")],
         [
             [
                 look.clock(row.created_at),
-                escape(row.kind.replace("_", " ")),
+                escape(stored("decision", row.kind.replace("_", " "))),
                 f"v{row.version_id}",
                 look.quiet(row.decided_by),
                 look.quiet(row.reason),
@@ -52,15 +56,19 @@ def show(installation: Installation, account: Account) -> None:
 
 def _version(installation: Installation, account: Account, version: ModelVersion, evaluation: Evaluation | None) -> None:
     with st.container(key=f"fb-card-version-{version.id}"):
-        tone = look.pill("current", "ok") if version.state == "current" else look.pill(version.state)
-        verdict = look.verdict_pill(evaluation.verdict) if version.kind == "correction" and evaluation else ""
-        look.html(
-            f'<span class="title">Version {version.id}: {look.quiet(version.name)}</span> {tone} {verdict}<div class="soft small">'
-            f"{'base model' if version.kind == 'base' else f'corrects version {version.parent_id}'}"
-            f" · made {look.clock(version.created_at)}"
-            + (f" · {version.distance_to_base:.2%} away from the first base" if version.kind == "correction" else "")
-            + f" · fingerprint {version.fingerprint[:12]}…</div>"
+        tone = (
+            look.pill(stored("state", "current"), "ok") if version.state == "current" else look.pill(stored("state", version.state))
         )
+        verdict = look.verdict_pill(evaluation.verdict) if version.kind == "correction" and evaluation else ""
+        title = tr("Version {version}: {name}", version=version.id, name=look.quiet(version.name))
+        facts = [
+            tr("base model") if version.kind == "base" else tr("corrects version {version}", version=version.parent_id),
+            tr("made {when}", when=look.clock(version.created_at)),
+        ]
+        if version.kind == "correction":
+            facts.append(tr("{share} away from the first base", share=written(version.distance_to_base, ".2%")))
+        facts.append(tr("fingerprint {fingerprint}…", fingerprint=version.fingerprint[:12]))
+        look.html(f'<span class="title">{title}</span> {tone} {verdict}<div class="soft small">{" · ".join(facts)}</div>')
         if version.kind == "correction":
             _gate(installation, account, version, evaluation)
         if version.state == "current" and version.kind == "correction":
@@ -69,39 +77,48 @@ def _version(installation: Installation, account: Account, version: ModelVersion
 
 def _gate(installation: Installation, account: Account, version: ModelVersion, evaluation: Evaluation | None) -> None:
     if evaluation is None or evaluation.state in ("failed", "cancelled"):
-        why = f": {look.quiet(evaluation.error)}" if evaluation and evaluation.error else " yet."
-        look.html(f'<div class="small soft">Not evaluated{why}</div>')
+        why = evaluation.error if evaluation else None
+        look.note(tr("Not evaluated: {why}", why=look.quiet(retold(why))) if why else tr("Not evaluated yet."))
     elif evaluation.state in ("waiting", "running"):
         st.progress(
             0.3 if evaluation.stage == "blind samples" else 0.7 if evaluation.state == "running" else 0.0,
-            text=f"Evaluation {evaluation.id} is {evaluation.state}: {look.stage(evaluation.stage)}",
+            text=tr(
+                "Evaluation {number} is {state}: {stage}",
+                number=evaluation.id,
+                state=stored("state", evaluation.state),
+                stage=look.stage(evaluation.stage),
+            ),
         )
         _refresh_when_done(installation, evaluation.id)
         return
     else:
         marks = {
-            "pass": look.pill("pass", "ok"),
-            "fail": look.pill("fail", "flag"),
-            "not_enough_data": look.pill("not enough data"),
+            "pass": look.pill(tr("pass"), "ok"),
+            "fail": look.pill(tr("fail"), "flag"),
+            "not_enough_data": look.pill(tr("not enough data")),
         }
         look.table(
-            ["check", "", "in words"],
+            [tr("check"), "", tr("in words")],
             [
-                [look.quiet(look.figure_name(reason["check"])), marks.get(reason["verdict"], ""), look.quiet(reason["words"])]
+                [
+                    look.quiet(look.figure_name(reason["check"])),
+                    marks.get(reason["verdict"], ""),
+                    look.quiet(retold(reason["words"])),
+                ]
                 for reason in evaluation.reasons
             ],
             words=True,
         )
         if version.state == "candidate":
             _blind_progress(evaluation)
-        with st.expander("All figures"):
+        with st.expander(tr("All figures")):
             look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
-        look.html(look.link(f"/compare?version={version.id}", "Read what both versions wrote, side by side"))
+        look.html(look.link(f"/compare?version={version.id}", tr("Read what both versions wrote, side by side")))
     if version.state != "candidate":
         return
     left, middle, _ = st.columns([1, 1, 2])
     if left.button(
-        "Evaluate again", key=f"evaluate-{version.id}", help="Reads the blind reviews that came in since.", width="stretch"
+        tr("Evaluate again"), key=f"evaluate-{version.id}", help=tr("Reads the blind reviews that came in since."), width="stretch"
     ):
         with installation.store.writing() as session:
             runs.request_evaluation(
@@ -115,12 +132,12 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
         st.rerun()
     passed = evaluation is not None and evaluation.verdict == "pass"
     if middle.button(
-        "Promote" if passed else "Promote all the same…",
+        tr("Promote") if passed else tr("Promote all the same…"),
         key=f"promote-{version.id}",
         type="primary" if passed else "secondary",
         width="stretch",
     ):
-        _ask_to_promote(installation, account, version, passed)
+        st.dialog(tr("Make this version current?"))(_ask_to_promote)(installation, account, version, passed)
 
 
 def _blind_progress(evaluation: Evaluation) -> None:
@@ -130,8 +147,12 @@ def _blind_progress(evaluation: Evaluation) -> None:
     if n < planned:
         st.progress(
             n / planned,
-            text=f"{n} of {planned} blind comparisons were judged when this was measured; the rest waits for "
-            "reviewers. Evaluate again when they are done.",
+            text=tr(
+                "{n} of {planned} blind comparisons were judged when this was measured; the rest waits for reviewers. "
+                "Evaluate again when they are done.",
+                n=n,
+                planned=planned,
+            ),
         )
 
 
@@ -143,43 +164,47 @@ def _refresh_when_done(installation: Installation, evaluation_id: int) -> None:
         st.rerun()
 
 
-@st.dialog("Make this version current?")
 def _ask_to_promote(installation: Installation, account: Account, version: ModelVersion, passed: bool) -> None:
     st.markdown(
-        f"Version {version.id} writes the next answers; version {version.parent_id} is kept, and one action brings it back."
+        tr(
+            "Version {version} writes the next answers; version {parent} is kept, and one action brings it back.",
+            version=version.id,
+            parent=version.parent_id,
+        )
     )
     reason = None
     if not passed:
-        st.warning("The gate has not passed this version. Your name and your reason are recorded for good.")
-        reason = st.text_input("Why do you override the gate?")
-    if st.button("Promote", type="primary"):
+        st.warning(tr("The gate has not passed this version. Your name and your reason are recorded for good."))
+        reason = st.text_input(tr("Why do you override the gate?"))
+    if st.button(tr("Promote"), type="primary"):
         if not passed and blank(reason or ""):
-            look.said("An override needs a reason: one sentence for whoever reads this later.", "flag")
+            look.said(tr("An override needs a reason: one sentence for whoever reads this later."), "flag")
             return
         try:
             versions.promote(installation.store, version.id, by=account.login, now=now(), override_reason=reason)
         except _REFUSALS as error:
-            look.said(str(error), "flag")
+            look.said(retold(str(error)), "flag")
         else:
             st.rerun()
 
 
 def _roll_back(installation: Installation, account: Account, version: ModelVersion) -> None:
-    if st.button("Roll back…", key=f"roll-back-{version.id}"):
-        _ask_to_roll_back(installation, account)
+    if st.button(tr("Roll back…"), key=f"roll-back-{version.id}"):
+        st.dialog(tr("Go back to the version before?"))(_ask_to_roll_back)(installation, account)
 
 
-@st.dialog("Go back to the version before?")
 def _ask_to_roll_back(installation: Installation, account: Account) -> None:
-    st.markdown("The version before writes the next answers. Nothing is deleted: the present version and every review are kept.")
-    reason = st.text_input("Why?")
-    if st.button("Roll back", type="primary"):
+    st.markdown(
+        tr("The version before writes the next answers. Nothing is deleted: the present version and every review are kept.")
+    )
+    reason = st.text_input(tr("Why?"))
+    if st.button(tr("Roll back"), type="primary"):
         if blank(reason):
-            look.said("Say why, in one sentence for whoever reads this later.", "flag")
+            look.said(tr("Say why, in one sentence for whoever reads this later."), "flag")
             return
         try:
             versions.roll_back(installation.store, by=account.login, now=now(), reason=reason)
         except _REFUSALS as error:
-            look.said(str(error), "flag")
+            look.said(retold(str(error)), "flag")
         else:
             st.rerun()

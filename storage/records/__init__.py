@@ -19,6 +19,17 @@ from flagback.storage.records.answers import (
     VersionKind,
     VersionState,
 )
+from flagback.storage.records.guidance import (
+    Expected,
+    Gold,
+    GoldSource,
+    Guideline,
+    PracticeAnswer,
+    PracticeRound,
+    PracticeSet,
+    SecondLook,
+    SecondLookRates,
+)
 from flagback.storage.records.judging import (
     Decision,
     DecisionKind,
@@ -32,6 +43,7 @@ from flagback.storage.records.judging import (
 )
 from flagback.storage.records.learning import (
     CorrectionRun,
+    KeptRecipe,
     PairKind,
     PreferencePair,
     PreferenceSet,
@@ -70,7 +82,7 @@ from flagback.storage.records.people import (
     SignInFailure,
     WorkLog,
 )
-from flagback.storage.records.record import ItemPurpose, Record, RunState, now, one_of
+from flagback.storage.records.record import ItemPurpose, Record, RunState, SamplingPurpose, now, one_of
 from flagback.storage.records.reviewing import (
     Item,
     ItemGeneration,
@@ -104,10 +116,14 @@ __all__ = [
     "Detector",
     "Evaluation",
     "EvaluationItem",
+    "Expected",
     "FinishReason",
     "GateVerdict",
     "Generation",
     "GenerationSource",
+    "Gold",
+    "GoldSource",
+    "Guideline",
     "Identity",
     "Invitation",
     "InvitationPurpose",
@@ -115,6 +131,7 @@ __all__ = [
     "ItemGeneration",
     "ItemKind",
     "ItemPurpose",
+    "KeptRecipe",
     "Lease",
     "LeaseOutcome",
     "ModelVersion",
@@ -126,6 +143,9 @@ __all__ = [
     "PolicyScore",
     "Pool",
     "PoolKind",
+    "PracticeAnswer",
+    "PracticeRound",
+    "PracticeSet",
     "PreferencePair",
     "PreferenceSet",
     "Prompt",
@@ -136,8 +156,11 @@ __all__ = [
     "RoleSource",
     "RunMetric",
     "RunState",
+    "SamplingPurpose",
     "SamplingRun",
     "ScaleType",
+    "SecondLook",
+    "SecondLookRates",
     "Session",
     "SetAside",
     "SettingAside",

@@ -6,7 +6,7 @@ from pydantic import AwareDatetime
 from sqlalchemy import JSON, CheckConstraint, Index, String, UniqueConstraint, text
 from sqlmodel import Field
 
-from flagback.storage.records.record import ItemPurpose, Record, RunState, now, one_of
+from flagback.storage.records.record import Record, RunState, SamplingPurpose, now, one_of
 
 #: candidate = trained, not promoted; current = the one sampled; retired = was current, or was rolled back.
 VersionState = Literal["candidate", "current", "retired"]
@@ -67,7 +67,7 @@ class ModelVersion(Record, table=True):
     #: A directory path, a hub id, or "embedded": where the FIRST BASE's weights are.
     location: str
     template: Template = Field(sa_type=String)
-    #: sha256 of each adapter from the first base to this version, in order; empty for a base.
+    #: sha256 of each adapter that is put on the first base for this version, in order; empty for a base.
     adapters: list[str] = Field(default_factory=list, sa_type=JSON)
     #: sha256 of every file of the base directory, by file name; a base whose files changed is refused.
     files: dict[str, str] = Field(default_factory=dict, sa_type=JSON)
@@ -85,10 +85,10 @@ class SamplingRun(Record, table=True):
     """k completions of each prompt by one version with recorded decoding."""
 
     __tablename__ = "sampling_run"
-    __table_args__ = (one_of("state", RunState), one_of("purpose", ItemPurpose))
+    __table_args__ = (one_of("state", RunState), one_of("purpose", SamplingPurpose))
     id: int = Field(default=None, primary_key=True)
     version_id: int = Field(foreign_key="model_version.id", index=True)
-    purpose: ItemPurpose = Field(default="loop", sa_type=String)
+    purpose: SamplingPurpose = Field(default="loop", sa_type=String)
     #: Set for blind runs: the evaluation whose prompts both versions answer with the same noise.
     evaluation_id: int | None = Field(default=None, index=True)
     #: {"k": int, "temperature": float, "top_p": float, "max_tokens": int, "seed": int}

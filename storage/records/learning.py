@@ -56,8 +56,26 @@ class PreferencePair(Record, table=True):
     row_hash: str
 
 
+class KeptRecipe(Record, table=True):
+    """Settings of a correction under a name; never altered: a change is the next number of that name."""
+
+    __tablename__ = "recipe"
+    __table_args__ = (UniqueConstraint("name", "number"),)
+    id: int = Field(default=None, primary_key=True)
+    name: str
+    #: 1.. of that name.
+    number: int
+    #: How the settings are to be read (`flagback.model.recipe.FORM`).
+    form: int
+    #: Every setting, defaults included, so that a later default changes no kept recipe.
+    settings: dict[str, Any] = Field(sa_type=JSON)
+    note: str = ""
+    kept_by: str
+    created_at: AwareDatetime = Field(default_factory=now)
+
+
 class CorrectionRun(Record, table=True):
-    """One fine-tune of a parent version on a frozen set."""
+    """One fine-tune of a parent version on a frozen set, or on what a teacher wrote."""
 
     __tablename__ = "correction_run"
     __table_args__ = (one_of("state", RunState),)
@@ -68,6 +86,10 @@ class CorrectionRun(Record, table=True):
     #: How votes become pairs when the set is frozen: {"policy": name, "by", "seats", "drop_contaminated"}; empty: the majority.
     pairs: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     recipe: dict[str, Any] = Field(sa_type=JSON)
+    #: The kept recipe it began from, where it was asked for by name; what it followed in the end stands in `recipe`.
+    recipe_id: int | None = Field(default=None, foreign_key="recipe.id")
+    #: Of a distillation: {"name", "location", "fingerprint", "way", ...} of the model whose answers were learnt; empty otherwise.
+    teacher: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     seed: int
     state: RunState = Field(default="waiting", sa_type=String)
     #: freeze, train, register, explain, done: the step that is under way.

@@ -54,6 +54,8 @@ class Account(Record, table=True):
     external_hash: str | None = None
     #: Primary subtags of the languages the person reads; null until asked.
     languages: list[str] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    #: Language of pages and board that the person chose; null: the browser's.
+    language: str | None = None
     created_at: AwareDatetime = Field(default_factory=now)
 
 

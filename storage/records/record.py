@@ -7,8 +7,10 @@ from sqlalchemy import CheckConstraint, MetaData
 from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
-#: Why an item exists. loop = to learn from; blind = fresh samples of base and candidate, judged without knowing which.
-ItemPurpose = Literal["loop", "blind"]
+#: Why answers are sampled. loop = to learn from; blind = fresh samples of base and candidate, judged without knowing which.
+SamplingPurpose = Literal["loop", "blind"]
+#: Why an item exists: either of those, or check = asked a second time, to see how steadily one person judges; counts nowhere.
+ItemPurpose = Literal["loop", "blind", "check"]
 #: waiting = the row exists and a worker will take it; the last three are final.
 RunState = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
 

@@ -12,11 +12,12 @@ from flagback.storage.records.record import ItemPurpose, Record, now, one_of
 Verdict = Literal["flag", "fine", "skip", "left", "right", "equal", "both_bad", "ranked"]
 #: slight = would annoy; clear = should be rewritten; severe = must not appear.
 Severity = Literal["slight", "clear", "severe"]
-#: What an item asks for: single = is it harmful; pair = which of two; rank = in which order are up to four. Others are not served.
+#: What an item asks for: single = is it harmful; pair = which of two; rank = in which order are up to four; gold and repeat = as
+#: single, asked a second time (`SecondLook`). Practice is no item at all: it is judged by nobody but its reader.
 ItemKind = Literal["single", "pair", "rank", "practice", "gold", "repeat", "confirm"]
 SlotState = Literal["open", "claimed", "done"]
-#: What a claim asks for: answers one at a time, or several of one prompt side by side.
-SlotMode = Literal["single", "compare"]
+#: What a claim asks for: answers one at a time, or several of one prompt side by side. own = one person's alone: no claim finds it.
+SlotMode = Literal["single", "compare", "own"]
 #: held -> submitted | released (given back) | expired (swept); late = answered after it had expired.
 LeaseOutcome = Literal["held", "submitted", "released", "expired", "late"]
 
@@ -30,7 +31,7 @@ class Item(Record, table=True):
     kind: ItemKind = Field(default="single", sa_type=String)
     purpose: ItemPurpose = Field(default="loop", sa_type=String)
     prompt_id: int = Field(foreign_key="prompt.id", index=True)
-    #: Set for kind single, so that the database can hold UNIQUE(generation, reviewer); null otherwise.
+    #: Set for kind single, so that the database can hold UNIQUE(generation, reviewer); null otherwise (`item_generation` has it).
     generation_id: int | None = Field(default=None, foreign_key="generation.id", unique=True)
     #: The overlap policy that says how many people judge it; null where the number was fixed when it was made.
     overlap_id: int | None = Field(default=None, foreign_key="overlap.id")
@@ -148,6 +149,8 @@ class Review(Record, table=True):
         ),
         # By whom, and whose is the newest.
         Index("ix_review_reviewer", "reviewer", "id"),
+        # What somebody said in a day.
+        Index("ix_review_reviewer_day", "reviewer", "created_at"),
     )
     id: int = Field(default=None, primary_key=True)
     #: UUID made by the browser: the same answer sent twice is stored once.
@@ -176,7 +179,7 @@ class Review(Record, table=True):
     taxonomy_version: str
     guideline_version: str
     policy_version: str
-    #: Time the item was open with the tab visible.
+    #: Time the item was open with the tab visible, s: as the browser says, and no longer than since it was handed out.
     seconds_open: float | None = None
     #: Answered after the lease had expired; stored all the same.
     late: bool = False

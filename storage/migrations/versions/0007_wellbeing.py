@@ -56,6 +56,8 @@ def upgrade() -> None:
     op.create_index(
         "uq_withdrawal_generation", "withdrawal", ["generation_id"], unique=True, sqlite_where=KEPT, postgresql_where=KEPT
     )
+    # What somebody met in a day is asked at every claim: read by the day, not by all that they ever answered.
+    op.create_index("ix_review_reviewer_day", "review", ["reviewer", "created_at"])
     make_append_only("care_terms")
 
 
@@ -63,5 +65,6 @@ def downgrade() -> None:
     # Texts go back where they were: a schema that knows no withdrawal has no other place for them.
     gone = "withdrawal w WHERE w.generation_id = generation.id AND w.restored_at IS NULL"
     op.execute(f"UPDATE generation SET text = (SELECT w.text FROM {gone}) WHERE EXISTS (SELECT 1 FROM {gone})")  # nosec B608 # no value from outside
+    op.drop_index("ix_review_reviewer_day", "review")
     for name in ("withdrawal", "declined", "care_terms"):
         op.drop_table(name)

@@ -1,0 +1,154 @@
+"""What memory a correction will take, told before it starts, and what the machine has.
+
+Weights, adapter and optimiser are counted. What a backward pass keeps grows with the tokens and the scored positions computed at
+once; how fast is measured on three short rows through the very model, so that it holds for any architecture. Within a factor of
+1.6 of the measured peak (tests/test_memory.py). Knows plan and model; stores nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import torch
+
+from flagback.model import head
+from flagback.model.layout import Tree, answer_logps, computed_in, flat_model, vocabulary_size
+from flagback.model.objective import part_trees, shared
+from flagback.model.plan import Plan
+from flagback.model.recipe import LayoutName, Recipe, TooLittleMemory
+
+#: What is kept is not all: gradients of a layer, and what the allocator cannot hand back (measured: 1.17 and 1.68 times).
+BESIDE = 1.25
+#: What containers may use (cgroup 2), and what they use.
+CGROUP = Path("/sys/fs/cgroup")
+#: Rows that the growth is measured on: a prompt's length and its answers'.
+PROBES = ((32, (4, 4)), (4, (32, 32)), (32, (4,)))
+
+
+class Needed(NamedTuple):
+    """Megabytes that one process takes at its peak."""
+
+    #: Libraries and all else that the process holds already, without the weights.
+    program: float
+    weights: float
+    #: The adapter with its gradient and AdamW's two moments.
+    adapter: float
+    #: What the dearest part of a step keeps for its backward pass, and the gradient of its logits.
+    activations: float
+    #: Tokens that the dearest part computes at once, every prompt counted as often as it is computed.
+    tokens: int
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.program + self.weights + self.adapter + self.activations
+
+
+class Machine(NamedTuple):
+    """Megabytes of memory where a run computes."""
+
+    total: float
+    #: Not taken by others now, counting what this process holds.
+    free: float
+
+
+def needed(adapted: Any, plan: Plan, recipe: Recipe, layout: LayoutName) -> Needed:
+    """The estimate for a model with its fresh adapter; computes three short rows, and changes nothing."""
+    weights = _bytes(weight for name, weight in adapted.named_parameters() if ".lora_" not in name)
+    adapter = _bytes(weight for name, weight in adapted.named_parameters() if ".lora_" in name)
+    on_gpu = next(iter(adapted.parameters())).device.type == "cuda"
+    held = 0.0 if on_gpu else max(psutil.Process().memory_info().rss - weights, 0.0)
+    sizes = [_sizes(_laid_out(plan, number, recipe), layout) for number in range(len(plan.parts))]
+    growth = _growth(adapted, recipe, layout)
+    # Float32 logits and their gradient, while the head is left: all of them, or a portion where it is asked for what is wanted.
+    asked = layout == "flat" and recipe.sharding == "none" and head.answers_itself(adapted.get_output_embeddings())
+    most = 8.0 * head.LOGITS_AT_ONCE if asked else math.inf
+    each = [BESIDE * float(np.dot(growth, size)) + min(8 * vocabulary_size(adapted) * size[2], most) for size in sizes]
+    dearest = max(range(len(each)), key=each.__getitem__)
+    cut = recipe.processes if recipe.sharding == "full" else 1
+    return Needed(held / 1e6, weights / cut / 1e6, 4 * adapter / cut / 1e6, each[dearest] / 1e6, sizes[dearest][0])
+
+
+def machine(device: torch.device | None = None) -> Machine:
+    """What the device has: a GPU's own memory, else this machine's or its container's."""
+    if device is not None and device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return Machine(total / 1e6, (free + torch.cuda.memory_allocated(device)) / 1e6)
+    seen = psutil.virtual_memory()
+    own = psutil.Process().memory_info().rss
+    total, free = seen.total, seen.available + own
+    most, used = (_number(CGROUP / name) for name in ("memory.max", "memory.current"))
+    if most is not None and most < total:
+        total = most
+        free = min(free, most - (used or 0) + own)
+    return Machine(total / 1e6, free / 1e6)
+
+
+def check(found: Needed, there: Machine, recipe: Recipe) -> None:
+    """Raises TooLittleMemory where a run could not end on this machine even if it had all of it."""
+    if found.total > there.total:
+        raise TooLittleMemory(
+            f"The correction needs about {found.total:,.0f} MB of memory, {found.activations:,.0f} of them for {found.tokens:,} "
+            f"tokens at once, and this machine has {there.total:,.0f}. Nothing was started. Lower max_tokens ({recipe.max_tokens}) "
+            f"or rank ({recipe.rank}), take a machine with more, or cut the weights over several (docs/scale-out.md)."
+        )
+
+
+def _laid_out(plan: Plan, number: int, recipe: Recipe) -> list[Tree]:
+    trees = part_trees(plan, plan.parts[number])
+    return shared(trees)[0] if recipe.sharing == "prompt" else trees
+
+
+def _sizes(trees: Sequence[Tree], layout: LayoutName) -> tuple[int, int, int]:
+    """Tokens computed, tokens of all paths that attention is computed on, and positions scored."""
+    paths = sum(len(tree.prompt) + len(answer) for tree in trees for answer in tree.answers)
+    flat = sum(len(tree.prompt) + sum(map(len, tree.answers)) for tree in trees)
+    return (flat if layout == "flat" else paths, paths, sum(len(answer) for tree in trees for answer in tree.answers))
+
+
+def _growth(adapted: Any, recipe: Recipe, layout: LayoutName) -> Any:
+    """Bytes kept for a backward pass by each of the three sizes, from three rows."""
+    most = vocabulary_size(adapted) - 1
+    trees = [Tree((min(1, most),) * prompt, tuple((min(1, most),) * answer for answer in answers)) for prompt, answers in PROBES]
+    sizes = np.array([_sizes([tree], layout) for tree in trees], dtype=float)
+    kept = np.array([_kept(adapted, tree, recipe, layout) for tree in trees], dtype=float)
+    found = np.linalg.lstsq(sizes, kept, rcond=None)[0]
+    return np.maximum(found, 0.0)
+
+
+def _kept(adapted: Any, tree: Tree, recipe: Recipe, layout: LayoutName) -> int:
+    """Bytes that one row's forward pass keeps, weights left out."""
+    known = {weight.untyped_storage().data_ptr() for weight in adapted.parameters()}
+    seen: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        torch.random.fork_rng(),
+        torch.enable_grad(),
+        flat_model(adapted.get_base_model(), layout),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        computed_in(adapted, recipe.precision),
+    ):
+        logps = answer_logps(adapted, [tree], layout)
+        del logps
+    return sum(seen.values())
+
+
+def _bytes(weights: Any) -> float:
+    return float(sum(weight.numel() * weight.element_size() for weight in weights))
+
+
+def _number(path: Path) -> int | None:
+    """What a file of the kernel says; None where it says "max", or is not there."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

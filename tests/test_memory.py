@@ -1,0 +1,93 @@
+"""The memory that was foretold is about that which was used; a run that cannot fit is refused before it starts."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flagback.model import memory
+from flagback.model.memory import Machine, Needed
+from flagback.model.recipe import TooLittleMemory
+from tests.test_training import RECIPE, run, state
+from tests.tiny_model import tiny_llama
+
+#: Foretold and measured differ by at most this factor.
+WITHIN = 1.6
+
+#: One step of two sizes in one process, the smaller one first: foretold and measured growth of the process, megabytes.
+MEASURED = """
+import json, resource, sys
+from pathlib import Path
+from random import Random
+from dataclasses import replace
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[2])
+from flagback.model import memory, training
+from flagback.model.recipe import Pair, Recipe
+from tests.tiny_model import Held, tiny_llama
+draw = Random(1)
+ids = lambda n: [draw.randrange(3, 500) for _ in range(n)]
+pairs = [Pair(str(n), ids(60), ids(40), ids(50)) for n in range(60)]
+recipe = Recipe(steps=1, pairs_per_step=60, replay_weight=0.0, learning_rate=1e-3)
+told = []
+check = memory.check
+memory.check = lambda found, there, recipe: (told.append(found), check(found, there, recipe))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 * 1.048576
+found = []
+for hidden, layers in ((64, 2), (128, 5)):
+    model = tiny_llama(vocab_size=2000, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers, context=256)
+    warm = Path(sys.argv[1]) / f"warm {hidden}"
+    training.correct(Held(model), pairs[:2], recipe=replace(recipe, pairs_per_step=2), seed=1, folder=warm)
+    before = memory.psutil.Process().memory_info().rss / 1e6
+    training.correct(Held(model), pairs, recipe=recipe, seed=1, folder=Path(sys.argv[1]) / str(hidden))
+    found.append([told[-1].activations + told[-1].adapter, peak() - before, told[-1].total, peak()])
+print(json.dumps(found))
+"""
+
+
+def test_what_is_foretold_is_measured_on_two_sizes(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", MEASURED, str(tmp_path), str(Path(__file__).parent.parent)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(found)
+    for growth, measured, total, peak in found:
+        assert growth > 50, "there must be something to foretell"
+        assert measured / WITHIN < growth < measured * WITHIN
+        assert peak / WITHIN < total < peak * WITHIN
+    assert found[1][0] > 2 * found[0][0]
+
+
+def test_a_run_that_the_machine_cannot_hold_is_refused_before_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_llama()
+    before = state(model)
+    monkeypatch.setattr(memory, "machine", lambda _=None: Machine(50.0, 40.0))
+    steps: list[int] = []
+    with pytest.raises(
+        TooLittleMemory, match=r"needs about .* MB of memory, .* this machine has 50\. Nothing was started\. Lower max"
+    ):
+        run(tmp_path / "run", model=model, on_step=lambda metrics: steps.append(metrics.step))
+    assert steps == []
+    assert state(model) == before
+    assert not hasattr(model, "peft_config")
+
+
+def test_the_foretelling_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(RECIPE, dropout=0.2)
+    told = run(tmp_path / "told", recipe=recipe)
+    monkeypatch.setattr(memory, "needed", lambda *_: Needed(0, 0, 0, 0, 0))
+    assert run(tmp_path / "untold", recipe=recipe).weights_sha256 == told.weights_sha256
+
+
+def test_a_container_is_as_large_as_it_may_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = memory.machine()
+    assert 0 < whole.free <= whole.total
+    (tmp_path / "memory.max").write_text("123000000\n")
+    (tmp_path / "memory.current").write_text("100000000\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.machine().total == 123
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.machine().total == pytest.approx(whole.total)
