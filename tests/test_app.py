@@ -63,12 +63,15 @@ def test_every_listed_page_has_its_module_and_an_address_of_its_own() -> None:
 
 def test_reviewers_have_the_board_and_no_page_of_those_who_steer() -> None:
     reviewing = {listed.url_path for listed in PAGES if "reviewer" in listed.roles}
-    assert reviewing == {"review", "you"}
+    assert reviewing == {"review", "you", "mine"}
     assert {listed.url_path for listed in PAGES if listed.roles & STEERING_ROLES and listed.roles & REVIEWING_ROLES} == {
         "care",
         "panel",
         "contested",
         "reviewers",
+        "guidelines",
+        "practice",
+        "checks",
         "you",
     }
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Route, expect
 
 from flagback.review_app.board import mount_data
 from flagback.storage import accounts, wellbeing
@@ -334,7 +334,8 @@ def test_reviewers_are_shown_no_model_no_score_and_no_version(board: Page) -> No
         board.reload()
     item = claimed.value.json()["items"][0]
     assert set(item) == {"lease_id", "messages", "lang", "text", "answers", "seconds_left", "veil"}
-    assert set(mount_data(account="a_1", token="t", aim=40)) == {"account", "token", "aim", "support", "api", "spoken", "taxonomy"}
+    told = set(mount_data(account="a_1", token="t", aim=40))
+    assert told == {"account", "token", "aim", "support", "guideline", "practice", "api", "spoken", "taxonomy"}
 
 
 def test_every_key_is_also_a_button_that_can_be_reached_by_tab(board: Page) -> None:
@@ -420,6 +421,26 @@ def test_a_no_is_told_in_the_servers_words_and_goes_when_a_claim_works(place: Pl
     expect(
         board.locator(".empty").get_by_text("You read Spanish. Nothing waits in those, but something does in other languages.")
     ).to_be_visible()
+
+
+def test_a_no_that_is_on_its_way_when_somebody_comes_back_does_not_stay(place: Place, board: Page) -> None:
+    with place.store.writing() as session:
+        account = accounts.by_login(session, place.login).id
+        wellbeing.go_away(session, account, now=now())
+    told = board.locator(".notice").get_by_text("You said that you are away")
+    while not told.is_visible():
+        press(board, " ", "j")
+    late: list[tuple[Route, APIResponse]] = []
+    board.route("**/api/v1/claim", lambda route: late.append((route, route.fetch())) if not late else route.continue_())
+    press(board, " ", "j")
+    while not late:
+        board.wait_for_timeout(50)
+    with place.store.writing() as session:
+        wellbeing.come_back(session, account)
+    board.evaluate("dispatchEvent(new Event('focus'))")
+    board.wait_for_timeout(200)
+    late[0][0].fulfill(response=late[0][1])
+    expect(told).to_be_hidden()
 
 
 def test_the_board_follows_the_browsers_light_or_dark(place: Place, browser: Browser) -> None:

@@ -18,6 +18,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, AuditEntry, Generation, Invitation, Slot, now
 from flagback.storage.store import Store
+from tests.board_place import press
 from tests.browser import WebProcess, chromium, page_of, sign_in
 from tests.panel_of_two_groups import vote
 from tests.people import PASSWORD, agree, person
@@ -86,6 +87,15 @@ def inert(page: Page) -> None:
         assert drawn.strip() not in ("b", "h")
 
 
+def through_practice(page: Page) -> None:
+    """What comes before anybody's first real answer, by keys."""
+    for number in range(1, 9):
+        expect(page.get_by_text(f"Practice, {number} of 8")).to_be_visible(timeout=WAIT)
+        press(page, "j")
+        expect(page.locator(".lesson:not([hidden])")).to_have_count(1)
+        press(page, "Enter")
+
+
 # ----------------------------------------------------------------------- before the start
 
 
@@ -101,6 +111,7 @@ def test_nobody_reviews_before_they_agreed_and_said_what_they_read(place: Place,
         page.get_by_text("I want to review answers of a language model.").click()
         expect(start).to_be_enabled(timeout=WAIT)  # the browser's own language stands there already
         start.click()
+        through_practice(page)
         expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
     found = place.account("newcomer")
     assert found.languages == ["en"]
@@ -219,6 +230,7 @@ def test_the_completion_code_stands_on_the_board_and_on_you_when_enough_is_answe
         page.get_by_role("button", name="Take part").click()
         page.get_by_text("I want to review answers of a language model.").click(timeout=WAIT)
         page.get_by_role("button", name="Start").click()
+        through_practice(page)
         for number in (0, 1):
             expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
             expect(page.get_by_text("C0DE-42", exact=True)).to_have_count(0)

@@ -164,7 +164,8 @@ def test_those_in_charge_give_a_text_back_with_a_reason(store: Store, items: lis
 def test_going_back_to_an_older_schema_loses_no_text(store: Store, items: list[int]) -> None:
     assert items
     say(store, "r_ada", take(store, "r_ada", BAD), "minors")
-    store.migrate("-1")
+    while store.schema_revision() != "0006":  # the last one that knows no withdrawal
+        store.migrate("-1")
     with store.engine.connect() as connection:
         texts = connection.exec_driver_sql("SELECT text FROM generation").scalars().all()
     assert BAD in texts

@@ -202,8 +202,8 @@ class Board {
     const { mode } = this.modes;
     const held = this.queue.length + (this.item ? 1 : 0) + this.outbox.size;
     const known = this.learned ? null : await this.learn();
-    const claimed = known && known.status !== 200 ? known
-      : await ask("POST", `${this.api}/claim`, { mode, count: Math.min(MOST_HELD, held + AHEAD) });
+    if (!known || known.status === 200) this.claiming = ask("POST", `${this.api}/claim`, { mode, count: Math.min(MOST_HELD, held + AHEAD) });
+    const claimed = known && known.status !== 200 ? known : await this.claiming;
     this.refilling = false;
     if (this.left || this.stopped || this.practice.on) return; // what was claimed meanwhile is held, and comes with the next claim
     if (mode !== this.modes.mode) {
@@ -574,10 +574,13 @@ class Board {
 
   /** Whoever comes back to this page may have said elsewhere, meanwhile, what the no asked for. */
   async askAgain() {
-    if (!this.refusal || this.asking || this.left || document.visibilityState !== "visible") return;
+    if (this.asking || this.left || document.visibilityState !== "visible") return;
     this.asking = true;
-    clearTimeout(this.poll);
-    await this.begin();
+    await this.claiming; // what is on its way may bring the no that was said before
+    if (this.refusal && !this.left) {
+      clearTimeout(this.poll);
+      await this.begin();
+    }
     this.asking = false;
   }
 
