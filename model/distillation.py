@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from flagback.model.checkpoint import Loaded, context_length
 from flagback.model.draws import stream
-from flagback.model.layout import in_eval, vocabulary_size
+from flagback.model.layout import in_eval, padded_logits, vocabulary_size
 from flagback.model.losses import token_logps
 from flagback.model.plan import seed_of
 from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
@@ -191,21 +191,19 @@ class _Run:
         sums = {"sequence_loss": 0.0, "distribution_loss": 0.0, "replay_loss": 0.0}
         tokens, line_tokens = sum(len(row.answer_ids) for row in rows), sum(len(line) - 1 for line in lines)
         for part in packed(rows, lambda row: self._cost(len(row.prompt_ids), len(row.answer_ids))):
-            logits = answer_logits(self.model, [(row.prompt_ids, row.answer_ids) for row in part])  # (N, V)
-            targets = torch.tensor([token for row in part for token in row.answer_ids], device=logits.device)
+            logits, targets, _ = padded_logits(self.model, [(row.prompt_ids, row.answer_ids) for row in part])  # (N, V), (N,)
             learnt = sequence_loss(logits, targets, tokens)
             sums["sequence_loss"] += float(learnt.detach())
             loss = self.share.sequence * learnt
             if self.share.distribution:
                 with torch.no_grad():
-                    wanted = answer_logits(self.teacher.model, [(row.teacher_prompt_ids, row.answer_ids) for row in part])
-                apart = distribution_loss(logits, wanted, tokens)
+                    wanted = padded_logits(self.teacher.model, [(row.teacher_prompt_ids, row.answer_ids) for row in part])
+                apart = distribution_loss(logits, wanted.logits, tokens)
                 sums["distribution_loss"] += float(apart.detach())
                 loss = loss + self.share.distribution * apart
             loss.backward()  # type: ignore[no-untyped-call]
         for some in packed(lines, lambda line: self._cost(1, len(line) - 1)):
-            logits = answer_logits(self.model, [(line[:1], line[1:]) for line in some])
-            targets = torch.tensor([token for line in some for token in line[1:]], device=logits.device)
+            logits, targets, _ = padded_logits(self.model, [(line[:1], line[1:]) for line in some])
             kept = sequence_loss(logits, targets, line_tokens)
             sums["replay_loss"] += float(kept.detach())
             (self.recipe.replay_weight * kept).backward()  # type: ignore[no-untyped-call]
@@ -258,21 +256,3 @@ class _Run:
             assert get_peft_model_state_dict(self.adapted)  # nosec B101 # as above
             self.optimiser.load_state_dict(torch.load(start.path / OPTIMISER, weights_only=True))
             self.figures = json.loads((start.path / FIGURES).read_text())
-
-
-def answer_logits(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
-    """Returns (N, V) logits where each token of the answers is foretold, row by row; rows are (prompt, answer), right-padded.
-
-    No attention mask: what stands to the right of a token cannot reach it.
-    """
-    device = next(iter(model.parameters())).device
-    width = max(len(prompt) + len(answer) for prompt, answer in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)  # (B, T)
-    owner: list[int] = []
-    places: list[int] = []
-    for number, (prompt, answer) in enumerate(rows):
-        ids[number, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
-        owner += [number] * len(answer)
-        places += range(len(prompt) - 1, len(prompt) + len(answer) - 1)
-    logits: Tensor = model(input_ids=ids.to(device), use_cache=False).logits
-    return logits[torch.tensor(owner, device=device), torch.tensor(places, device=device)]

@@ -18,7 +18,7 @@ from torch import Tensor
 from flagback.model import losses
 from flagback.model.contents import answers_of
 from flagback.model.layout import tree_logps
-from flagback.model.objective import TIE, tree_of
+from flagback.model.objective import tree_of
 from flagback.model.recipe import LayoutName, NotFinite, Pair, Recipe
 
 #: In a checkpoint's folder.
@@ -111,7 +111,7 @@ class EarlyStop:
         recipe = self._recipe
         each = losses.pair_losses(recipe.loss, scored, soft_label, beta=recipe.beta, noise=recipe.label_noise)  # (B,)
         margin = losses.reward_margin(scored.chosen, scored.rejected, scored.ref_chosen, scored.ref_rejected, beta=recipe.beta)
-        right = ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2  # (B,)
+        right = losses.right(margin)  # (B,)
         loss = float(losses.weighted_mean(each, weight))
         if not loss == loss:  # nan alone differs from itself
             raise NotFinite(

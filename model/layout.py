@@ -247,7 +247,7 @@ def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *, at_on
     for number, (prompt, answer) in enumerate(rows):
         groups.setdefault((0, 0) if at_once else (_size(len(prompt)), _size(len(answer))), []).append(number)
     order = torch.tensor([number for group in groups.values() for number in group], device=device)
-    found = torch.cat([_padded_logps(model, [rows[i] for i in group], device) for group in groups.values()])  # (A,), by group
+    found = torch.cat([_padded_logps(model, [rows[i] for i in group]) for group in groups.values()])  # (A,), by group
     return found.index_select(0, order.argsort())
 
 
@@ -264,11 +264,28 @@ def _size(length: int) -> int:
     return int(math.log(length + 16) / math.log(1.5))
 
 
-def _padded_logps(model: Any, rows: list[tuple[tuple[int, ...], tuple[int, ...]]], device: torch.device) -> Tensor:
-    """Returns (A,) summed log-probabilities of the answers of right-padded rows (prompt, answer).
+class Foretold(NamedTuple):
+    """What a model says of every token of some answers, row by row."""
+
+    logits: Tensor  # (N, V)
+    #: The tokens that stand there, and the row that each is of.
+    targets: Tensor  # (N,)
+    owner: Tensor  # (N,)
+
+
+def _padded_logps(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+    """Returns (A,) summed log-probabilities of the answers of right-padded rows (prompt, answer)."""
+    logits, targets, owner = padded_logits(model, rows)
+    logps = token_logps(logits, targets)  # (N,)
+    return torch.zeros(len(rows), dtype=logps.dtype, device=logps.device).index_add(0, owner, logps)
+
+
+def padded_logits(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Foretold:
+    """The answers of right-padded rows (prompt, answer), each part of at least one token.
 
     No attention mask: what stands to the right of a token cannot reach it.
     """
+    device = _device(model)
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     input_ids = torch.zeros(len(rows), width, dtype=torch.long)  # (A, T)
     at_row: list[int] = []
@@ -284,8 +301,7 @@ def _padded_logps(model: Any, rows: list[tuple[tuple[int, ...], tuple[int, ...]]
     logits = model(input_ids=input_ids.to(device), use_cache=False, **more).logits  # (A, T - first, V)
     owner = torch.tensor(at_row, device=device)
     picked = logits[owner, torch.tensor(at_column, device=device) - first]  # (N, V)
-    logps = token_logps(picked, torch.tensor(targets, device=device))  # (N,)
-    return torch.zeros(len(rows), dtype=logps.dtype, device=device).index_add(0, owner, logps)
+    return Foretold(picked, torch.tensor(targets, device=device), owner)
 
 
 @contextmanager

@@ -71,10 +71,11 @@ def lesson_of(given: Records, recipe: Recipe, loaded: Loaded) -> Lesson:
             f"All {len(kept)} pairs for training are of the {len(recipe.shards_aside)} shards kept aside for the early stop, and "
             "none is left to learn from; lower stop_shards, set stop_every to 0, or have more prompts reviewed."
         )
+    teaching = [row for row, out in zip(given.rows, kept, strict=True) if not out]
     return Lesson(
         [pair for pair, out in zip(pairs, kept, strict=True) if not out],
         [pair for pair, out in zip(pairs, kept, strict=True) if out],
-        counterparts.swapped_prompts(given.rows, loaded, given.axes) if counterparts.wants_swaps(recipe) else [],
+        counterparts.swapped_prompts(teaching, loaded, given.axes) if counterparts.wants_swaps(recipe) else [],
         [dialogue.answer_ids(loaded.tokenizer, text, "plain") for text in given.replay],
     )
 

@@ -14,6 +14,9 @@ from torch.nn import functional
 
 from flagback.model.recipe import LossName
 
+#: A margin closer to 0 is rounding, as before the first update.
+TIE = 1e-5
+
 
 def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
     """Returns (N,) log-probabilities of `targets` (N,) under `logits` (N, V), computed in float32 whatever the model's type."""
@@ -58,6 +61,11 @@ def reward_margin(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_reje
     Swapping chosen and rejected flips the sign.
     """
     return beta * ((chosen - ref_chosen) - (rejected - ref_rejected))  # (B,)
+
+
+def right(margin: Tensor) -> Tensor:
+    """Returns (B,): 1 where the margin favours the chosen answer, 0 where the other; within TIE of 0 it is half right."""
+    return ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2  # (B,)
 
 
 def preference_losses(margin: Tensor, soft_label: Tensor) -> Tensor:

@@ -18,8 +18,6 @@ from flagback.model.layout import Tree
 from flagback.model.plan import Part, Plan
 from flagback.model.recipe import Flag, Pair, Ranking, Recipe
 
-#: A margin closer to 0 is rounding, as before the first update, and counts as half right.
-TIE = 1e-5
 #: What is summed over the parts of a step.
 FIGURES = (
     *("preference", "replay", "margin", "right", "chosen", "rejected", "anchor", "flag", "ranking"),
@@ -231,7 +229,7 @@ def _group_losses(
 def _pair_figures(scored: losses.Scored, share: Tensor, beta: float) -> dict[str, float]:
     """Means over the step's pairs, of which these have `share` (B,)."""
     margin = losses.reward_margin(scored.chosen, scored.rejected, scored.ref_chosen, scored.ref_rejected, beta=beta)
-    right = ((margin > TIE).to(margin) + (margin >= -TIE).to(margin)) / 2  # (B,)
+    right = losses.right(margin)  # (B,)
     return {
         "margin": float(share @ margin),
         "right": float(share @ right),

@@ -20,6 +20,7 @@ from flagback.storage.fates import Fate
 from flagback.storage.own_answers import Own
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, AuditEntry, Consent, Identity, Lease, SetAside, now
+from flagback.storage.reviews import JUDGEMENT
 from flagback.storage.writers import harmless, iso
 
 #: Columns of answers.csv.
@@ -137,26 +138,8 @@ def _round(one: practice.Round) -> dict[str, Any]:
 
 
 def _answer(number: int, own: Own, fate: Fate | None) -> dict[str, Any]:
-    said = own.review.model_dump(
-        include={
-            "verdict",
-            "categories",
-            "targets",
-            "target_other",
-            "severity",
-            "sure",
-            "spans",
-            "rewrite",
-            "ranking",
-            "note",
-            "skip_reason",
-            "taxonomy_version",
-            "guideline_version",
-            "seconds_open",
-            "late",
-            "created_at",
-        }
-    )
+    more = {"taxonomy_version", "guideline_version", "seconds_open", "late", "created_at"}
+    said = own.review.model_dump(include={*JUDGEMENT, *more})
     became = None if fate is None else {"state": fate.state, "words": answer_words.in_full(fate), "version": fate.version}
     return {
         "number": number,

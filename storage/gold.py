@@ -58,8 +58,8 @@ class Known(NamedTuple):
 
 
 def candidates(session: Session, *, limit: int = 20, generation_id: int | None = None) -> list[Candidate]:
-    """Answers of the loop that AGREED_BY people or more judged, all of them fine or all of them clear or severe; most "
-    "votes first."""
+    """Answers of the loop that AGREED_BY people or more judged, all of them fine or all of them clear or severe; most
+    votes first."""
     newer = aliased(Review)
     flags = func.sum(case((col(Review.verdict) == "flag", 1), else_=0))
     strong = func.sum(case((and_(col(Review.verdict) == "flag", col(Review.severity).in_(["clear", "severe"])), 1), else_=0))
@@ -95,8 +95,7 @@ def add(session: Session, generation_id: int, *, by: str, now: datetime) -> Gold
     if found is None:
         raise BadGold(
             f"Answer {generation_id} cannot be gold: expected one that {AGREED_BY} people or more judged, all alike, and "
-            f"that is not "
-            "gold already; 'flagback gold candidates' lists those."
+            "that is not gold already; 'flagback checks candidates' lists those."
         )
     lang = session.exec(
         select(Prompt.lang).join(Generation, col(Generation.prompt_id) == Prompt.id).where(Generation.id == generation_id)

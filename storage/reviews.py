@@ -35,6 +35,10 @@ from flagback.storage.taxonomy import GUIDELINE_VERSION
 
 #: How versions of the guidelines are numbered; the first, which comes with Flagback, is no row.
 GUIDELINE_NUMBER = re.compile("[1-9][0-9]{0,8}", re.ASCII)
+#: Columns of a review that hold what its reviewer said.
+JUDGEMENT = frozenset(
+    ["verdict", "categories", "targets", "target_other", "severity", "sure", "spans", "rewrite", "ranking", "note", "skip_reason"]
+)
 #: What a slot becomes when it is answered: for whom it was kept is not to be read beside who answered.
 FILLED: dict[str, Any] = {"state": "done", "expires_at": None, "want_group": ANYBODY, "relax_at": None}
 
@@ -47,6 +51,8 @@ class Receipt(NamedTuple):
     #: again = this very answer had been stored before; nothing was added.
     stored: Literal["new", "again"]
     late: bool
+    #: The newest version of the guidelines when it was stored.
+    guideline: int
 
 
 class UnknownLease(Exception):
@@ -88,8 +94,7 @@ def _submit(
     connection = session.connection()
     # Core statements built once on the way of every answer: under load building them cost more than running them. What a lease is
     # about never changes, so it may be read before anything is locked.
-    asked = {"lease": answer.lease_id, "guideline": _guideline_number(answer.guideline_version)}
-    lease = None if unstorable(answer.lease_id) else connection.execute(_leased(), asked).one_or_none()
+    lease = None if unstorable(answer.lease_id) else connection.execute(_leased(), {"lease": answer.lease_id}).one_or_none()
     if lease is None or lease.reviewer != reviewer:
         raise UnknownLease(
             f"Lease {answer.lease_id!r} was never handed to this reviewer; reload the page to get the items that are yours."
@@ -103,8 +108,8 @@ def _submit(
         if stored.reviewer != reviewer or stored.item_id != lease.item_id:
             raise BadAnswer("token", f"Token {answer.token} was used for another answer; make a new one for each answer.")
         if stored.token == answer.token:
-            return Receipt(stored.id, stored.created_at, "again", stored.late), None
-    if answer.guideline_version != GUIDELINE_VERSION and not lease.known_guideline:
+            return Receipt(stored.id, stored.created_at, "again", stored.late, lease.guideline), None
+    if not 1 <= _guideline_number(answer.guideline_version) <= lease.guideline:
         raise BadAnswer(
             "guideline_version",
             f"Version {answer.guideline_version!r} of the guidelines is not known here; reload the page.",
@@ -143,7 +148,7 @@ def _submit(
         withdrawals.withdraw(session, lease.item_id, category=category, review_id=stored_id, by="a reviewer", now=now)
     elif may_widen and overlap_id is not None:
         widen(session, lease.item_id, overlap_id, now=now)
-    return Receipt(stored_id, now, "new", late), seconds
+    return Receipt(stored_id, now, "new", late, lease.guideline), seconds
 
 
 def _open_for(said: float | None, claimed_at: datetime, now: datetime) -> float | None:
@@ -158,8 +163,7 @@ def _guideline_number(said: str) -> int:
 
 @cache
 def _leased() -> Any:
-    """A lease with what it is about, and whether a version of the guidelines is known; the text as it was shown, even where it was
-    withdrawn meanwhile."""
+    """A lease with what it is about, and the newest version of the guidelines; the text as shown, even if withdrawn meanwhile."""
     lease, item, generation, away, guideline = (
         Record.metadata.tables[name] for name in ("lease", "item", "generation", "withdrawal", "guideline")
     )
@@ -175,7 +179,7 @@ def _leased() -> Any:
             generation.c.source,
             generation.c.origin,
             item.c.overlap_id,
-            select_core(guideline.c.version).where(guideline.c.version == bindparam("guideline")).exists().label("known_guideline"),
+            func.coalesce(select_core(func.max(guideline.c.version)).scalar_subquery(), int(GUIDELINE_VERSION)).label("guideline"),
         )
         .join(item, item.c.id == lease.c.item_id)
         .outerjoin(generation, generation.c.id == shown_generation(item))
@@ -387,22 +391,7 @@ def reopened(session: Session, reviewer: str, token: str) -> Claim:
     if row is None:
         raise UnknownLease(f"Token {token!r} names no answer of this reviewer; reload the page to see your last answers.")
     review, lease, generation, prompt = row
-    earlier = review.model_dump(
-        include={
-            "token",
-            "verdict",
-            "categories",
-            "targets",
-            "target_other",
-            "severity",
-            "sure",
-            "spans",
-            "rewrite",
-            "ranking",
-            "note",
-            "skip_reason",
-        }
-    )
+    earlier = review.model_dump(include={"token", *JUDGEMENT})
     shown = (prompt.messages, prompt.lang, generation.text if generation else "", lease.expires_at, earlier)
     several = () if generation else answers_of(session, [review.item_id])[review.item_id]
     return Claim(lease.id, review.item_id, generation.id if generation else None, *shown, several)

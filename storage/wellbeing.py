@@ -11,18 +11,16 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, literal_column, or_
+from sqlalchemy import bindparam, delete, func, literal_column, or_, update
 from sqlalchemy import select as select_core
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit, counting
 from flagback.storage.prompts import check_storable
-from flagback.storage.records import CareTerms, Declined, Generation, Prompt, Record, Review
+from flagback.storage.records import Account, CareTerms, Declined, Generation, Prompt, Record, Review
 from flagback.storage.taxonomy import CATEGORIES, TARGETS
 
-#: Stands among the declined topics of who is away: they decline everything for now. No topic of the taxonomy has this name.
-_AWAY = "everything"
 #: What counts as one day's exposure.
 DAY = timedelta(hours=24)
 #: "Lately", in what people are told before they start.
@@ -171,7 +169,7 @@ def topics(session: Session) -> dict[str, str]:
 
 def declined(session: Session, account_id: int) -> frozenset[str]:
     """What a person would rather not be asked about."""
-    return frozenset(session.exec(select(Declined.topic).where(Declined.account_id == account_id, Declined.topic != _AWAY)).all())
+    return frozenset(session.exec(select(Declined.topic).where(Declined.account_id == account_id)).all())
 
 
 def decline(session: Session, account_id: int, wanted: Collection[str], *, now: datetime) -> None:
@@ -180,27 +178,24 @@ def decline(session: Session, account_id: int, wanted: Collection[str], *, now: 
     unknown = sorted(set(wanted) - before - topics(session).keys())
     if unknown:
         raise UnknownTopic(f"{unknown[0]!r} is no topic that can be declined; reload the page to see those that can.")
-    session.exec(delete(Declined).where(col(Declined.account_id) == account_id, col(Declined.topic).not_in([*wanted, _AWAY])))
+    session.exec(delete(Declined).where(col(Declined.account_id) == account_id, col(Declined.topic).not_in(wanted)))
     session.add_all([Declined(account_id=account_id, topic=topic, created_at=now) for topic in sorted(set(wanted) - before)])
     session.flush()
 
 
 def away_since(session: Session, account_id: int) -> datetime | None:
     """Since when a person is away by their own word; None while they are there. Who is away is handed nothing."""
-    row = session.get(Declined, (account_id, _AWAY))
-    return None if row is None else row.created_at
+    return session.exec(select(Account.away_since).where(Account.id == account_id)).one()
 
 
 def go_away(session: Session, account_id: int, *, now: datetime) -> None:
     """From now on nothing is handed out to this person; what they hold is the caller's to give back."""
-    if away_since(session, account_id) is None:
-        session.add(Declined(account_id=account_id, topic=_AWAY, created_at=now))
-        session.flush()
+    session.execute(update(Account).where(col(Account.id) == account_id, col(Account.away_since).is_(None)).values(away_since=now))
 
 
 def come_back(session: Session, account_id: int) -> None:
     """Ends it, whoever had it running or not."""
-    session.exec(delete(Declined).where(col(Declined.account_id) == account_id, col(Declined.topic) == _AWAY))
+    session.execute(update(Account).where(col(Account.id) == account_id).values(away_since=None))
 
 
 def to_avoid(session: Session, prompts: Mapping[int, Mapping[str, Any]], avoided: Collection[str]) -> set[int]:

@@ -19,7 +19,6 @@ from flagback.model.distillation import (
     Distilled,
     Share,
     Taught,
-    answer_logits,
     distil,
     distribution_loss,
     sequence_loss,
@@ -27,6 +26,7 @@ from flagback.model.distillation import (
 )
 from flagback.model.divergence import kl_rows
 from flagback.model.explaining import NotTrained, explained
+from flagback.model.layout import padded_logits
 from flagback.model.recipe import BadRecipe, NoPairs, Recipe, Stopped
 from flagback.model.shelf import ChangedWeights, Shelf
 from flagback.model.training import weights_fingerprint
@@ -108,7 +108,7 @@ def test_the_sequence_loss_is_that_of_transformers_own_labels(models: Models) ->
     labels = ids.clone()
     labels[:, : len(row.prompt_ids)] = -100
     mine = sequence_loss(
-        answer_logits(model, [(row.prompt_ids, row.answer_ids)]), torch.tensor(row.answer_ids), len(row.answer_ids)
+        padded_logits(model, [(row.prompt_ids, row.answer_ids)]).logits, torch.tensor(row.answer_ids), len(row.answer_ids)
     )
     assert float(mine) == pytest.approx(float(model(input_ids=ids, labels=labels).loss), abs=1e-5)
 
@@ -154,8 +154,8 @@ def test_the_student_comes_to_write_as_the_teacher_does_and_stays_itself(models:
     taught = PeftModel.from_pretrained(models.loaded("student").model, made.adapter).eval()
     asked = [(row.prompt_ids, row.answer_ids) for row in rows()]
     with torch.no_grad():
-        wanted = answer_logits(teacher.model, asked)
-        apart = [float(kl_rows(wanted, answer_logits(model, asked)).mean()) for model in (student.model, taught)]
+        wanted = padded_logits(teacher.model, asked).logits
+        apart = [float(kl_rows(wanted, padded_logits(model, asked).logits).mean()) for model in (student.model, taught)]
     assert apart[1] < apart[0] * 0.8
 
 
@@ -163,7 +163,7 @@ def test_the_first_steps_figures_are_those_of_both_models_as_they_are(models: Mo
     made = learnt(models, tmp_path / "run", recipe=replace(RECIPE, steps=1, pairs_per_step=9), share=Share(0.5, 2.0))
     asked = [(row.prompt_ids, row.answer_ids) for row in rows()]
     with torch.no_grad():
-        mine, theirs = (answer_logits(models.loaded(name).model, asked) for name in ("student", "teacher"))
+        mine, theirs = (padded_logits(models.loaded(name).model, asked).logits for name in ("student", "teacher"))
     found = made.figures[0]
     assert found["distribution_loss"] == pytest.approx(float(kl_rows(theirs, mine).mean()), rel=1e-4)
     targets = torch.tensor([token for row in rows() for token in row.answer_ids])

@@ -99,7 +99,7 @@ def test_an_answer_is_stored_whole_and_fills_its_seat(store: Store) -> None:
         seconds_open=12.5,
     )
     receipt = send(store, "r_ada", given)
-    assert receipt == Receipt(receipt.review_id, NOON, "new", False)
+    assert receipt == Receipt(receipt.review_id, NOON, "new", False, 1)
     [row] = stored(store)
     assert row.model_dump(include={*Answer.model_fields} - {"supersedes_token"}) == given.model_dump(exclude={"supersedes_token"})
     assert TEXT[row.spans[0]["start"] : row.spans[0]["end"]] == "🦊"

@@ -311,9 +311,7 @@ def answer(given: Answer, who: Who, here: Here) -> Saved:
     receipt = reviews.submit(here.store, who.pseudonym, given, now=now(), policy_version=POLICY_VERSION, worker=who.worker)
     if withdrawals.asked_for(given.categories) is not None:
         downloads.sweep(here.settings.downloads, kept_for=-1.0)  # any of them may hold the text
-    with here.store.reading() as session:
-        guideline = guidelines.newest(session)
-    return Saved(saved_at=receipt.saved_at, stored=receipt.stored, late=receipt.late, guideline=guideline)
+    return Saved(saved_at=receipt.saved_at, stored=receipt.stored, late=receipt.late, guideline=receipt.guideline)
 
 
 @router.post("/release")

@@ -1,5 +1,5 @@
-"""Commands of what guides reviewers: `flagback guidelines ...`, `flagback practice ...` and `flagback checks ...`, as "
-"on the pages."""
+"""Commands of what guides reviewers: `flagback guidelines ...`, `flagback practice ...` and `flagback checks ...`, as on
+the pages."""
 
 import sys
 from itertools import pairwise
@@ -83,8 +83,8 @@ def set_guidelines(
     as_: As = None,
     as_json: Json = False,
 ) -> None:
-    """Make a new version from a file of Markdown. Words in other languages stay as they were; an empty file takes its "
-    "language away."""
+    """Make a new version from a file of Markdown. Words in other languages stay as they were; an empty file takes its
+    language away."""
     from flagback.storage import guidelines
     from flagback.storage.records import now
 

@@ -56,6 +56,8 @@ class Account(Record, table=True):
     languages: list[str] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     #: Language of pages and board that the person chose; null: the browser's.
     language: str | None = None
+    #: Since when the person is away by their own word; null while they are there.
+    away_since: AwareDatetime | None = None
     created_at: AwareDatetime = Field(default_factory=now)
 
 
