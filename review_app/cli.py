@@ -16,6 +16,7 @@ import typer
 from flagback.review_app.commands import (
     agreement,
     care,
+    correct,
     detect,
     distil,
     files,
@@ -29,6 +30,7 @@ from flagback.review_app.commands import (
     processes,
     quality,
     recipes,
+    rehearse,
     suites,
 )
 from flagback.review_app.commands.shared import Given, note
@@ -57,6 +59,9 @@ def flagback(
 processes.add_to(app)
 people.add_to(app)
 loop.add_to(app)
+correct.add_to(app)
+distil.add_to(app)
+rehearse.add_to(app)
 detect.add_to(app)
 files.add_to(app)
 lists.add_to(app)
@@ -69,7 +74,6 @@ overlap.add_to(app)
 care.add_to(app)
 guidance.add_to(app)
 recipes.add_to(app)
-distil.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from sqlmodel import col, select
 
 from flagback.model.recipe import Recipe
 from flagback.review_app import cli, jobs, reference
-from flagback.review_app.commands import files, loop, people
+from flagback.review_app.commands import correct, files, people
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, records
 from flagback.storage.store import Store
@@ -149,7 +149,7 @@ def test_words_written_out_for_speed_are_those_of_the_records() -> None:
 
 
 def test_the_defaults_that_help_names_are_those_of_the_recipe() -> None:
-    options = signature(loop.correct, eval_str=True).parameters
+    options = signature(correct.correct, eval_str=True).parameters
     for name in ("steps", "learning_rate", "beta", "rank", "replay_weight", "loss", "label_noise", "anchor_weight"):
         option = options[name].annotation.__metadata__[0]
         assert option.show_default == str(getattr(Recipe(), name)), name

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flagback.review_app.commands import loop
+from flagback.review_app.commands import outcome
 from flagback.review_app.commands.recipes import named
 from flagback.review_app.commands.shared import As, Json, actor, records, show
 
@@ -30,8 +30,8 @@ def distil(
     ] = "default",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default="24")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size.", show_default="0.0032")] = None,
-    seed: loop.Seed = 0,
-    no_wait: loop.NoWait = False,
+    seed: outcome.Seed = 0,
+    no_wait: outcome.NoWait = False,
     as_: As = None,
     as_json: Json = False,
 ) -> None:
@@ -67,12 +67,12 @@ def distil(
             )
         request = Request("correction", run.id)
         if no_wait:
-            loop.asked(request, {"run": request.name, "parent": run.parent_id, "teacher": told}, as_json=as_json)
+            outcome.asked(request, {"run": request.name, "parent": run.parent_id, "teacher": told}, as_json=as_json)
             return
-        loop.done(context, store, request)
+        outcome.done(context, store, request)
         with store.reading() as session:
             run = session.get_one(CorrectionRun, run.id)
-        evaluation = loop.evaluated(context, store, run.candidate_id)
+        evaluation = outcome.evaluated(context, store, run.candidate_id)
         way = run.environment["distillation"]
         found: dict[str, Any] = {
             "run": request.name,
@@ -85,6 +85,6 @@ def distil(
         if way["why_words_alone"]:
             lines.append(f"Note: {way['why_words_alone']}.")
         if evaluation is not None:
-            found["evaluation"] = loop.figures(evaluation)
-            lines += loop.verdict(evaluation)
+            found["evaluation"] = outcome.figures(evaluation)
+            lines += outcome.verdict(evaluation)
         show(found, as_json=as_json, lines=lines)
