@@ -199,10 +199,11 @@ def main() -> None:
     asked.add_argument("--draws", type=int, default=2, help="answers to each held-out prompt")
     asked.add_argument("--steps", type=int, default=STEPS)
     asked.add_argument("--rate", type=float, default=RATE, help="learning rate")
+    asked.add_argument("--beta", type=float, default=Recipe().beta, help="strength of the tie to the model before")
     asked.add_argument("--arms", default="base," + ",".join(arms(Recipe())))
     told = asked.parse_args()
     torch.set_num_threads(1)
-    recipes = arms(replace(Recipe(), steps=told.steps, learning_rate=told.rate))
+    recipes = arms(replace(Recipe(), steps=told.steps, learning_rate=told.rate, beta=told.beta))
     assert lexicon("en")  # nosec B101 # the age axis is the lexicon's
     rows: list[dict[str, Any]] = []
     for seed in range(told.first, told.first + told.seeds):
@@ -226,6 +227,7 @@ def main() -> None:
                 "share": told.share,
                 "steps": told.steps,
                 "rate": told.rate,
+                "beta": told.beta,
                 "finite": finite,
                 "table": table(rows),
             },
