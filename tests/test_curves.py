@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from flagback.model.recipe import Recipe
 from flagback.review_app.screens import run_curves, tradeoff_curve
 from flagback.review_app.settings import Settings
-from flagback.review_app.tradeoff import Point
+from flagback.review_app.tradeoff import Ends, Point
 from flagback.review_app.words import speaking
 from flagback.storage.store import Store
 from tests.browser import WebProcess, chromium, page_of, sign_in
@@ -220,6 +221,19 @@ def test_a_recipe_has_a_short_name_beside_its_point(title: str, short: str) -> N
 
 
 def test_a_point_without_intervals_is_drawn_without_bars() -> None:
-    told: Any = tradeoff_curve._ranged(0.25, tradeoff_curve.Ends(), ".1%")
+    told: Any = tradeoff_curve._ranged(0.25, Ends(), ".1%")
     assert told == "25.0%"
-    assert tradeoff_curve._ranged(-3.2, tradeoff_curve.Ends(-4.0, 1.0), "+.1f", " %") == "−3.2 % (−4.0 % to +1.0 %)"
+    assert tradeoff_curve._ranged(-3.2, Ends(-4.0, 1.0), "+.1f", " %") == "−3.2 % (−4.0 % to +1.0 %)"
+
+
+def test_what_is_drawn_here_has_the_form_of_what_a_run_keeps() -> None:
+    from flagback.model import early_stop, rate_sweep
+
+    rows = recipes.swept()["tried"]
+    kept = rate_sweep.chosen([row["rate"] for row in rows], [row["loss"] for row in rows], climbed=True).told()
+    assert {name: type(value) for name, value in kept.items()} == {name: type(value) for name, value in recipes.swept().items()}
+    assert [set(row) for row in kept["tried"]] == [set(row) for row in rows]
+    assert kept["suggestion"] in [row["rate"] for row in kept["tried"]]
+    assert set(recipes.looked()["readings"][0]) == set(early_stop.Reading._fields)
+    stop = early_stop.EarlyStop([], [], Recipe(), "padded")
+    assert set(stop.told()) == set(recipes.looked())

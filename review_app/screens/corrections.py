@@ -262,7 +262,8 @@ def _detail(
             parent=run.parent_id,
         )
         compared = look.link(f"/compare?version={candidate.id}", tr("compare them"))
-        look.html(f"{made} {verdict} · {compared} · {look.link('/versions', tr('decide'))}")
+        # On a line of their own: between other words only their colour would tell them apart.
+        look.html(f"{made} {verdict}<div>{compared} &emsp;{look.link('/versions', tr('decide'))}</div>")
     with installation.store.reading() as session:
         steps = session.exec(select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step))).all()
         learnt = preferences.pairs_of(session, frozen.id) if frozen else []
@@ -290,7 +291,7 @@ def _detail(
             tr("time"),
             escape(", ".join(f"{look.stage(stage)} {written(value, '.1f')} s" for stage, value in run.seconds.items())) or "–",
         ],
-        [tr("recipe"), escape(", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in run.recipe.items())) or "–"],
+        [tr("recipe"), escape(", ".join(f"{name} {_plain(value)}" for name, value in run.recipe.items())) or "–"],
         [
             tr("set"),
             tr(

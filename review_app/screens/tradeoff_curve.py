@@ -50,8 +50,9 @@ def draw(installation: Installation, account: Account) -> None:
             look.empty(
                 tr("No recipe can be compared yet."),
                 tr(
-                    "Each correction that people judged blind gives a point. Keep a recipe and follow it: flagback recipes keep "
-                    "NAME --set SETTING=VALUE, then flagback correct --recipe NAME. flagback tradeoff prints the same figures."
+                    "Each evaluated correction gives a point, once people judged its answers blind and neutral texts were "
+                    "measured. Keep a recipe and follow it: flagback recipes keep NAME --set SETTING=VALUE, then flagback "
+                    "correct --recipe NAME. flagback tradeoff prints the same figures."
                 ),
             )
             return
