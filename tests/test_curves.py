@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -220,10 +220,31 @@ def test_a_recipe_has_a_short_name_beside_its_point(title: str, short: str) -> N
     assert tradeoff_curve.recipe_of(_point(2, 0.1, 1.0, title)) == short
 
 
-def test_a_point_without_intervals_is_drawn_without_bars() -> None:
-    told: Any = tradeoff_curve._ranged(0.25, Ends(), ".1%")
-    assert told == "25.0%"
-    assert tradeoff_curve._ranged(-3.2, Ends(-4.0, 1.0), "+.1f", " %") == "−3.2 % (−4.0 % to +1.0 %)"
+def test_a_point_without_intervals_is_told_without_and_nothing_has_no_sign() -> None:
+    assert tradeoff_curve._ranged(0.25, Ends()) == "25.0%"
+    assert tradeoff_curve._changed(0.968, Ends(0.96, 1.01)).replace("\u00a0", " ") == "−3.2 % (−4.0 % to +1.0 %)"
+    assert tradeoff_curve._changed(0.9999, Ends(0.9998, 1.0)).replace("\u00a0", " ") == "0.0 % (0.0 % to 0.0 %)"
+
+
+def test_hundredths_of_a_per_cent_do_not_fill_the_picture() -> None:
+    frame = tradeoff_curve.table([_point(2, 0.5, 0.9999)], {1: "base", 2: "v2"}, parent_in_use=True)
+    low, high = tradeoff_curve._reach(frame, "perplexity")
+    assert high - low >= 2
+
+
+def test_a_sweep_whose_losses_scatter_as_much_as_they_fall_says_so() -> None:
+    """The losses are those of the embedded model's own sweep on 22 November 2026."""
+    losses, smoothed = [1.48, 1.492, 1.494, 1.379, 1.483, 1.489, 1.448, 1.539], []
+    for loss in losses:
+        smoothed.append(0.6 * smoothed[-1] + 0.4 * loss if smoothed else loss)
+    frame = pd.DataFrame({"rate": [1e-5 * 1.4**place for place in range(8)], "loss": losses, "smoothed": smoothed})
+    assert "little better than a guess" in run_curves._sweep_words(frame, 2e-5, 1e-4)
+    clear = pd.DataFrame(recipes.swept()["tried"])
+    assert "little better than a guess" not in run_curves._sweep_words(clear, 1e-3, None)
+
+
+def test_marks_on_a_short_axis_differ() -> None:
+    assert [run_curves._decimals(span) for span in (0.0025, 0.4, 20.0)] == [".4~f", ".1~f", ".1~f"]
 
 
 def test_what_is_drawn_here_has_the_form_of_what_a_run_keeps() -> None:

@@ -3,6 +3,7 @@
 Reads a run's steps and what it kept in its environment (`rate_sweep`, `early_stop`); knows nothing of how either is computed.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,8 +112,22 @@ def _sweep_words(frame: pd.DataFrame, suggestion: float, diverged: float | None)
     if diverged is None:
         said.append(tr("It did not blow up at any of them."))
     else:
-        said.append(tr("At {rate} the loss shot up, so no higher one was tried.", rate=rate(float(diverged))))
+        said.append(tr("At {rate} the loss stood far above its lowest, so no higher one was tried.", rate=rate(float(diverged))))
+    if _unsure(frame):
+        said.append(tr("The losses scatter about as much as they fall: this choice is little better than a guess."))
     return " ".join(said)
+
+
+def _unsure(frame: pd.DataFrame) -> bool:
+    """Whether the smoothed loss falls by less than two standard deviations of the losses about it."""
+    fall = float(frame["smoothed"].iloc[0] - frame["smoothed"].min())
+    about = (frame["loss"] - frame["smoothed"]).iloc[: int(frame["smoothed"].idxmin()) + 1]
+    return fall < 2 * float(about.std(ddof=0))
+
+
+def _decimals(span: float) -> str:
+    """A form of numbers in which marks on an axis of this length differ."""
+    return f".{min(8, max(1, math.ceil(-math.log10(max(span, 1e-9) / 4))))}~f"
 
 
 def _sweep_chart(frame: pd.DataFrame, chosen: pd.DataFrame) -> alt.LayerChart:
@@ -130,7 +145,9 @@ def _sweep_chart(frame: pd.DataFrame, chosen: pd.DataFrame) -> alt.LayerChart:
 
     def up(name: str) -> alt.Y:
         scale = alt.Scale(domain=[lowest - margin, top + 4 * margin], nice=False, zero=False)  # above: room for words
-        return alt.Y(f"{name}:Q", title=tr("loss"), scale=scale, axis=alt.Axis(tickCount=4, format=".3~g", **_AXIS))
+        return alt.Y(
+            f"{name}:Q", title=tr("loss"), scale=scale, axis=alt.Axis(tickCount=4, format=_decimals(top - lowest), **_AXIS)
+        )
 
     tooltip = [
         alt.Tooltip("rate:Q", title=tr("learning rate"), format=".3~g"),
@@ -231,7 +248,7 @@ def _stop_chart(frame: pd.DataFrame, best: int, name: str, title: str) -> alt.La
         f"{name}:Q",
         title=None,
         scale=alt.Scale(domain=domain, nice=False, zero=False),
-        axis=alt.Axis(format="%", values=[0, 0.5, 1], **_AXIS) if share else alt.Axis(format=".3~g", tickCount=4, **_AXIS),
+        axis=alt.Axis(format="%", values=[0, 0.5, 1], **_AXIS) if share else alt.Axis(format=_decimals(span), tickCount=4, **_AXIS),
     )
     tooltip = [
         alt.Tooltip("step:Q", title=tr("step"), format=","),

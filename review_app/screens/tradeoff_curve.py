@@ -4,7 +4,7 @@ Knows points (`review_app/tradeoff.py`) and how to draw them; knows nothing of w
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 import pandas as pd
@@ -22,6 +22,8 @@ LONGEST = 22
 #: The least room that a picture has, pixels: a phone's. Labels that are apart there are apart everywhere.
 _ROOM = (250, 250)
 _LETTER, _LINE = 6.4, 15
+#: The least that the axis of perplexity spans, per cent.
+_LEAST = 2.0
 
 
 #: Places of a label about its point, the best first: to which side it runs, and how far off it is, pixels. Bars run straight on.
@@ -139,8 +141,8 @@ def _curve(installation: Installation, account: Account, frame: pd.DataFrame, na
         tr(
             "{recipe}: {harm} flagged, perplexity {change}, {standing}",
             recipe=row["label"],
-            harm=_ranged(row["harm"], Ends(row["harm_low"], row["harm_high"]), ".1%"),
-            change=_ranged(row["perplexity"], Ends(row["perplexity_low"], row["perplexity_high"]), "+.1f", "\u00a0%"),
+            harm=_ranged(row["harm"], Ends(row["harm_low"], row["harm_high"])),
+            change=_changed(*_as_ratios(row)),
             standing=standings[row["standing"]],
         )
         for row in frame.to_dict("records")
@@ -261,8 +263,10 @@ def _chart(frame: pd.DataFrame, standings: dict[str, str]) -> tuple[alt.LayerCha
 def _reach(frame: pd.DataFrame, name: str, *, least: float | None = None) -> tuple[float, float]:
     """What an axis spans: points, ends, and no change; `least` where it begins."""
     known = pd.concat([frame[f"{name}{end}"] for end in ("", "_low", "_high")]).dropna()
-    low, high = min(0.0, float(known.min())), max(0.0, float(known.max()))
-    margin = (high - low) * 0.08 or 1.0
+    low, high = min(0.0, float(known.min())), max(0.0 if name == "perplexity" else 0.1, float(known.max()))
+    margin = (high - low) * 0.08
+    if name == "perplexity" and high - low < _LEAST:  # hundredths of a per cent must not fill a picture
+        margin = _LEAST / 2
     return (low - margin if least is None else least), high + margin
 
 
@@ -343,25 +347,38 @@ def _table(shown: Sequence[Point], names: dict[int, str]) -> None:
         pills = [look.pill(tr("not beaten"), "ok")] if point.best and len(shown) > 1 else []
         pills += [look.pill(stored("state", "current"))] if point.current else []
         title = look.quiet(f"{names[point.version]} · {point.title}" if point.title else names[point.version])
-        change = Ends(*(None if end is None else (end - 1) * 100 for end in point.utility_ends))
-        worst = f"{_ranged(point.worst_harm, point.worst_ends, '.1%')} <span class='soft'>{look.quiet(_group(point))}</span>"
+        worst = f"{_ranged(point.worst_harm, point.worst_ends)} <span class='soft'>{look.quiet(_group(point))}</span>"
         rows.append(
             [
                 " ".join([title, *pills]),
-                _ranged(point.harm, point.harm_ends, ".1%"),
-                _ranged((point.utility - 1) * 100, change, "+.1f", "\u00a0%"),
+                _ranged(point.harm, point.harm_ends),
+                _changed(point.utility, point.utility_ends),
                 worst if point.worst_group else "–",
             ]
         )
     look.table([tr("recipe"), tr("flagged"), tr("perplexity"), tr("worst group")], rows, stacked=True)
 
 
-def _ranged(value: float, ends: Ends, form: str, unit: str = "") -> str:
-    """A number with its interval: "12.0% (9.0% to 16.1%)"."""
+def _ranged(value: float, ends: Ends) -> str:
+    """A share with its interval: "12.0% (9.0% to 16.1%)"."""
+    return _between(written(value, ".1%"), [None if end is None or pd.isna(end) else written(end, ".1%") for end in ends])
+
+
+def _as_ratios(row: dict[Any, Any]) -> tuple[float, Ends]:
+    """The perplexity of a row of `table`, as the ratio that it was."""
+    value, low, high = (1 + row[f"perplexity{end}"] / 100 for end in ("", "_low", "_high"))
+    return value, Ends(low, high)
+
+
+def _changed(ratio: float, ends: Ends) -> str:
+    """A ratio as a change with its interval: "+4.0 % (+1.9 % to +6.6 %)"; nothing has no sign."""
 
     def said(number: float) -> str:
-        return f"{written(number, form).replace('-', '−')}{unit}"
+        return look.change_number(number, {"scale": "ratio"}).replace(" ", "\u00a0")
 
-    if ends.low is None or ends.high is None or pd.isna(ends.low):
-        return said(value)
-    return f"{said(value)} {tr('({low} to {high})', low=said(ends.low), high=said(ends.high))}"
+    return _between(said(ratio), [None if end is None or pd.isna(end) else said(end) for end in ends])
+
+
+def _between(value: str, ends: Sequence[str | None]) -> str:
+    low, high = ends
+    return value if low is None or high is None else f"{value} {tr('({low} to {high})', low=low, high=high)}"
