@@ -234,7 +234,8 @@ def test_hundredths_of_a_per_cent_do_not_fill_the_picture() -> None:
 
 def test_a_sweep_whose_losses_scatter_as_much_as_they_fall_says_so() -> None:
     """The losses are those of the embedded model's own sweep on 22 November 2026."""
-    losses, smoothed = [1.48, 1.492, 1.494, 1.379, 1.483, 1.489, 1.448, 1.539], []
+    losses = [1.48, 1.492, 1.494, 1.379, 1.483, 1.489, 1.448, 1.539]
+    smoothed: list[float] = []
     for loss in losses:
         smoothed.append(0.6 * smoothed[-1] + 0.4 * loss if smoothed else loss)
     frame = pd.DataFrame({"rate": [1e-5 * 1.4**place for place in range(8)], "loss": losses, "smoothed": smoothed})

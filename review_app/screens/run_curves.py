@@ -121,7 +121,7 @@ def _sweep_words(frame: pd.DataFrame, suggestion: float, diverged: float | None)
 def _unsure(frame: pd.DataFrame) -> bool:
     """Whether the smoothed loss falls by less than two standard deviations of the losses about it."""
     fall = float(frame["smoothed"].iloc[0] - frame["smoothed"].min())
-    about = (frame["loss"] - frame["smoothed"]).iloc[: int(frame["smoothed"].idxmin()) + 1]
+    about = (frame["loss"] - frame["smoothed"]).iloc[: int(frame["smoothed"].to_numpy().argmin()) + 1]
     return fall < 2 * float(about.std(ddof=0))
 
 
