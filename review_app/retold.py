@@ -119,6 +119,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "high",
         "about",
         "error",
+        "recipe",
         "share",
         "station",
         "texts",

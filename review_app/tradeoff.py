@@ -1,18 +1,29 @@
 """Harm against usefulness over the versions that were evaluated: one point a version, which of them none beats, and the picture.
 
-Reads evaluations that exist; a sweep over settings is so many corrections of one parent, each evaluated. Never a rehearsal's.
+Reads evaluations that exist, and keeps nothing beside them; a sweep over settings is so many corrections of one parent, each
+evaluated. Never a rehearsal's. The page Corrections draws the same points (`screens/tradeoff_curve.py`).
 """
 
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlmodel import Session, col, select
 
-from flagback.review_app.monitoring import newest_evaluations
-from flagback.storage.records import CorrectionRun
+from flagback.review_app.monitoring import harm_by_group, newest_evaluations
+from flagback.storage.records import CorrectionRun, KeptRecipe, ModelVersion
+
+if TYPE_CHECKING:
+    from flagback.model.recipe import Recipe
 
 WIDTH, HEIGHT, MARGIN = 640, 420, 56
+
+
+class Ends(NamedTuple):
+    """Both ends of a 95 % interval; None where the data are too few for one."""
+
+    low: float | None = None
+    high: float | None = None
 
 
 class Point(NamedTuple):
@@ -32,6 +43,21 @@ class Point(NamedTuple):
     recipe: str
     #: Whether no other point is as good in all three and better in one.
     best: bool
+    #: What the recipe is called: "default" or the kept one that it began from, and what was set otherwise; empty without a run.
+    title: str = ""
+    #: Of `harm`, `parent_harm`, `utility` and `worst_harm`.
+    harm_ends: Ends = Ends()
+    parent_ends: Ends = Ends()
+    utility_ends: Ends = Ends()
+    worst_ends: Ends = Ends()
+    #: Prompts that both versions answered blind.
+    prompts: int = 0
+    #: Whether it is the version in use.
+    current: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """As it is written out: plain values only."""
+        return {name: value._asdict() if isinstance(value, Ends) else value for name, value in self._asdict().items()}
 
 
 def points(session: Session, *, parent: int | None = None) -> list[Point]:
@@ -40,6 +66,11 @@ def points(session: Session, *, parent: int | None = None) -> list[Point]:
     from flagback.model.recipe import Recipe
 
     made_by = {run.candidate_id: run for run in session.exec(select(CorrectionRun).order_by(col(CorrectionRun.id).desc())).all()}
+    now = in_use(session)
+    ends = {
+        (row["evaluation"], row["metric"], row["version"]): Ends(row["low"], row["high"])
+        for row in harm_by_group(session).to_dict("records")
+    }
     found: list[Point] = []
     for version, evaluation in sorted(newest_evaluations(session).items()):
         figures = evaluation.figures
@@ -53,7 +84,7 @@ def points(session: Session, *, parent: int | None = None) -> list[Point]:
         }
         worst = max(groups, key=lambda name: (groups[name], name), default="")
         run = made_by.get(version)
-        changed = differences(Recipe(), read_recipe(run.recipe)) if run is not None else []
+        followed = read_recipe(run.recipe) if run is not None else Recipe()
         found.append(
             Point(
                 version,
@@ -63,11 +94,40 @@ def points(session: Session, *, parent: int | None = None) -> list[Point]:
                 float(neutral["change"]),
                 groups.get(worst, float(flags["candidate"])),
                 worst,
-                ", ".join(f"{one.setting} {one.after}" for one in changed),
+                ", ".join(f"{one.setting} {one.after}" for one in differences(Recipe(), followed)),
                 False,
+                title=_title(session, run, followed),
+                harm_ends=ends.get((evaluation.id, "flag_rate", version), Ends()),
+                parent_ends=ends.get((evaluation.id, "flag_rate", evaluation.base_id), Ends()),
+                utility_ends=Ends(neutral.get("low"), neutral.get("high")),
+                worst_ends=ends.get((evaluation.id, f"flag_rate:{worst}" if worst else "flag_rate", version), Ends()),
+                prompts=int(flags.get("n") or 0),
+                current=version in now,
             )
         )
     return marked(found)
+
+
+def in_use(session: Session) -> set[int]:
+    """The version in use, or nothing."""
+    return set(session.exec(select(ModelVersion.id).where(ModelVersion.state == "current")).all())
+
+
+def _title(session: Session, run: CorrectionRun | None, followed: "Recipe") -> str:
+    """What a run's recipe is called. A rate that a sweep found is no setting of somebody's."""
+    from flagback.model.kept_recipe import differences, read_recipe
+    from flagback.model.recipe import Recipe
+
+    if run is None:
+        return ""
+    kept = session.get(KeptRecipe, run.recipe_id) if run.recipe_id is not None else None
+    began = read_recipe(kept.settings, form=kept.form) if kept else Recipe()
+    otherwise = [
+        f"{one.setting} {one.after}"
+        for one in differences(began, followed)
+        if not (followed.find_rate and one.setting == "learning_rate")
+    ]
+    return ", ".join([f"{kept.name}@{kept.number}" if kept else "default", *otherwise])
 
 
 def marked(found: Sequence[Point]) -> list[Point]:

@@ -20,6 +20,7 @@ from flagback.storage.records import CorrectionRun, Decision, Evaluation, RunMet
 from flagback.storage.store import Store
 from flagback.storage.suites import Answered, NewData
 from tests.english_left import english_in
+from tests.gallery import recipes
 from tests.panel_of_two_groups import KEY
 from tests.people import person
 from tests.test_evidence_pages import FIGURE
@@ -78,6 +79,7 @@ def home_of(folder: Path, *, filled: bool) -> Path:
             run = CorrectionRun(id=2, parent_id=1, recipe={"steps": 3}, seed=0, state="succeeded", candidate_id=2, asked_by="max")
             session.add(run)
             session.add(RunMetric(run_id=2, step=1, metrics={"loss": 0.5, "margin": 0.1}))
+            recipes.tried_on(session, 1)
             session.add(Decision(kind="promote", version_id=1, decided_by="max", reason="first"))
             level = {"value": 0.6, "low": 0.5, "high": 0.7, "n": 12, "clusters": 12}
             of_age = {"bias_type": {"age": {"figures": {"pct_stereotype": level}}}}

@@ -1,16 +1,21 @@
 """The trade-off curve is of evaluations that exist, and marks what none beats."""
 
+import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml  # nosec B405 # of what was made here
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flagback.review_app import monitoring
 from flagback.review_app.tradeoff import Point, marked, picture, points
 from flagback.storage.records import CorrectionRun, Evaluation, ModelVersion
 from flagback.storage.store import Store
+from tests.gallery import recipes
 from tests.test_cli import Run, home, run  # noqa: F401 # fixtures
+from tests.test_monitoring import version
 
 shares = st.floats(0, 1).map(lambda value: round(value, 2))
 
@@ -70,10 +75,31 @@ def test_points_are_of_people_and_of_versions_with_both_figures(sqlite_store: St
     with sqlite_store.reading() as session:
         found, none = points(session), points(session, parent=4)
     assert none == []
-    assert [tuple(one) for one in found] == [
-        (2, 1, 0.2, 0.6, 1.1, 0.3, "age=old", "steps 12", True),
-        (3, 1, 0.3, 0.6, 1.2, 0.4, "age=old", "", False),
+    assert [tuple(one)[:10] for one in found] == [
+        (2, 1, 0.2, 0.6, 1.1, 0.3, "age=old", "steps 12", True, "default, steps 12"),
+        (3, 1, 0.3, 0.6, 1.2, 0.4, "age=old", "", False, ""),
     ]
+
+
+def test_a_point_has_the_ends_of_its_figures_and_the_name_of_its_recipe(sqlite_store: Store) -> None:
+    with sqlite_store.writing() as session:
+        version(session, 1, state="current")
+        recipes.tried_on(session, 1)
+        run = session.get_one(CorrectionRun, 3)
+        run.recipe = run.recipe | {"steps": 33}
+        session.get_one(ModelVersion, 1).state = "retired"
+        session.get_one(ModelVersion, 2).state = "current"
+    with sqlite_store.reading() as session:
+        found = points(session)
+        expected = monitoring.share_of([(1.0, 1.0)] * 18 + [(0.0, 1.0)] * 22)
+    assert [one.title for one in found] == ["gentle@1", "usual@1, steps 33", "strong@1", "found@1", "harsh@1"]
+    assert [one.current for one in found] == [True, False, False, False, False]
+    gentle = found[0]
+    assert (gentle.harm, *gentle.harm_ends) == pytest.approx(expected)
+    assert tuple(gentle.utility_ends) == pytest.approx((1.01 * 0.98, 1.01 * 1.025))
+    assert (gentle.parent_ends.low or 1) < 0.6 < (gentle.parent_ends.high or 0)
+    assert (gentle.worst_ends.low or 1) < 0.6 < (gentle.worst_ends.high or 0)
+    assert json.loads(json.dumps(gentle.told()))["harm_ends"] == {"low": gentle.harm_ends.low, "high": gentle.harm_ends.high}
 
 
 def test_the_picture_has_a_circle_a_version_and_reads_as_xml() -> None:

@@ -122,7 +122,8 @@ def tradeoff(
 ) -> None:
     """Show what each evaluated version gave up for what: harm, usefulness, worst group.
 
-    Reads evaluations that exist. Those that no other version of the same parent beats in all three are marked.
+    Reads evaluations that exist. Those that no other version of the same parent beats in all three are marked. The page Corrections
+    draws the same, with intervals.
     """
     from flagback.review_app.tradeoff import picture, points
 
@@ -130,7 +131,7 @@ def tradeoff(
         found = points(session, parent=parent)
     if out is not None:
         out.write_text(picture(found), encoding="utf-8")
-    rows = [point._asdict() for point in found]
+    rows = [point.told() for point in found]
     names = ["version", "parent", "harm", "parent_harm", "utility", "worst_harm", "worst_group", "best", "recipe"]
     nothing = ["No version has both blind flags and neutral texts yet; see 'flagback versions', and 'flagback evaluate' later."]
     show(

@@ -1,10 +1,7 @@
 """Corrections: preview what a run would learn from, start it, watch it learn, and read how each one ended."""
 
-from collections.abc import Sequence
 from html import escape
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 from sqlmodel import col, select
 
@@ -13,7 +10,7 @@ from flagback.model.recipe import Recipe
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import look, picture, policy_choice
+from flagback.review_app.screens import look, policy_choice, run_curves, tradeoff_curve
 from flagback.review_app.words import number, stored, tr, trn, written
 from flagback.storage import preferences, runs
 from flagback.storage.preferences import NoPairs
@@ -43,7 +40,8 @@ def show(installation: Installation, account: Account) -> None:
     )
     _preview(installation, account)
     _watch(installation, account)
-    _list(installation)
+    tradeoff_curve.draw(installation, account)
+    _list(installation, account)
 
 
 def _preview(installation: Installation, account: Account) -> None:
@@ -205,33 +203,10 @@ def _watch(installation: Installation, account: Account) -> None:
                 runs.cancel(session, CorrectionRun, run.id, by=account.login, now=now())
             st.rerun(scope="fragment")
         if steps:
-            learning_curve(steps)
+            run_curves.learning(run.id, steps)
 
 
-def learning_curve(steps: Sequence[RunMetric]) -> None:
-    """Loss falling and margin rising, side by side."""
-    frame = pd.DataFrame([{"step": row.step, **row.metrics} for row in steps])
-    left, right = st.columns(2)
-    palette = look.colours()
-    for place, name, colour, words in (
-        (left, "loss", palette["flag"], tr("loss")),
-        (right, "margin", palette["accent"], tr("margin, better over flagged")),
-    ):
-        if name in frame:
-            place.altair_chart(
-                alt.Chart(frame)
-                .mark_line(color=colour, point=len(frame) < 40)
-                .encode(
-                    x=alt.X("step:Q", title=tr("step"), axis=alt.Axis(tickMinStep=1, grid=False)),
-                    y=alt.Y(f"{name}:Q", title=words, scale=alt.Scale(zero=False)),
-                    tooltip=[alt.Tooltip("step:Q", title=tr("step")), alt.Tooltip(f"{name}:Q", title=words, format=".3f")],
-                )
-                .configure(**picture.ground()),
-                height=180,
-            )
-
-
-def _list(installation: Installation) -> None:
+def _list(installation: Installation, account: Account) -> None:
     with installation.store.reading() as session:
         found = session.exec(
             select(CorrectionRun)
@@ -261,11 +236,12 @@ def _list(installation: Installation) -> None:
             )
             title = f"{title} · {size}"
         with st.expander(title, expanded=asked == str(run.id)):
-            _detail(installation, run, frozen, versions, judged)
+            _detail(installation, account, run, frozen, versions, judged)
 
 
 def _detail(
     installation: Installation,
+    account: Account,
     run: CorrectionRun,
     frozen: PreferenceSet | None,
     versions: dict[int, ModelVersion],
@@ -286,12 +262,14 @@ def _detail(
             parent=run.parent_id,
         )
         compared = look.link(f"/compare?version={candidate.id}", tr("compare them"))
-        look.html(f"{made} {verdict} · {compared} · {look.link('/versions', tr('decide'))}")
+        # On a line of their own: between other words only their colour would tell them apart.
+        look.html(f"{made} {verdict}<div>{compared} &emsp;{look.link('/versions', tr('decide'))}</div>")
     with installation.store.reading() as session:
         steps = session.exec(select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step))).all()
         learnt = preferences.pairs_of(session, frozen.id) if frozen else []
     if steps:
-        learning_curve(steps)
+        run_curves.learning(run.id, steps)
+    run_curves.draw(run, installation, account)
     if learnt:
         pages = -(-len(learnt) // PAIRS_A_PAGE)
         page = (
@@ -313,7 +291,7 @@ def _detail(
             tr("time"),
             escape(", ".join(f"{look.stage(stage)} {written(value, '.1f')} s" for stage, value in run.seconds.items())) or "–",
         ],
-        [tr("recipe"), escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.recipe.items())) or "–"],
+        [tr("recipe"), escape(", ".join(f"{name} {_plain(value)}" for name, value in run.recipe.items())) or "–"],
         [
             tr("set"),
             tr(
@@ -328,3 +306,8 @@ def _detail(
         [tr("adapter"), f"sha256 {run.adapter_sha256[:16]}…" if run.adapter_sha256 else tr("none")],
     ]
     look.table(["", ""], rows)
+
+
+def _plain(value: object) -> str:
+    """A setting as people write it: a rate that was found has sixteen digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -228,6 +228,7 @@ def colours() -> dict[str, str]:
         "flag": "#ff9d66" if dark else "#b3410e",
         "soft": "#a3abb8" if dark else "#5b6472",
         "line": "#363b46" if dark else "#dcd7cc",
+        "ink": "#e9e7e2" if dark else "#1d2129",
     }
 
 

@@ -193,17 +193,28 @@ def show(
 
     `name` is unique on its page and names the file; `spoken` is the picture in words, for who cannot see it.
     """
-    # The whole picture is spoken by `alt`; its marks by themselves would be many without a name.
-    bare = chart.properties(height=height).configure(**ground(), aria=False)
-    quiet = bare.configure_mark(aria=False).configure_view(strokeWidth=0)
     if not opens:
-        st.altair_chart(quiet, key=f"picture-{name}", alt=spoken)
+        still(chart, name=name, spoken=spoken, height=height)
         figure_data.offer(frame, name, installation, account)
         return None
+    quiet = _quiet(chart, height)
     event = st.altair_chart(quiet, key=f"picture-{name}", alt=spoken, on_select="rerun", selection_mode=POINT)
     figure_data.offer(frame, name, installation, account)
     found = event["selection"].get(POINT) if event else None
     return dict(found[0]) if found else None
+
+
+def still(chart: alt.LayerChart, *, name: str, spoken: str, height: int) -> None:
+    """Draws it alone: nothing to click, and its data are offered elsewhere."""
+    # Streamlit gives a chart that takes no clicks no class of its key.
+    with st.container(key=f"picture-{name}"):
+        st.altair_chart(_quiet(chart, height), alt=spoken)
+
+
+def _quiet(chart: alt.LayerChart, height: int) -> alt.LayerChart:
+    # The whole picture is spoken by `alt`; its marks by themselves would be many without a name.
+    bare = chart.properties(height=height).configure(**ground(), aria=False)
+    return bare.configure_mark(aria=False).configure_view(strokeWidth=0)
 
 
 def rows_high(frame: pd.DataFrame, along: Along, *, shades: Shades | None = None) -> int:

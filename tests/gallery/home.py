@@ -22,6 +22,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Generation, Prompt, Role, now
 from flagback.storage.store import Store
+from tests.gallery import recipes
 from tests.panel_of_two_groups import KEY, judged_panel, vote
 from tests.people import PASSWORD, person
 from tests.test_evidence_pages import FIGURE
@@ -78,6 +79,7 @@ def small(home: Path) -> tuple[Settings, Door]:
         group = FIGURE | {"metric": "flag_rate:age=old", "note": "Too few prompts to say anything: age=young (3)."}
         rows = [(metric, f"c{n}", 1.0, 0.0) for metric in ("flag_rate", "flag_rate:age=old") for n in range(12)]
         evaluation(session, panel.version_id, panel.version_id + 1, {"flag_rate": FIGURE, "flag_rate:age=old": group}, rows)
+        recipes.tried_on(session, panel.version_id)
     door = furnish(store, version_id=panel.version_id)
     with store.reading() as session:
         ada = pseudonym(KEY, accounts.by_login(session, "ada").id)
@@ -114,6 +116,8 @@ def rehearsed(home: Path, *, rounds: int = 2, say: Callable[[str], None]) -> tup
     _as_if_people_had(home / "flagback.db", names)
     store = Store(settings.records_url)
     door = furnish(store, version_id=current)
+    with store.writing() as session:
+        recipes.tried_on(session, current)
     store.close()
     return settings, door
 

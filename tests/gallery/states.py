@@ -245,6 +245,19 @@ def _uncovered(page: Page) -> None:
     drawn(page)
 
 
+def _unfolded(words: str) -> Callable[[Page], None]:
+    """A past correction opened, the first that says so inside."""
+
+    def act(page: Page) -> None:
+        drawn(page)
+        run = page.get_by_test_id("stExpander").filter(has_text=words).first
+        run.locator("summary").click()
+        expect(run.get_by_text(words).first).to_be_visible(timeout=WAIT)
+        drawn(page)
+
+    return act
+
+
 def pages() -> tuple[State, ...]:
     """Every page of the application, as the role that sees most of it, and those that look otherwise to others."""
     found = [
@@ -254,6 +267,14 @@ def pages() -> tuple[State, ...]:
         State("mine", "One's own answers", "own", "ada", "mine", drawn),
         State("mine-data", "One's own data, prepared", "own", "ada", "mine", _uncovered),
         State("mine-empty", "No answers yet", "own", "empty", "mine", drawn),
+        State(
+            "corrections-run",
+            "A correction: how its learning rate was found, when it stopped",
+            "steering",
+            "maintainer",
+            "corrections",
+            _unfolded("How the learning rate was found"),
+        ),
     ]
     for listed in PAGES:
         if listed.url_path in ("review", "mine"):
