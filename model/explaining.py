@@ -17,12 +17,13 @@ from flagback.model import checkpoint, dialogue
 from flagback.model.cycle import Clock, cancelled, staged
 from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, from_dict, to_dict
 from flagback.model.groups import Axis
-from flagback.model.layout import Tree, choose_layout
+from flagback.model.layout import choose_layout
 from flagback.model.lesson import answer_ids, training_pair
 from flagback.model.mentions import mentions, tagged_axes
 from flagback.model.recipe import LayoutName, Recipe
 from flagback.model.reference import KeptReference, kept_logps, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
+from flagback.model.trees import Tree
 from flagback.storage import preferences
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import PairRow
