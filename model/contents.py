@@ -103,7 +103,8 @@ def usable(examples: Sequence[Example], longest: int, vocabulary: int) -> tuple[
         else:
             dropped.append(Dropped(example.key, reason))
     places = array("q", (place for _, _, place in sorted(kept)))
-    return View(len(places), lambda i: examples[places[i]]), sorted(dropped)
+    held = examples if isinstance(examples, View) else tuple(examples)  # whatever becomes of the list
+    return View(len(places), lambda i: held[places[i]]), sorted(dropped)
 
 
 def usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int) -> tuple[list[Line], list[Dropped]]:

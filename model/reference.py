@@ -192,8 +192,10 @@ def kept_logps(
         return Tree(tree.prompt, tuple(answer for answer, value in zip(tree.answers, values, strict=True) if value is None))
 
     scored = tree_logps(model, View(len(new), missing), layout, cuts=cuts, ranks=ranks, should_stop=should_stop)
-    fresh = (value for values in scored for value in values)
-    logps = [[next(fresh) if value is None else value for value in values] for values in known]
+    fresh = iter(scored)
+    logps = [_filled(values, next(fresh) if None in values else ()) for values in known]
+    before = sum(value is not None for values in known for value in values)
+    del scored  # of all trees
     if not all(math.isfinite(value) for values in logps for value in values):
         raise NotFinite(
             "The model gives an answer of the pairs no finite probability before any training; "
@@ -201,7 +203,13 @@ def kept_logps(
         )
     if kept is not None and ranks.first:
         kept.add(how, trees, logps)
-    return logps, sum(value is not None for values in known for value in values)
+    return logps, before
+
+
+def _filled(known: Sequence[float | None], fresh: Sequence[float]) -> list[float]:
+    """A tree's numbers, those that were not known taken from the fresh ones in turn."""
+    more = iter(fresh)
+    return [next(more) if value is None else value for value in known]
 
 
 def _of_run(place: Path, run: str, trees: Sequence[Tree]) -> Found | None:

@@ -136,7 +136,7 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
         if self.recipe.sharing == "prompt":
             once, places = shared(trees)
             logps = self._logps(list(once))
-            logps = logps.index_select(0, torch.tensor(list(places), device=logps.device))
+            logps = logps.index_select(0, torch.tensor(places, device=logps.device))
         else:
             logps = self._logps(trees)
         terms = objective.part_terms(

@@ -42,7 +42,7 @@ def by_width(trees: Sequence[Tree]) -> list[int]:
     return [place for width in sorted(places) for place in sorted(places[width], key=trees.__getitem__)]
 
 
-def grown(rows: Sequence[tuple[Ids, Ids]], most: int | None = None) -> tuple[Sequence[Tree], Sequence[int]]:
+def grown(rows: Sequence[tuple[Ids, Ids]], most: int | None = None) -> tuple[Sequence[Tree], list[int]]:
     """Every prompt of (prompt, answer) rows once with each of its answers once; and where, among theirs, each row's answer is.
 
     A prompt of more than `most` answers is there several times.
@@ -67,10 +67,10 @@ def grown(rows: Sequence[tuple[Ids, Ids]], most: int | None = None) -> tuple[Seq
         found = [rows[place] for place in members[number]]
         return Tree(found[0][0], tuple(answer for _, answer in found))
 
-    return View(len(members), tree), array("q", (position[place] for place in first))
+    return View(len(members), tree), [position[place] for place in first]
 
 
-def shared(trees: Sequence[Tree]) -> tuple[Sequence[Tree], Sequence[int]]:
+def shared(trees: Sequence[Tree]) -> tuple[Sequence[Tree], list[int]]:
     """Every prompt once with each of its answers once; and where, among theirs, the given trees' answers are in their order."""
     numbers = array("q")  # of the tree and of the answer in it
     for place, tree in enumerate(trees):
