@@ -195,7 +195,8 @@ def kept_logps(
     fresh = iter(scored)
     logps = [_filled(values, next(fresh) if None in values else ()) for values in known]
     before = sum(value is not None for values in known for value in values)
-    del scored  # of all trees
+    for whole in (scored, known, new):  # of all trees, and needed no more
+        whole.clear()
     if not all(math.isfinite(value) for values in logps for value in values):
         raise NotFinite(
             "The model gives an answer of the pairs no finite probability before any training; "
