@@ -17,8 +17,9 @@ Each of --together is a setting of its own: with 4, four reviewed answers a prom
 `sharing="prompt"`. With bfloat16 both sides compute in it (autocast), the reference pass included. Losses are compared step by
 step.
 
-With --scaling there is no peer: a tiny model learns from 500 and from 20,000 pairs of random ids, each seen once. Told are
-processor seconds a pair, the reference pass included, and the process's peak.
+With --scaling there is no peer: a tiny model learns from 500, 2,000 and 20,000 pairs of random ids, each seen once. They lie on the
+disk as those of a frozen set do; with --in-memory they are a plain list. Told are processor milliseconds a pair, the reference pass
+included, and the process's peak.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import json
 import math
 import os
 import random
-import resource
+import re
 import subprocess  # nosec B404 # a process for each side, this very file
 import sys
 import tempfile
@@ -42,7 +43,7 @@ BETA, RATE, RANK = 0.1, 5e-4, 8
 #: hidden, layers, heads, inner width.
 SIZES = {"tiny": (32, 2, 2, 64), "small": (160, 4, 4, 432), "medium": (384, 6, 6, 1024)}
 #: Numbers of pairs that --scaling compares.
-SCALES = (500, 20_000)
+SCALES = (500, 2_000, 20_000)
 SIDES = ("ours", "stock", "sorted", "ours-sorted", "best")
 
 
@@ -302,6 +303,11 @@ def trl(rows: Sequence[Row], size: str, batch: int, folder: Path, *, compact: bo
     return Ran(spent, [entry["loss"] for entry in trainer.state.log_history if "grad_norm" in entry])
 
 
+def peak_mb() -> float:
+    """The most that this very process held so far; what the kernel tells of a child by `getrusage` begins with its parent's."""
+    return int(re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
+
+
 def side(name: str, rows: Sequence[Row], size: str, batch: int, precision: str) -> dict[str, Any]:
     """One side's seconds, memory and losses; imports are not timed, nor is what turns text into ids."""
     import torch
@@ -311,7 +317,7 @@ def side(name: str, rows: Sequence[Row], size: str, batch: int, precision: str) 
         from trl import DPOTrainer as _trainer  # noqa: F401
     torch.set_num_threads(1)
     given = rows if name in ("ours", "stock") else sorted_batches(rows, batch)
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    idle = peak_mb()
     with tempfile.TemporaryDirectory(prefix="flagback-speed-") as folder, contextlib.redirect_stdout(sys.stderr):
         place = Path(folder)
         mine = name.startswith("ours")
@@ -322,7 +328,7 @@ def side(name: str, rows: Sequence[Row], size: str, batch: int, precision: str) 
     return {
         "seconds": round(ran.seconds, 2),
         "pairs_per_second": round(len(rows) / ran.seconds, 2),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": round(peak_mb()),
         "idle_mb": round(idle),
         "losses": ran.losses,
     }
@@ -390,12 +396,14 @@ def in_its_own_process(words: Sequence[str], given: Any) -> dict[str, Any]:
     return found
 
 
-def scaled(pairs: int) -> dict[str, Any]:
+def scaled(pairs: int, *, in_memory: bool) -> dict[str, Any]:
     """Our own run on so many pairs of random ids: what a pair costs, and what the process took at its peak."""
     import torch
 
+    import flagback.model.trainer  # noqa: F401 # seconds of imports that no pair costs
     from flagback.model import training
     from flagback.model.recipe import Pair, Recipe
+    from flagback.model.spool import Spool
 
     torch.set_num_threads(1)
     draw = random.Random(SEED)  # nosec B311 # seeded, so that runs compare
@@ -409,19 +417,28 @@ def scaled(pairs: int) -> dict[str, Any]:
         def __init__(self) -> None:
             self.model = model_of("tiny")
 
-    given = [Pair(f"{number:06d}", ids(10, 60), ids(5, 20), ids(5, 20)) for number in range(pairs)]
-    recipe = Recipe(
-        steps=math.ceil(pairs / BATCH), pairs_per_step=BATCH, rank=RANK, replay_weight=0.0, learning_rate=RATE, checkpoint_every=50
-    )
-    held, began = Held(), time.process_time()
     with tempfile.TemporaryDirectory(prefix="flagback-scaling-") as folder:
-        training.correct(held, given, recipe=recipe, seed=SEED, folder=Path(folder))
+        given: Spool[Pair] = Spool(Pair, folder=Path(folder))
+        for number in range(pairs):
+            given.append(vars(Pair(f"{number:06d}", ids(10, 60), ids(5, 20), ids(5, 20))))
+        recipe = Recipe(
+            steps=math.ceil(pairs / BATCH),
+            pairs_per_step=BATCH,
+            rank=RANK,
+            replay_weight=0.0,
+            learning_rate=RATE,
+            checkpoint_every=50,
+        )
+        held, some = Held(), list(given) if in_memory else given
+        idle, began = peak_mb(), time.process_time()
+        training.correct(held, some, recipe=recipe, seed=SEED, folder=Path(folder) / "run")
     spent = time.process_time() - began
     return {
         "pairs": pairs,
         "seconds": round(spent, 2),
         "milliseconds_a_pair": round(1000 * spent / pairs, 3),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "idle_mb": round(idle),
+        "peak_mb": round(peak_mb()),
     }
 
 
@@ -430,6 +447,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--data", type=Path, default=Path())
     arguments.add_argument("--scaling", action="store_true", help="time a pair and memory, from 500 to 20,000 pairs")
+    arguments.add_argument("--in-memory", action="store_true", help="with --scaling: pairs as a plain list")
     arguments.add_argument("--pairs", type=int, default=512)
     arguments.add_argument("--sizes", default="small,medium")
     arguments.add_argument("--together", default="2,4", help="reviewed answers a prompt, one setting each")
@@ -437,12 +455,13 @@ def main() -> None:
     arguments.add_argument("--side", choices=SIDES)
     chosen = arguments.parse_args()
     if chosen.scaling and chosen.side:
-        print(json.dumps(scaled(json.load(sys.stdin))))
+        print(json.dumps(scaled(json.load(sys.stdin), in_memory=chosen.in_memory)))
         return
     if chosen.scaling:
-        few, many = (in_its_own_process(["--scaling", "--side", "ours"], pairs) for pairs in SCALES)
-        ratios = {name: round(many[name] / few[name], 3) for name in ("milliseconds_a_pair", "peak_mb")}
-        print(json.dumps({"runs": [few, many], "many_to_few": ratios}, indent=1))
+        words = ["--scaling", "--side", "ours", *(["--in-memory"] if chosen.in_memory else [])]
+        runs = [in_its_own_process(words, pairs) for pairs in SCALES]
+        ratios = {name: round(runs[-1][name] / runs[0][name], 3) for name in ("milliseconds_a_pair", "peak_mb")}
+        print(json.dumps({"runs": runs, "many_to_few": ratios}, indent=1))
         return
     if chosen.side:
         given = json.load(sys.stdin)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flagback.model.layout import Tree, flat_row
+from flagback.model.layout import flat_row
 from flagback.model.recipe import LayoutName, SwappedPrompt
+from flagback.model.trees import Tree
 
 
 class Seen(NamedTuple):

@@ -6,7 +6,7 @@ case-folded, so that quotes, dashes and line ends hide nothing. Eight words: as 
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlmodel import Session
@@ -71,23 +71,27 @@ def grams(said: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(said[start : start + GRAM])
 
 
-def hits(pairs: Sequence[PairTexts], tests: Sequence[Asked]) -> list[tuple[int, Hit]]:
+def hits(pairs: Iterable[PairTexts], tests: Sequence[Asked]) -> list[tuple[int, Hit]]:
     """(place, first overlap) of each pair that has one, in order. A pair's texts: every turn of its prompt, and the last turn with
     each of both answers behind it. A text under eight words counts where it is equal to a whole text of the test.
     """
-    wanted: dict[tuple[str, ...], list[int]] = {}
-    for place, pair in enumerate(pairs):
-        for gram in {gram for text in _texts(pair) for gram in grams(words(text))}:
-            wanted.setdefault(gram, []).append(place)
-    found: dict[int, Hit] = {}
+    order: dict[tuple[str, ...], tuple[int, Asked]] = {}  # by gram where it stands first, and in which test
     for test in tests:
-        said = words(test.text)
-        for gram in grams(said):
-            for place in wanted.get(gram, ()):
-                how = "the same text" if any(words(text) == said for text in _texts(pairs[place])) else f"“{' '.join(gram)}”"
-                prompt = " ".join(pairs[place].messages[-1]["content"].split())
-                found.setdefault(place, Hit(prompt[:SHOWN_PROMPT], test.suite, test.item, how))
-    return sorted(found.items())
+        for gram in grams(words(test.text)):
+            order.setdefault(gram, (len(order), test))
+    found: list[tuple[int, Hit]] = []
+    if not order:
+        return found
+    for place, pair in enumerate(pairs):
+        shared = {gram for text in _texts(pair) for gram in grams(words(text)) if gram in order}
+        if shared:
+            gram = min(shared, key=lambda gram: order[gram][0])
+            test = order[gram][1]
+            same = words(test.text) in [words(text) for text in _texts(pair)]
+            prompt = " ".join(pair.messages[-1]["content"].split())
+            how = "the same text" if same else f"“{' '.join(gram)}”"
+            found.append((place, Hit(prompt[:SHOWN_PROMPT], test.suite, test.item, how)))
+    return found
 
 
 def _texts(pair: PairTexts) -> list[str]:

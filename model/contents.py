@@ -1,15 +1,18 @@
 """What a run trains on: examples that can be trained on, in content order, and why each of the others cannot.
 
-The order of the given lists changes nothing. Knows no torch, and nothing of steps.
+The order of the given lists changes nothing. Examples stay where they were given, in memory or on
+the disk, and are looked up there. Knows no torch, and nothing of steps.
 """
 
 import hashlib
 import json
 import math
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from flagback.model.recipe import BadPair, Dropped, Flag, NoPairs, Pair, Ranking, Recipe, SwappedPrompt
+from flagback.model.spool import View
 
 Line = tuple[int, ...]
 Example = TypeVar("Example", Pair, Flag, Ranking)
@@ -26,10 +29,10 @@ class Limits(NamedTuple):
 class Contents(NamedTuple):
     """What a run trains on, in content order."""
 
-    pairs: list[Pair]
+    pairs: Sequence[Pair]
     lines: list[Line]
-    flags: list[Flag]
-    rankings: list[Ranking]
+    flags: Sequence[Flag]
+    rankings: Sequence[Ranking]
     swaps: list[SwappedPrompt]
 
 
@@ -88,18 +91,20 @@ def swap_rows(swap: SwappedPrompt) -> list[tuple[int, int]]:
     return [(len(swap.prompt_ids), behind), (len(swap.swapped_ids), behind)]
 
 
-def usable(examples: Sequence[Example], longest: int, vocabulary: int) -> tuple[list[Example], list[Dropped]]:
+def usable(examples: Sequence[Example], longest: int, vocabulary: int) -> tuple[Sequence[Example], list[Dropped]]:
     """The examples that can be trained on, in content order, and the others with their reasons."""
-    kept: list[tuple[str, str, Example]] = []
+    kept: list[tuple[str, str, int]] = []
     dropped: list[Dropped] = []
-    for example in examples:
+    for place, example in enumerate(examples):
         _check(example, vocabulary)
         reason = _unusable(example, longest)
         if reason is None:
-            kept.append((example.key, digest(example), example))
+            kept.append((example.key, digest(example), place))
         else:
             dropped.append(Dropped(example.key, reason))
-    return [example for _, _, example in sorted(kept, key=lambda row: row[:2])], sorted(dropped)
+    places = array("q", (place for _, _, place in sorted(kept)))
+    held = examples if isinstance(examples, View) else tuple(examples)  # whatever becomes of the list
+    return View(len(places), lambda i: held[places[i]]), sorted(dropped)
 
 
 def usable_lines(replay: Sequence[Sequence[int]], longest: int, vocabulary: int) -> tuple[list[Line], list[Dropped]]:

@@ -6,7 +6,7 @@ have no counterpart and add nothing.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from flagback.model import dialogue
 from flagback.model.checkpoint import Loaded
@@ -35,7 +35,7 @@ def wants_swaps(recipe: Recipe) -> bool:
     return (recipe.consistency_weight + recipe.adversary_weight) * recipe.swaps_per_step > 0
 
 
-def swapped_prompts(rows: Sequence[PairRow], loaded: Loaded, axes: Sequence[Axis]) -> list[SwappedPrompt]:
+def swapped_prompts(rows: Iterable[PairRow], loaded: Loaded, axes: Sequence[Axis]) -> list[SwappedPrompt]:
     """Every prompt with its counterparts, at most A_PROMPT an axis, in an order of content.
 
     Behind both sides stands the chosen answer of the prompt's first pair, by name, that names nobody on the axis: what is neutral

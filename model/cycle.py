@@ -203,10 +203,12 @@ def train(
             assert run.set_id is not None, "freeze comes before train"  # nosec B101 # the order of steps is ours
             recipe = training.Recipe(**run.recipe)
             line = rounds.line_of(session, parent)
-            given = lesson.records_of(session, rounds.sets_to_learn(line, run.set_id, recipe), recipe)
+            with training.room_on_disk(folder):
+                given = lesson.records_of(session, rounds.sets_to_learn(line, run.set_id, recipe), recipe, folder=folder)
         start = rounds.start_of(line, parent, recipe)
         loaded = shelf.fresh(start)
-        learnt = lesson.lesson_of(given, recipe, loaded)
+        with training.room_on_disk(folder):
+            learnt = lesson.lesson_of(given, recipe, loaded)
         del given  # the texts of all pairs
         named = (str(shelf.artifacts.root), start.fingerprint, tokenizer_fingerprint(loaded.tokenizer))
         kept = KeptReference(Path(named[0]), weights=named[1], tokenizer=named[2])

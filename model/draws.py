@@ -14,8 +14,12 @@ def stream(digests: Sequence[str], count: int, salt: str, families: Sequence[str
     passed = 0
     while digests and len(places) < count:
         drawn = [hashlib.sha256(f"{salt}:{passed}:{digest}".encode()).digest() for digest in digests]
-        kin = [hashlib.sha256(f"{salt}:{passed}:{name}".encode()).digest() for name in families or [""] * len(digests)]
-        places += sorted(range(len(digests)), key=lambda i: (kin[i], drawn[i], i))
+        order = range(len(digests))
+        if families is None:
+            places += sorted(order, key=drawn.__getitem__)
+        else:
+            kin = [hashlib.sha256(f"{salt}:{passed}:{name}".encode()).digest() for name in families]
+            places += sorted(order, key=lambda i: (kin[i], drawn[i]))
         passed += 1
     return places[:count]
 

@@ -20,6 +20,7 @@ from flagback.model.contents import answers_of
 from flagback.model.layout import tree_logps
 from flagback.model.objective import tree_of
 from flagback.model.recipe import LayoutName, NotFinite, Pair, Recipe
+from flagback.model.spool import View
 
 #: In a checkpoint's folder.
 READINGS, BEST = "early_stop.json", "early_stop.safetensors"
@@ -48,7 +49,7 @@ class EarlyStop:
         cuts: int = 1,
     ) -> None:
         """`reference` holds (chosen, rejected) of every pair under the reference; `cuts` as for `tree_logps`."""
-        self._pairs, self._reference, self._recipe, self._layout, self._cuts = list(pairs), reference, recipe, layout, cuts
+        self._pairs, self._reference, self._recipe, self._layout, self._cuts = pairs, reference, recipe, layout, cuts
         self.readings: list[Reading] = []
         self._best: dict[str, Tensor] = {}
 
@@ -104,7 +105,8 @@ class EarlyStop:
         }
 
     def _read(self, model: Any, step: int) -> Reading:
-        mine = tree_logps(model, [tree_of(pair) for pair in self._pairs], self._layout, cuts=self._cuts)
+        trees = View(len(self._pairs), lambda i: tree_of(self._pairs[i]))
+        mine = tree_logps(model, trees, self._layout, cuts=self._cuts)
         scored = scored_pairs(self._pairs, mine, self._reference)
         soft_label = torch.tensor([pair.soft_label for pair in self._pairs], dtype=torch.float64)  # (B,)
         weight = torch.tensor([pair.weight for pair in self._pairs], dtype=torch.float64)  # (B,)

@@ -1,32 +1,37 @@
 """Explains a correction from the store: scores its pairs and flagged answers under parent and candidate, and keeps the result.
 
 The way between `explanation.py`, which knows no store, and the records. What the parent made of an answer is mostly kept from the
-training (`reference.py`); what the candidate makes of it is kept for the next correction, whose parent it may be.
+training (`reference.py`); what the candidate makes of it is kept for the next correction, whose parent it may be. What is long lies
+on the disk meanwhile (`spool`).
 """
 
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sqlmodel import Session, col, select
 
 from flagback.model import checkpoint, dialogue
 from flagback.model.cycle import Clock, cancelled, staged
-from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, from_dict, to_dict
+from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, flagged_from, from_dict, json_lines, pair_from
 from flagback.model.groups import Axis
-from flagback.model.layout import Tree, choose_layout
+from flagback.model.layout import choose_layout
 from flagback.model.lesson import answer_ids, training_pair
 from flagback.model.mentions import mentions, tagged_axes
 from flagback.model.recipe import LayoutName, Recipe
 from flagback.model.reference import KeptReference, kept_logps, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
+from flagback.model.spool import Spool, View
+from flagback.model.trees import Ids, Tree, grown
 from flagback.storage import preferences
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import PairRow
-from flagback.storage.prompts import TRAINING_SHARDS
+from flagback.storage.prompts import AT_A_TIME, TRAINING_SHARDS
+from flagback.storage.quarantine import withdrawn_generations
 from flagback.storage.records import CorrectionRun, Generation, ModelVersion, PolicyScore, PreferencePair, Prompt, now
 from flagback.storage.store import Store
 
@@ -35,9 +40,6 @@ FILE = "explanation.json"
 TOGETHER = 16
 #: From this harm on an answer counts as flagged: more likely harmful than not.
 FLAGGED = 0.5
-
-#: Token ids of a prompt and of one of its answers.
-Scored = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class NotTrained(Exception):
@@ -48,18 +50,26 @@ class UnknownCorrection(Exception):
     """A number that names no correction."""
 
 
-class _Pair(NamedTuple):
-    row: PairRow
-    position: int
-    chosen_id: int
-    rejected_id: int
-    tags: Mapping[str, str]
-
-
 class _Flagged(NamedTuple):
-    generation: Generation
-    prompt: Prompt
+    """An answer that was judged harmful, as it stands in the store."""
+
+    generation_id: int
+    token_ids: list[int] | None
+    text: str
+    messages: list[dict[str, str]]
+    lang: str
+    shard: int
     harm: float
+
+
+class _Row(NamedTuple):
+    """Token ids of a prompt and of one of its answers."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+Kind = TypeVar("Kind", PairRow, _Flagged)
 
 
 def explain(store: Store, shelf: Shelf, run_id: int, *, clock: Clock = now, should_stop: Callable[[], bool] | None = None) -> str:
@@ -78,12 +88,13 @@ def explained(store: Store, shelf: Shelf, run_id: int, *, should_stop: Callable[
         assert run.set_id is not None, "a candidate was trained on a set"  # nosec B101 # the order of steps is ours
         # What told the run when to stop was neither learnt nor held out.
         aside = Recipe(**run.recipe).shards_aside
-        pairs = [one for one in _pairs(session, run.set_id) if one.row.shard not in aside]
-        flagged = [one for one in _flagged(session, run.set_id) if one.prompt.shard not in aside]
+        pairs = _spooled(PairRow, (row for row in preferences.each_pair(session, run.set_id) if row.shard not in aside))
+        flagged = _spooled(_Flagged, (one for one in _flagged(session, run.set_id) if one.shard not in aside))
         axes = tagged_axes(session.exec(select(Prompt.tags)).all())
     found = _measured(run, (shelf.get(parent), parent), (shelf.get(candidate), candidate), pairs, flagged, axes, shelf, should_stop)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / FILE).write_text(json.dumps(to_dict(found), indent=1, sort_keys=True))
+        with (Path(folder) / FILE).open("w", encoding="ascii") as file:
+            file.writelines(json_lines(found))
         sha256 = shelf.artifacts.put(Path(folder))
     with store.writing() as session:
         kept = session.get_one(CorrectionRun, run_id)
@@ -115,106 +126,99 @@ def _trained(session: Session, run_id: int) -> CorrectionRun:
     return run
 
 
-def _pairs(session: Session, set_id: int) -> list[_Pair]:
-    places = session.exec(
-        select(PreferencePair.position, PreferencePair.chosen_id, PreferencePair.rejected_id, Prompt.tags)
-        .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
-        .where(PreferencePair.set_id == set_id)
-        .order_by(col(PreferencePair.position))
-    ).all()
-    return [_Pair(row, *place) for row, place in zip(preferences.pairs_of(session, set_id), places, strict=True)]
+def _spooled(kind: type[Kind], rows: Iterator[Kind]) -> Spool[Kind]:
+    spool = Spool(kind)
+    for row in rows:
+        spool.append(row._asdict())
+    return spool
 
 
-def _flagged(session: Session, set_id: int) -> list[_Flagged]:
+def _flagged(session: Session, set_id: int) -> Iterator[_Flagged]:
     """What the set's policy judged harmful; the rejected answers of a set that was brought in."""
-    judged = session.exec(
-        select(Generation, Prompt, PolicyScore.harm)
-        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-        .join(PolicyScore, col(PolicyScore.generation_id) == Generation.id)
-        .where(PolicyScore.set_id == set_id, PolicyScore.harm > FLAGGED)
-        .order_by(col(Generation.id))
-    ).all()
-    if judged or session.exec(select(PolicyScore.id).where(PolicyScore.set_id == set_id)).first() is not None:
-        return [_Flagged(*row) for row in judged]
-    rejected = session.exec(
+    if session.exec(select(PolicyScore.id).where(PolicyScore.set_id == set_id)).first() is not None:
+        judged = (
+            select(Generation, Prompt, PolicyScore.harm)
+            .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+            .join(PolicyScore, col(PolicyScore.generation_id) == Generation.id)
+            .where(PolicyScore.set_id == set_id, PolicyScore.harm > FLAGGED, col(Generation.id).not_in(withdrawn_generations()))
+            .order_by(col(Generation.id))
+        )
+        for generation, prompt, harm in session.exec(judged.execution_options(yield_per=AT_A_TIME)):
+            yield _flagged_row(generation, prompt, harm)
+        return
+    rejected = (
         select(Generation, Prompt)
         .join(Prompt, col(Prompt.id) == Generation.prompt_id)
         .where(col(Generation.id).in_(select(PreferencePair.rejected_id).where(PreferencePair.set_id == set_id)))
+        .where(col(Generation.id).not_in(withdrawn_generations()))
         .order_by(col(Generation.id))
-    ).all()
-    return [_Flagged(generation, prompt, 1.0) for generation, prompt in rejected]
+    )
+    for generation, prompt in session.exec(rejected.execution_options(yield_per=AT_A_TIME)):
+        yield _flagged_row(generation, prompt, 1.0)
+
+
+def _flagged_row(generation: Generation, prompt: Prompt, harm: float) -> _Flagged:
+    return _Flagged(generation.id, generation.token_ids, generation.text, prompt.messages, prompt.lang, prompt.shard, harm)
 
 
 def _measured(
     run: CorrectionRun,
     parent: tuple[checkpoint.Loaded, ModelVersion],
     candidate: tuple[checkpoint.Loaded, ModelVersion],
-    pairs: Sequence[_Pair],
+    pairs: Sequence[PairRow],
     flagged: Sequence[_Flagged],
     axes: Sequence[Axis],
     shelf: Shelf,
     should_stop: Callable[[], bool],
 ) -> Explanation:
     loaded = parent[0]
-    asked = [training_pair(pair.row, loaded) for pair in pairs]
-    alone = [
-        (
-            tuple(dialogue.prompt_ids(loaded.tokenizer, one.prompt.messages, loaded.template)),
-            tuple(answer_ids(one.generation.token_ids, one.generation.text, loaded)),
-        )
-        for one in flagged
-    ]
-    wanted = [(tuple(pair.prompt_ids), tuple(ids)) for pair in asked for ids in (pair.chosen_ids, pair.rejected_ids)]
+    rows = Spool(_Row)  # of every pair the chosen and the rejected answer, and behind them what was judged alone
+    for pair in pairs:
+        asked = training_pair(pair, loaded)
+        rows.append({"prompt": asked.prompt_ids, "answer": asked.chosen_ids})
+        rows.append({"prompt": asked.prompt_ids, "answer": asked.rejected_ids})
+    for one in flagged:
+        prompt = dialogue.prompt_ids(loaded.tokenizer, one.messages, loaded.template)
+        rows.append({"prompt": prompt, "answer": answer_ids(one.token_ids, one.text, loaded)})
     longest = loaded.context or math.inf
-    trees = _trees([row for row in (*wanted, *alone) if len(row[0]) + len(row[1]) <= longest and all(row)])
+    fit = array("q", (place for place, row in enumerate(rows) if all(row) and sum(map(len, row)) <= longest))
+
+    def fitting(number: int) -> tuple[Ids, Ids]:
+        row = rows[fit[number]]
+        return tuple(row.prompt), tuple(row.answer)
+
+    trees, places = grown(View(len(fit), fitting), TOGETHER)
     layout = choose_layout(loaded.model, trees).layout if trees else "padded"
-    before, after = (_logps(made, version, trees, layout, shelf, should_stop) for made, version in (parent, candidate))
-    moves: list[PairMove] = []
-    for pair, chosen, rejected in zip(pairs, wanted[::2], wanted[1::2], strict=True):
-        if chosen in before and rejected in before:
-            moves.append(
-                PairMove(
-                    position=pair.position,
-                    row_hash=pair.row.row_hash,
-                    kind=pair.row.kind,
-                    side=_side(pair.row.shard),
-                    groups=_groups([*_said(pair.row.messages), pair.row.rejected_text], pair.row.lang, axes),
-                    weight=pair.row.weight,
-                    soft_label=pair.row.soft_label,
-                    chosen_id=pair.chosen_id,
-                    rejected_id=pair.rejected_id,
-                    chosen_before=before[chosen],
-                    chosen_after=after[chosen],
-                    rejected_before=before[rejected],
-                    rejected_after=after[rejected],
-                )
+    found = [_logps(made, version, trees, layout, shelf, should_stop) for made, version in (parent, candidate)]
+    number = dict(zip(fit, places, strict=True))
+
+    def moved(row: int) -> tuple[float, float]:
+        return found[0][number[row]], found[1][number[row]]
+
+    moves, fallen = Spool(pair_from), Spool(flagged_from)
+    for place, pair in enumerate(pairs):
+        chosen, rejected = 2 * place, 2 * place + 1
+        if chosen in number and rejected in number:
+            move = PairMove(
+                pair.position,
+                pair.row_hash,
+                pair.kind,
+                _side(pair.shard),
+                _groups([*_said(pair.messages), pair.rejected_text], pair.lang, axes),
+                pair.weight,
+                pair.soft_label,
+                pair.chosen_id,
+                pair.rejected_id,
+                *moved(chosen),
+                *moved(rejected),
             )
-    fallen = [
-        FlaggedMove(
-            one.generation.id,
-            _side(one.prompt.shard),
-            _groups([*_said(one.prompt.messages), one.generation.text], one.prompt.lang, axes),
-            one.harm,
-            before[row],
-            after[row],
-        )
-        for one, row in zip(flagged, alone, strict=True)
-        if row in before
-    ]
+            moves.append(move._asdict())
+    for place, one in enumerate(flagged, start=2 * len(pairs)):
+        if place in number:
+            groups = _groups([*_said(one.messages), one.text], one.lang, axes)
+            fallen.append(FlaggedMove(one.generation_id, _side(one.shard), groups, one.harm, *moved(place))._asdict())
     left_out = len(pairs) - len(moves) + len(flagged) - len(fallen)
-    return Explanation(run.id, run.parent_id, candidate[1].id, tuple(moves), tuple(fallen), left_out)
-
-
-def _trees(rows: Sequence[Scored]) -> list[Tree]:
-    """Every prompt with all of its answers, each once; large families are cut."""
-    families: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
-    for prompt, answer in rows:
-        families.setdefault(prompt, {})[answer] = None
-    return [
-        Tree(prompt, tuple(list(answers)[start : start + TOGETHER]))
-        for prompt, answers in families.items()
-        for start in range(0, len(answers), TOGETHER)
-    ]
+    return Explanation(run.id, run.parent_id, candidate[1].id, moves, fallen, left_out)
 
 
 def _logps(
@@ -224,15 +228,11 @@ def _logps(
     layout: LayoutName,
     shelf: Shelf,
     should_stop: Callable[[], bool],
-) -> dict[Scored, float]:
-    """Every answer's log-probability under a version."""
+) -> Sequence[float]:
+    """Every answer's log-probability under a version, tree by tree."""
     kept = KeptReference(shelf.artifacts.root, weights=version.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer))
     found, _ = kept_logps(loaded.model, trees, layout, kept, should_stop=should_stop)
-    return {
-        (tree.prompt, answer): value
-        for tree, values in zip(trees, found, strict=True)
-        for answer, value in zip(tree.answers, values, strict=True)
-    }
+    return array("d", (value for values in found for value in values))
 
 
 def _said(messages: Sequence[Mapping[str, str]]) -> list[str]:

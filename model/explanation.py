@@ -4,8 +4,9 @@ Told in nats of log-probability, before (under the parent) and after (under the 
 and holds no text: rows name pairs and answers of the installation.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 #: Raised when the file's fields change their meaning.
@@ -87,8 +88,8 @@ class Explanation(NamedTuple):
     run_id: int
     parent_id: int
     candidate_id: int
-    pairs: tuple[PairMove, ...]
-    flagged: tuple[FlaggedMove, ...]
+    pairs: Sequence[PairMove]
+    flagged: Sequence[FlaggedMove]
     #: Pairs and flagged answers longer than the model can hold.
     left_out: int
 
@@ -104,6 +105,32 @@ TOLD = ("margin_before", "margin_after", "change", "direction")
 
 def to_dict(explanation: Explanation) -> dict[str, Any]:
     """For JSON: every row with its margins and its direction, and the summary."""
+    return _head(explanation) | {
+        "pairs": [_told(row) for row in explanation.pairs],
+        "flagged": [_told(row) for row in explanation.flagged],
+    }
+
+
+def json_lines(explanation: Explanation) -> Iterator[str]:
+    """The JSON of `to_dict`, a row a line, so that it can be written without being held."""
+    yield json.dumps(_head(explanation), sort_keys=True)[:-1]
+    lists: tuple[tuple[str, Sequence[PairMove | FlaggedMove]], ...] = (
+        ("pairs", explanation.pairs),
+        ("flagged", explanation.flagged),
+    )
+    for name, rows in lists:
+        yield f',\n"{name}": ['
+        for number, row in enumerate(rows):
+            yield (",\n" if number else "\n") + json.dumps(_told(row), sort_keys=True)
+        yield "]"
+    yield "}\n"
+
+
+def _told(row: PairMove | FlaggedMove) -> dict[str, Any]:
+    return row._asdict() | {name: getattr(row, name) for name in (TOLD if isinstance(row, PairMove) else ("change", "direction"))}
+
+
+def _head(explanation: Explanation) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "unit": "nats",
@@ -113,62 +140,85 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
         "candidate": explanation.candidate_id,
         "left_out": explanation.left_out,
         "summary": summary(explanation),
-        "pairs": [row._asdict() | {name: getattr(row, name) for name in TOLD} for row in explanation.pairs],
-        "flagged": [row._asdict() | {"change": row.change, "direction": row.direction} for row in explanation.flagged],
     }
 
 
 def from_dict(kept: Mapping[str, Any]) -> Explanation:
     """An explanation as `to_dict` wrote it."""
-    pairs = tuple(PairMove(**{name: _value(row[name]) for name in PairMove._fields}) for row in kept["pairs"])
-    flagged = tuple(FlaggedMove(**{name: _value(row[name]) for name in FlaggedMove._fields}) for row in kept["flagged"])
+    pairs, flagged = tuple(pair_from(**row) for row in kept["pairs"]), tuple(flagged_from(**row) for row in kept["flagged"])
     return Explanation(kept["run"], kept["parent"], kept["candidate"], pairs, flagged, kept["left_out"])
+
+
+def pair_from(**row: Any) -> PairMove:
+    """A pair's row as it came back from JSON."""
+    known: dict[str, Any] = {name: row[name] for name in PairMove._fields}
+    return PairMove(**known | {"groups": tuple(row["groups"])})
+
+
+def flagged_from(**row: Any) -> FlaggedMove:
+    """A flagged answer's row as it came back from JSON."""
+    known: dict[str, Any] = {name: row[name] for name in FlaggedMove._fields}
+    return FlaggedMove(**known | {"groups": tuple(row["groups"])})
 
 
 def summary(explanation: Explanation) -> dict[str, Any]:
     """Counts and means over all, by side, and by group (most pairs first); a group counts every row that names it."""
-    pairs, flagged = explanation.pairs, explanation.flagged
-    by_group: dict[str, tuple[list[PairMove], list[FlaggedMove]]] = {}
-    for pair in pairs:
-        for group in pair.groups:
-            by_group.setdefault(group, ([], []))[0].append(pair)
-    for answer in flagged:
-        for group in answer.groups:
-            by_group.setdefault(group, ([], []))[1].append(answer)
-    ordered = sorted(by_group.items(), key=lambda named: (-len(named[1][0]), -len(named[1][1]), named[0]))
-    sides: tuple[Side, ...] = ("learnt", "held_out")
+    named = {name: _Tally() for name in ("all", "learnt", "held_out")}
+    groups: dict[str, _Tally] = {}
+    for pair in explanation.pairs:
+        for tally in _of(pair, named, groups):
+            tally.add_pair(pair)
+    for answer in explanation.flagged:
+        for tally in _of(answer, named, groups):
+            tally.add_flagged(answer)
+    ordered = sorted(groups.items(), key=lambda one: (-one[1].counts["pairs"], -one[1].counts["flagged"], one[0]))
     return {
-        "all": _figures(pairs, flagged),
-        **{side: _figures([p for p in pairs if p.side == side], [one for one in flagged if one.side == side]) for side in sides},
-        "groups": {group: _figures(*rows) for group, rows in ordered},
+        **{name: tally.figures() for name, tally in named.items()},
+        "groups": {group: tally.figures() for group, tally in ordered},
     }
 
 
-def _figures(pairs: Sequence[PairMove], flagged: Sequence[FlaggedMove]) -> dict[str, Any]:
-    return {
-        "pairs": len(pairs),
-        **_directions(pairs, "pairs"),
-        "margin_before": _mean([row.margin_before for row in pairs]),
-        "margin_after": _mean([row.margin_after for row in pairs]),
-        # Below 0: chosen answers became less likely too (likelihood displacement).
-        "chosen_change": _mean([row.chosen_after - row.chosen_before for row in pairs]),
-        "rejected_change": _mean([row.rejected_after - row.rejected_before for row in pairs]),
-        "flagged": len(flagged),
-        **_directions(flagged, "flagged"),
-        "flagged_change": _mean([row.change for row in flagged]),
-    }
+def _of(row: PairMove | FlaggedMove, named: Mapping[str, "_Tally"], groups: dict[str, "_Tally"]) -> list["_Tally"]:
+    """Where a row counts."""
+    return [named["all"], named[row.side], *(groups.setdefault(group, _Tally()) for group in row.groups)]
 
 
-def _directions(rows: Sequence[PairMove | FlaggedMove], what: str) -> dict[str, int]:
-    counts: dict[str, int] = defaultdict(int)
-    for row in rows:
-        counts[row.direction] += 1
-    return {f"{what}_{name}": counts[name] for name in ("towards", "still", "against")}
+#: What a summary gives means of.
+MEANS = ("margin_before", "margin_after", "chosen_change", "rejected_change", "flagged_change")
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return round(sum(values) / len(values), 6) if values else None
+class _Tally:
+    """Counts and sums of rows, which are not kept."""
 
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.sums: dict[str, float] = dict.fromkeys(MEANS, 0.0)
 
-def _value(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    def add_pair(self, row: PairMove) -> None:
+        self.counts.update(("pairs", f"pairs_{row.direction}"))
+        self.sums["margin_before"] += row.margin_before
+        self.sums["margin_after"] += row.margin_after
+        self.sums["chosen_change"] += row.chosen_after - row.chosen_before
+        self.sums["rejected_change"] += row.rejected_after - row.rejected_before
+
+    def add_flagged(self, row: FlaggedMove) -> None:
+        self.counts.update(("flagged", f"flagged_{row.direction}"))
+        self.sums["flagged_change"] += row.change
+
+    def figures(self) -> dict[str, Any]:
+        def told(what: str) -> dict[str, int]:
+            return {name: self.counts[name] for name in (what, *(f"{what}_{way}" for way in ("towards", "still", "against")))}
+
+        def mean(name: str, what: str) -> dict[str, float | None]:
+            return {name: round(self.sums[name] / self.counts[what], 6) if self.counts[what] else None}
+
+        return {
+            **told("pairs"),
+            **mean("margin_before", "pairs"),
+            **mean("margin_after", "pairs"),
+            # Below 0: chosen answers became less likely too (likelihood displacement).
+            **mean("chosen_change", "pairs"),
+            **mean("rejected_change", "pairs"),
+            **told("flagged"),
+            **mean("flagged_change", "flagged"),
+        }

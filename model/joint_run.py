@@ -24,6 +24,7 @@ from flagback.model import checkpoint, training
 from flagback.model.ranks import Ranks, join
 from flagback.model.recipe import Alarm, Flag, Pair, Ranking, Recipe, StepMetrics, SwappedPrompt, Trained
 from flagback.model.reference import KeptReference
+from flagback.model.spool import Spool
 from flagback.storage.records import Template
 
 #: How often the caller looks what was said, seconds, and how long it waits for an end after it asked for one.
@@ -222,7 +223,7 @@ def _computed(place: Path, asked: Asked, recipe: Recipe, ranks: Ranks, tell: Cal
     loaded = checkpoint.load(asked.location, [Path(adapter) for adapter in asked.adapters], template=asked.template)
     if not ranks.sharded:
         loaded.model.to(ranks.device)
-    examples = {name: [kind(**row) for row in _lines(place / f"{name}.jsonl")] for name, kind in KINDS.items()}
+    examples = {name: Spool(kind, file=place / f"{name}.jsonl") for name, kind in KINDS.items()}
     kept = None
     if asked.kept is not None:
         root, weights, tokenizer = asked.kept

@@ -23,6 +23,7 @@ from flagback.model.losses import token_logps
 from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
 from flagback.model.ranks import ALONE, Ranks
 from flagback.model.recipe import LayoutName, Precision, Stopped
+from flagback.model.trees import Tree, by_width, extremes
 
 #: Name under which transformers knows the flat layout's attention, and the forward argument that carries the blocks to it.
 ATTENTION = "flagback_flat"
@@ -34,15 +35,6 @@ TOLERANCE = 1e-3
 
 class UnfitModel(Exception):
     """The model computes attention in a way that the flat layout cannot follow."""
-
-
-class Tree(NamedTuple):
-    """A prompt and the answers scored under it."""
-
-    #: At least one token.
-    prompt: tuple[int, ...]
-    #: At least one answer, each of at least one token.
-    answers: tuple[tuple[int, ...], ...]
 
 
 class Choice(NamedTuple):
@@ -325,8 +317,7 @@ def flat_model(model: Any, layout: LayoutName) -> Iterator[None]:
 
 def choose_layout(model: Any, trees: Sequence[Tree]) -> Choice:
     """Flat where it agrees with padded on the shortest and longest trees, within TOLERANCE a token; else padded, and why."""
-    ordered = sorted(set(trees), key=lambda tree: (_width(tree), tree))
-    probe = list(dict.fromkeys([*ordered[:2], *ordered[-1:]]))
+    probe = extremes(trees)
     if not _takes(model, "logits_to_keep") or not _takes(model, "position_ids"):
         return Choice("padded", "its forward takes no logits_to_keep and position_ids")
     with torch.no_grad(), in_eval(model):
@@ -363,7 +354,7 @@ def tree_logps(
         return cuts * max(tokens / TOKENS_AT_ONCE, sum(map(len, answers)) * vocabulary / LOGITS_AT_ONCE)
 
     found: list[list[float]] = [[] for _ in trees]
-    order = sorted(range(len(trees)), key=lambda i: (_width(trees[i]), trees[i]))
+    order = by_width(trees)
     with in_eval(model), flat_model(model, layout):
         groups = packed(order, cost)
         # Every rank has equally many; who would have none does the last one again.
@@ -434,10 +425,6 @@ def vocabulary_size(model: Any) -> int:
 
 def _cut(items: list[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _width(tree: Tree) -> int:
-    return len(tree.prompt) + max(map(len, tree.answers))
 
 
 def _device(model: Any) -> torch.device:

@@ -1,10 +1,13 @@
 """What a correction is given: pairs of a frozen set, swapped prompts and neutral lines, as token ids of the model it starts from.
 
-The way from the records to the trainer, which knows neither. Reads the store and writes nothing.
+The way from the records to the trainer, which knows neither. Reads the store and writes nothing there; pairs, as text and as ids,
+are on the disk (`spool`) and never all in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 from sqlmodel import Session, col, select
@@ -14,6 +17,7 @@ from flagback.model.checkpoint import Loaded
 from flagback.model.groups import Axis
 from flagback.model.mentions import tagged_axes
 from flagback.model.recipe import Pair, Recipe, SwappedPrompt
+from flagback.model.spool import Spool
 from flagback.storage import preferences
 from flagback.storage.preferences import PairRow
 from flagback.storage.records import PreferenceSet, Prompt, ReferenceText
@@ -22,9 +26,9 @@ from flagback.storage.records import PreferenceSet, Prompt, ReferenceText
 class Lesson(NamedTuple):
     """All that is learnt from, and what tells when to stop."""
 
-    pairs: list[Pair]
+    pairs: Sequence[Pair]
     #: Pairs that are not learnt from: they tell an early stop when it is time.
-    aside: list[Pair]
+    aside: Sequence[Pair]
     swaps: list[SwappedPrompt]
     replay: list[list[int]]
 
@@ -32,16 +36,19 @@ class Lesson(NamedTuple):
 class Records(NamedTuple):
     """The same as it stands in the store."""
 
-    rows: list[PairRow]
+    rows: Sequence[PairRow]
     replay: list[str]
     #: Groups to weigh pairs by or to swap; none where the recipe asks for neither.
     axes: Sequence[Axis]
+    #: Where long lists are kept; None: with the system's temporary files.
+    folder: Path | None
 
 
-def records_of(session: Session, set_ids: Sequence[int], recipe: Recipe) -> Records:
+def records_of(session: Session, set_ids: Sequence[int], recipe: Recipe, *, folder: Path | None = None) -> Records:
     """What a recipe reads of these sets' training shards; a row of several sets counts once. Raises NoPairs."""
-    found = [row for set_id in set_ids for row in preferences.pairs_of(session, set_id, training=True)]
-    rows = list({row.row_hash: row for row in found}.values())
+    rows = Spool(PairRow, folder=folder)
+    for row in _each_once(session, set_ids):
+        rows.append(row._asdict())
     if not rows:
         frozen = session.get_one(PreferenceSet, set_ids[-1])
         raise preferences.NoPairs(
@@ -50,7 +57,19 @@ def records_of(session: Session, set_ids: Sequence[int], recipe: Recipe) -> Reco
         )
     replay = replay_texts(session)
     grouped = counterparts.wants_groups(recipe) or counterparts.wants_swaps(recipe)
-    return Records(rows, replay, tagged_axes(session.exec(select(Prompt.tags)).all()) if grouped else [])
+    return Records(rows, replay, tagged_axes(session.exec(select(Prompt.tags)).all()) if grouped else [], folder)
+
+
+def _each_once(session: Session, set_ids: Sequence[int]) -> Iterator[PairRow]:
+    """The sets' rows, the newest set's first and of equal ones the newest; in a set they follow each other."""
+    seen: set[bytes] = set()
+    for set_id in reversed(set_ids):
+        for name, equal in groupby(preferences.each_pair(session, set_id, training=True), key=lambda row: row.row_hash):
+            *_, row = equal
+            if bytes.fromhex(name) not in seen:
+                yield row
+            if len(set_ids) > 1:
+                seen.add(bytes.fromhex(name))
 
 
 def replay_texts(session: Session) -> list[str]:
@@ -61,20 +80,21 @@ def replay_texts(session: Session) -> list[str]:
 
 def lesson_of(given: Records, recipe: Recipe, loaded: Loaded) -> Lesson:
     """The records as token ids, and their pairs apart by whether they teach or tell when to stop."""
-    pairs = [training_pair(row, loaded) for row in given.rows]
-    if counterparts.wants_groups(recipe):
-        named = [counterparts.group_of(row, given.axes) for row in given.rows]
-        pairs = [replace(pair, group=group) for pair, group in zip(pairs, named, strict=True)]
-    kept = [row.shard in recipe.shards_aside for row in given.rows]
-    if all(kept):
+    pairs, aside = Spool(Pair, folder=given.folder), Spool(Pair, folder=given.folder)
+    for row in given.rows:
+        pair = training_pair(row, loaded)
+        if counterparts.wants_groups(recipe):
+            pair = replace(pair, group=counterparts.group_of(row, given.axes))
+        (aside if row.shard in recipe.shards_aside else pairs).append(vars(pair))
+    if not pairs:
         raise preferences.NoPairs(
-            f"All {len(kept)} pairs for training are of the {len(recipe.shards_aside)} shards kept aside for the early stop, and "
+            f"All {len(aside)} pairs for training are of the {len(recipe.shards_aside)} shards kept aside for the early stop, and "
             "none is left to learn from; lower stop_shards, set stop_every to 0, or have more prompts reviewed."
         )
-    teaching = [row for row, out in zip(given.rows, kept, strict=True) if not out]
+    teaching = (row for row in given.rows if row.shard not in recipe.shards_aside)
     return Lesson(
-        [pair for pair, out in zip(pairs, kept, strict=True) if not out],
-        [pair for pair, out in zip(pairs, kept, strict=True) if out],
+        pairs,
+        aside,
         counterparts.swapped_prompts(teaching, loaded, given.axes) if counterparts.wants_swaps(recipe) else [],
         [dialogue.answer_ids(loaded.tokenizer, text, "plain") for text in given.replay],
     )

@@ -15,10 +15,11 @@ import psutil
 import torch
 
 from flagback.model import head
-from flagback.model.layout import Tree, answer_logps, computed_in, flat_model, vocabulary_size
-from flagback.model.objective import part_trees, shared
-from flagback.model.plan import Plan
+from flagback.model.layout import answer_logps, computed_in, flat_model, vocabulary_size
+from flagback.model.objective import part_trees
+from flagback.model.plan import Part, Plan
 from flagback.model.recipe import LayoutName, Recipe, TooLittleMemory
+from flagback.model.trees import Tree, shared
 
 #: What is kept is not all: gradients of a layer, and what the allocator cannot hand back (measured: 1.17 and 1.68 times).
 BESIDE = 1.25
@@ -61,15 +62,18 @@ def needed(adapted: Any, plan: Plan, recipe: Recipe, layout: LayoutName) -> Need
     adapter = _bytes(weight for name, weight in adapted.named_parameters() if ".lora_" in name)
     on_gpu = next(iter(adapted.parameters())).device.type == "cuda"
     held = 0.0 if on_gpu else max(psutil.Process().memory_info().rss - weights, 0.0)
-    sizes = [_sizes(_laid_out(plan, number, recipe), layout) for number in range(len(plan.parts))]
     growth = _growth(adapted, recipe, layout)
     # Float32 logits and their gradient, while the head is left: all of them, or a portion where it is asked for what is wanted.
     asked = layout == "flat" and recipe.sharding == "none" and head.answers_itself(adapted.get_output_embeddings())
     most = 8.0 * head.LOGITS_AT_ONCE if asked else math.inf
-    each = [BESIDE * float(np.dot(growth, size)) + min(8 * vocabulary_size(adapted) * size[2], most) for size in sizes]
-    dearest = max(range(len(each)), key=each.__getitem__)
+    dearest, tokens = -1.0, 0
+    for part in plan.parts:
+        size = _sizes(_laid_out(plan, part, recipe), layout)
+        cost = BESIDE * float(np.dot(growth, size)) + min(8 * vocabulary_size(adapted) * size[2], most)
+        if cost > dearest:
+            dearest, tokens = cost, size[0]
     cut = recipe.processes if recipe.sharding == "full" else 1
-    return Needed(held / 1e6, weights / cut / 1e6, 4 * adapter / cut / 1e6, each[dearest] / 1e6, sizes[dearest][0])
+    return Needed(held / 1e6, weights / cut / 1e6, 4 * adapter / cut / 1e6, dearest / 1e6, tokens)
 
 
 def machine(device: torch.device | None = None) -> Machine:
@@ -97,8 +101,8 @@ def check(found: Needed, there: Machine, recipe: Recipe) -> None:
         )
 
 
-def _laid_out(plan: Plan, number: int, recipe: Recipe) -> list[Tree]:
-    trees = part_trees(plan, plan.parts[number])
+def _laid_out(plan: Plan, part: Part, recipe: Recipe) -> Sequence[Tree]:
+    trees = part_trees(plan, part)
     return shared(trees)[0] if recipe.sharing == "prompt" else trees
 
 

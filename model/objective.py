@@ -14,9 +14,10 @@ from flagback.model import losses
 from flagback.model.adversary import Probe
 from flagback.model.consistency import Seen, consistency_loss
 from flagback.model.contents import answers_of
-from flagback.model.layout import Tree
 from flagback.model.plan import Part, Plan
 from flagback.model.recipe import Flag, Pair, Ranking, Recipe
+from flagback.model.spool import View
+from flagback.model.trees import Tree
 
 #: What is summed over the parts of a step.
 FIGURES = (
@@ -51,13 +52,18 @@ def mismatched_trees(plan: Plan, places: Sequence[int]) -> list[Tree | None]:
     return trees
 
 
-def reference_trees(plan: Plan, recipe: Recipe) -> list[Tree]:
+def reference_trees(plan: Plan, recipe: Recipe) -> Sequence[Tree]:
     """All that the reference is asked for: pairs, rankings, flags."""
-    flags = [tree_of(flag) for flag in plan.flags]
-    if recipe.flag_point == "kl":
-        others = mismatched_trees(plan, range(len(flags)))
-        flags = [Tree(own.prompt, own.answers + (other.answers if other else ())) for own, other in zip(flags, others, strict=True)]
-    return [*map(tree_of, plan.pairs), *map(tree_of, plan.rankings), *flags]
+    pairs, rankings = len(plan.pairs), len(plan.pairs) + len(plan.rankings)
+
+    def tree(place: int) -> Tree:
+        if place < rankings:
+            return tree_of(plan.pairs[place] if place < pairs else plan.rankings[place - pairs])
+        own = tree_of(plan.flags[place - rankings])
+        (other,) = mismatched_trees(plan, [place - rankings]) if recipe.flag_point == "kl" else [None]
+        return Tree(own.prompt, own.answers + (other.answers if other else ()))
+
+    return View(rankings + len(plan.flags), tree)
 
 
 def reference_of(plan: Plan, found: Sequence[Sequence[float]]) -> Reference:
@@ -75,16 +81,6 @@ def part_trees(plan: Plan, part: Part) -> list[Tree]:
         *(tree_of(plan.rankings[place]) for place in part.rankings),
         *(tree_of(plan.flags[place]) for place in part.flags),
     ]
-
-
-def shared(trees: Sequence[Tree]) -> tuple[list[Tree], list[int]]:
-    """Every prompt once with each of its answers once; and where, among theirs, the given trees' answers are in their order."""
-    families: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
-    for tree in trees:
-        families.setdefault(tree.prompt, {}).update(dict.fromkeys(tree.answers))
-    made = [Tree(prompt, tuple(answers)) for prompt, answers in families.items()]
-    known = {row: place for place, row in enumerate((tree.prompt, answer) for tree in made for answer in tree.answers)}
-    return made, [known[tree.prompt, answer] for tree in trees for answer in tree.answers]
 
 
 class Terms(NamedTuple):
@@ -130,13 +126,14 @@ def part_terms(
     figures: dict[str, float] = {}
     group_losses: dict[str, float] = {}
     if part.pairs:
-        scored = _scored(plan, part, pair_logps.view(-1, 2), reference)
-        weight = logps.new_tensor([plan.pairs[place].weight for place in part.pairs])  # (B,)
-        soft_label = logps.new_tensor([plan.pairs[place].soft_label for place in part.pairs])  # (B,)
+        pairs = [plan.pairs[place] for place in part.pairs]
+        scored = _scored(pairs, pair_logps.view(-1, 2), [reference.pairs[place] for place in part.pairs])
+        weight = logps.new_tensor([pair.weight for pair in pairs])  # (B,)
+        soft_label = logps.new_tensor([pair.soft_label for pair in pairs])  # (B,)
         each = losses.pair_losses(recipe.loss, scored, soft_label, beta=recipe.beta, noise=recipe.label_noise)  # (B,)
         counted = weight
         if group_factors is not None:
-            groups = [plan.pairs[place].group for place in part.pairs]
+            groups = [pair.group for pair in pairs]
             counted = weight * logps.new_tensor([group_factors[group] for group in groups])  # (B,)
             group_losses = _group_losses(groups, (weight * each).tolist(), part.total_weight, plan.group_shares)
         preference = losses.weighted_mean(each, counted, part.total_weight)
@@ -207,10 +204,10 @@ def total(sums: dict[str, float], recipe: Recipe) -> float:
     )
 
 
-def _scored(plan: Plan, part: Part, logps: Tensor, reference: Reference) -> losses.Scored:
-    """The part's pairs from (B, 2) log-probabilities of chosen and rejected."""
-    ref = logps.new_tensor([reference.pairs[place] for place in part.pairs])  # (B, 2)
-    tokens = logps.new_tensor([[len(a) for a in answers_of(plan.pairs[place])] for place in part.pairs])  # (B, 2)
+def _scored(pairs: Sequence[Pair], logps: Tensor, reference: Sequence[Sequence[float]]) -> losses.Scored:
+    """Pairs from (B, 2) log-probabilities of chosen and rejected."""
+    ref = logps.new_tensor(reference)  # (B, 2)
+    tokens = logps.new_tensor([[len(answer) for answer in answers_of(pair)] for pair in pairs])  # (B, 2)
     return losses.Scored(*logps.unbind(1), *ref.unbind(1), *tokens.unbind(1))
 
 

@@ -357,8 +357,8 @@ def overlaps(
 
 def check_frozen(session: Session, set_id: int, artifacts: Artifacts) -> None:
     """Raises Contaminated where a frozen set, an imported one too, overlaps a test that was taken in since."""
-    rows = preferences.pairs_of(session, set_id)
-    asked = [contamination.PairTexts(row.messages, row.chosen_text, row.rejected_text) for row in rows]
+    rows = preferences.each_pair(session, set_id)
+    asked = (contamination.PairTexts(row.messages, row.chosen_text, row.rejected_text) for row in rows)
     hits = contamination.hits(asked, contamination.tests_in_use(session, artifacts))
     if hits:
         raise Contaminated(refusal([hit for _, hit in hits], frozen=set_id))

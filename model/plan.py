@@ -6,6 +6,7 @@ Decided by contents and seed alone, before anything is computed: the order of th
 import hashlib
 import json
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from flagback.model.contents import Contents, Limits, Line, digest, gathered, ro
 from flagback.model.draws import even_stream, stream
 from flagback.model.portions import cost_of, spread
 from flagback.model.recipe import Dropped, Flag, Pair, Ranking, Recipe, SwappedPrompt
+from flagback.model.spool import View
 
 #: Settings that came after the first runs: they count in a fingerprint only where they are not left at their default, so that a
 #: run begun before them goes on.
@@ -74,8 +76,8 @@ class Part(NamedTuple):
 class Plan:
     """All steps of a run."""
 
-    #: In content order, only those that are trained on.
-    pairs: tuple[Pair, ...]
+    #: In content order, only those that are trained on; looked up where they were given.
+    pairs: Sequence[Pair]
     replay: tuple[Line, ...]
     #: Step by step, `parts_per_step` of them each.
     parts: tuple[Part, ...]
@@ -84,15 +86,16 @@ class Plan:
     dropped: tuple[Dropped, ...]
     #: sha256 of everything that decides the result on a given machine, the model excepted.
     fingerprint: str
-    flags: tuple[Flag, ...] = ()
-    rankings: tuple[Ranking, ...] = ()
+    flags: Sequence[Flag] = ()
+    rankings: Sequence[Ranking] = ()
     swaps: tuple[SwappedPrompt, ...] = ()
 
     @cached_property
     def group_shares(self) -> dict[str, float]:
         """Each group's share of the weight of the pairs drawn over all steps, by name; nothing where no pair is drawn."""
-        drawn = [self.pairs[place] for part in self.parts for place in part.pairs]
-        return group_weights.shares([pair.group for pair in drawn], [pair.weight for pair in drawn])
+        known = [(pair.group, pair.weight) for pair in self.pairs]
+        drawn = [known[place] for part in self.parts for place in part.pairs]
+        return group_weights.shares([group for group, _ in drawn], [weight for _, weight in drawn])
 
     @cached_property
     def mismatched(self) -> list[int | None]:
@@ -129,38 +132,39 @@ def make_plan(
     for every process, some of which may be empty.
     """
     contents, dropped = gathered(pairs, replay, recipe=recipe, limits=limits, flags=flags, rankings=rankings, swaps=swaps)
-    parts, parts_per_step = _parts(_steps(contents, recipe, seed), contents, limits.vocabulary, cuts, recipe.processes)
+    digests = [[digest(one) for one in some] for some in contents]
+    parts, parts_per_step = _parts(_steps(contents, digests, recipe, seed), contents, limits.vocabulary, cuts, recipe.processes)
     return Plan(
-        tuple(contents.pairs),
+        contents.pairs,
         tuple(contents.lines),
         tuple(parts),
         parts_per_step,
         min(recipe.pairs_per_step, len(contents.pairs)),
         tuple(dropped),
-        _fingerprint(contents, recipe, seed),
-        tuple(contents.flags),
-        tuple(contents.rankings),
+        _fingerprint(contents, digests, recipe, seed),
+        contents.flags,
+        contents.rankings,
         tuple(contents.swaps),
     )
 
 
-def _steps(contents: Contents, recipe: Recipe, seed: int) -> list[tuple[list[int], ...]]:
+def _steps(contents: Contents, digests: Sequence[list[str]], recipe: Recipe, seed: int) -> list[tuple[list[int], ...]]:
     """The places of what goes into each step: of pairs, replay lines, flags, rankings and swapped prompts."""
-    wanted: list[tuple[str, int, Sequence[Pair | Flag | Ranking | SwappedPrompt | Line]]] = [
-        ("pair", recipe.pairs_per_step, contents.pairs),
-        ("replay", recipe.replay_per_step, contents.lines),
-        ("flag", recipe.flags_per_step, contents.flags),
-        ("ranking", recipe.rankings_per_step, contents.rankings),
-        ("swap", recipe.swaps_per_step, contents.swaps),
-    ]
+    wanted = {
+        "pair": recipe.pairs_per_step,
+        "replay": recipe.replay_per_step,
+        "flag": recipe.flags_per_step,
+        "ranking": recipe.rankings_per_step,
+        "swap": recipe.swaps_per_step,
+    }
     kinds: list[list[list[int]]] = []
-    for what, most, some in wanted:
+    for (what, most), some in zip(wanted.items(), digests, strict=True):
         each = min(most, len(some))
-        digests, count, salt = [digest(one) for one in some], each * recipe.steps, f"{seed}:{what}"
+        count, salt = each * recipe.steps, f"{seed}:{what}"
         if what == "pair" and recipe.group_weights != "given":
-            drawn = even_stream(digests, count, salt, [pair.group for pair in contents.pairs])
+            drawn = even_stream(some, count, salt, [pair.group for pair in contents.pairs])
         else:
-            drawn = stream(digests, count, salt, _families(contents.pairs, recipe) if what == "pair" else None)
+            drawn = stream(some, count, salt, _families(contents.pairs, recipe) if what == "pair" else None)
         kinds.append([drawn[step * each : (step + 1) * each] for step in range(recipe.steps)])
     return list(zip(*kinds, strict=True))
 
@@ -169,8 +173,12 @@ def _parts(
     steps: Sequence[tuple[list[int], ...]], contents: Contents, vocabulary: int, cuts: int, processes: int
 ) -> tuple[list[Part], int]:
     """Every step cut into the same number of parts, `cuts` times as many as the dearest step needs."""
+    weights, pair_costs = array("d"), array("d")
+    for pair in contents.pairs:
+        weights.append(pair.weight)
+        pair_costs.append(cost_of(rows_of(pair), vocabulary))
     costs = (
-        [cost_of(rows_of(p), vocabulary) for p in contents.pairs],
+        pair_costs,
         [cost_of([(1, len(line) - 1)], vocabulary) for line in contents.lines],
         [cost_of(rows_of(f), vocabulary) for f in contents.flags],
         [cost_of(rows_of(r), vocabulary) for r in contents.rankings],
@@ -184,7 +192,7 @@ def _parts(
     parts: list[Part] = []
     for step in steps:
         pairs, lines, flags, rankings, swaps = step
-        weight = sum(contents.pairs[i].weight for i in pairs)
+        weight = sum(weights[i] for i in pairs)
         tokens = sum(len(contents.lines[i]) - 1 for i in lines)
         flag_weight = sum(contents.flags[i].weight for i in flags)
         ranking_weight = sum(contents.rankings[i].weight for i in rankings)
@@ -195,23 +203,24 @@ def _parts(
     return parts, count
 
 
-def _families(pairs: Sequence[Pair], recipe: Recipe) -> list[str] | None:
+def _families(pairs: Sequence[Pair], recipe: Recipe) -> Sequence[str] | None:
     """A name for every pair's prompt, where pairs of one prompt are to be drawn together."""
-    return [json.dumps(list(pair.prompt_ids)) for pair in pairs] if recipe.sharing == "prompt" else None
+    return View(len(pairs), lambda i: json.dumps(list(pairs[i].prompt_ids))) if recipe.sharing == "prompt" else None
 
 
-def _fingerprint(contents: Contents, recipe: Recipe, seed: int) -> str:
+def _fingerprint(contents: Contents, digests: Sequence[list[str]], recipe: Recipe, seed: int) -> str:
     defaults = asdict(Recipe())
     settings = {
         name: value
         for name, value in asdict(recipe).items()
         if name not in IDLE and not (name in LATER and value == defaults[name])
     }
-    content: list[object] = [settings, seed, [digest(p) for p in contents.pairs], [digest(line) for line in contents.lines]]
-    if contents.flags or contents.rankings:
-        content.append([[digest(f) for f in contents.flags], [digest(r) for r in contents.rankings]])
-    if contents.swaps:
-        content.append({"swaps": [digest(swap) for swap in contents.swaps]})
+    pairs, lines, flags, rankings, swaps = digests
+    content: list[object] = [settings, seed, pairs, lines]
+    if flags or rankings:
+        content.append([flags, rankings])
+    if swaps:
+        content.append({"swaps": swaps})
     if recipe.group_weights != "given":
         content.append({"groups": [pair.group for pair in contents.pairs]})
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

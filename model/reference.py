@@ -19,14 +19,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from flagback.model.layout import Tree, tree_logps
+from flagback.model.layout import tree_logps
 from flagback.model.ranks import ALONE, Ranks
 from flagback.model.recipe import LayoutName, NotFinite
+from flagback.model.spool import View
+from flagback.model.trees import Tree
 
 #: The file in a run's folder.
 FILE = "reference.safetensors"
 #: Goes into names and seals: raised when the same ids would be scored otherwise, so that nothing old is read.
 SCORING = 1
+#: Trees whose numbers are written together.
+AT_A_TIME = 500
 
 
 class Found(NamedTuple):
@@ -50,8 +54,8 @@ class KeptReference:
         self.path = folder / "reference" / weights / f"{tokenizer}.{SCORING}.jsonl"
         self._model = (weights, tokenizer)
         #: By (how, answer), and by (how, tree, answer) for the very tree it was scored in.
-        self._known: dict[tuple[str, str], float] = {}
-        self._exact: dict[tuple[str, str, str], float] = {}
+        self._known: dict[bytes, float] = {}
+        self._exact: dict[bytes, float] = {}
         for row in _rows(self.path):
             self._read(row)
 
@@ -65,17 +69,21 @@ class KeptReference:
         found: list[float | None] = []
         for answer in tree.answers:
             key = answer_key(tree.prompt, answer)
-            found.append(self._exact.get((how, name, key), self._known.get((how, key))))
+            found.append(self._exact.get(_short(how, name, key), self._known.get(_short(how, key))))
         return found
 
     def add(self, how: str, trees: Sequence[Tree], logps: Sequence[Sequence[float]]) -> None:
-        """Keeps trees' numbers where they are new; one write, so that two processes tear no line."""
+        """Keeps trees' numbers where they are new; so many lines in one write, so that two processes tear none."""
+        for start in range(0, len(trees), AT_A_TIME):
+            self._add(how, trees[start : start + AT_A_TIME], logps[start : start + AT_A_TIME])
+
+    def _add(self, how: str, trees: Sequence[Tree], logps: Sequence[Sequence[float]]) -> None:
         lines: list[str] = []
         for tree, values in zip(trees, logps, strict=True):
             name = tree_key(tree)
             for answer, logp in zip(tree.answers, values, strict=True):
                 key = answer_key(tree.prompt, answer)
-                if (how, name, key) not in self._exact:
+                if _short(how, name, key) not in self._exact:
                     seal = self._seal(how, name, key, logp)
                     lines.append(json.dumps({"how": how, "tree": name, "answer": key, "logp": logp, "seal": seal}))
                     self._take(how, name, key, logp)
@@ -98,12 +106,17 @@ class KeptReference:
             self._take(how, name, key, logp)
 
     def _take(self, how: str, name: str, key: str, logp: float) -> None:
-        self._exact.setdefault((how, name, key), logp)
-        self._known.setdefault((how, key), logp)
+        self._exact.setdefault(_short(how, name, key), logp)
+        self._known.setdefault(_short(how, key), logp)
 
     def _seal(self, how: str, name: str, key: str, logp: float) -> str:
         sealed = [SCORING, *self._model, how, name, key, logp.hex()]
         return hashlib.sha256(json.dumps(sealed).encode("ascii")).hexdigest()
+
+
+def _short(*words: str) -> bytes:
+    """A name of 16 bytes for words without a space: what is held for each answer ever scored."""
+    return hashlib.blake2b(" ".join(words).encode("ascii"), digest_size=16).digest()
 
 
 def answer_key(prompt: Sequence[int], answer: Sequence[int]) -> str:
@@ -172,13 +185,18 @@ def kept_logps(
     if torch.is_autocast_enabled(weight.device.type):
         how += f".{str(torch.get_autocast_dtype(weight.device.type)).removeprefix('torch.')}"
     known = [[None] * len(tree.answers) if kept is None else kept.get(how, tree) for tree in trees]
-    missing = [
-        Tree(tree.prompt, tuple(answer for answer, value in zip(tree.answers, values, strict=True) if value is None))
-        for tree, values in zip(trees, known, strict=True)
-    ]
-    scored = tree_logps(model, [tree for tree in missing if tree.answers], layout, cuts=cuts, ranks=ranks, should_stop=should_stop)
-    fresh = iter([value for values in scored for value in values])
-    logps = [[next(fresh) if value is None else value for value in values] for values in known]
+    new = [place for place, values in enumerate(known) if None in values]
+
+    def missing(number: int) -> Tree:
+        tree, values = trees[new[number]], known[new[number]]
+        return Tree(tree.prompt, tuple(answer for answer, value in zip(tree.answers, values, strict=True) if value is None))
+
+    scored = tree_logps(model, View(len(new), missing), layout, cuts=cuts, ranks=ranks, should_stop=should_stop)
+    fresh = iter(scored)
+    logps = [_filled(values, next(fresh) if None in values else ()) for values in known]
+    before = sum(value is not None for values in known for value in values)
+    for whole in (scored, known, new):  # of all trees, and needed no more
+        whole.clear()
     if not all(math.isfinite(value) for values in logps for value in values):
         raise NotFinite(
             "The model gives an answer of the pairs no finite probability before any training; "
@@ -186,7 +204,13 @@ def kept_logps(
         )
     if kept is not None and ranks.first:
         kept.add(how, trees, logps)
-    return logps, sum(value is not None for values in known for value in values)
+    return logps, before
+
+
+def _filled(known: Sequence[float | None], fresh: Sequence[float]) -> list[float]:
+    """A tree's numbers, those that were not known taken from the fresh ones in turn."""
+    more = iter(fresh)
+    return [next(more) if value is None else value for value in known]
 
 
 def _of_run(place: Path, run: str, trees: Sequence[Tree]) -> Found | None:
@@ -214,10 +238,13 @@ def _tensor(logps: Sequence[Sequence[float]]) -> torch.Tensor:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """A file's lines that are JSON objects; half a line, which a killed process may leave, is none."""
-    for line in path.read_bytes().split(b"\n") if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row

@@ -20,7 +20,6 @@ from flagback.model.checkpoint import Loaded
 from flagback.model.layout import (
     FlatRow,
     Path,
-    Tree,
     attention_of,
     choose_layout,
     flat_model,
@@ -31,6 +30,7 @@ from flagback.model.layout import (
 from flagback.model.portions import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import LayoutName, Stopped
 from flagback.model.suites.suite import Likelihood, Reply, Scorable, Text
+from flagback.model.trees import Tree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

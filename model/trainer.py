@@ -26,12 +26,13 @@ from flagback.model.alarms import USUAL, alarms, newest
 from flagback.model.descent import common_direction
 from flagback.model.early_stop import EarlyStop
 from flagback.model.fairness import Fairness
-from flagback.model.layout import Tree, answer_logps, computed_in
+from flagback.model.layout import answer_logps, computed_in
 from flagback.model.objective import Reference
 from flagback.model.plan import Part, Plan, seed_of
 from flagback.model.ranks import Ranks, clip, like, whole
 from flagback.model.recipe import Alarm, LayoutName, NotFinite, Recipe, StepMetrics, metrics_from
 from flagback.model.resume import Checkpoint, Checkpoints, write_folder
+from flagback.model.trees import Tree, shared
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -133,8 +134,8 @@ class CorrectionTrainer(Trainer):  # type: ignore[misc]
             torch.manual_seed(seed_of(self.seed, "dropout", part.number))
         trees = objective.part_trees(self.plan, part)
         if self.recipe.sharing == "prompt":
-            trees, places = objective.shared(trees)
-            logps = self._logps(trees)
+            once, places = shared(trees)
+            logps = self._logps(list(once))
             logps = logps.index_select(0, torch.tensor(places, device=logps.device))
         else:
             logps = self._logps(trees)

@@ -26,9 +26,9 @@ from flagback.model.alarms import alarms
 from flagback.model.checkpoint import context_length
 from flagback.model.contents import Limits, digest, usable
 from flagback.model.heap import kept_heap
-from flagback.model.layout import Choice, Tree, choose_layout, computed_in, flat_model, sequence_logps, vocabulary_size
+from flagback.model.layout import Choice, choose_layout, computed_in, flat_model, sequence_logps, vocabulary_size
 from flagback.model.lora import quick_adapters
-from flagback.model.objective import reference_of, reference_trees, shared, tree_of
+from flagback.model.objective import reference_of, reference_trees, tree_of
 from flagback.model.plan import Plan, make_plan, seed_of
 from flagback.model.ranks import ALONE, Ranks, shard
 from flagback.model.recipe import (
@@ -54,6 +54,8 @@ from flagback.model.recipe import (
 )
 from flagback.model.reference import FILE, Found, KeptReference, reference_logps
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
+from flagback.model.spool import View
+from flagback.model.trees import Tree, shared
 
 if TYPE_CHECKING:
     from flagback.model.early_stop import EarlyStop
@@ -198,7 +200,7 @@ class _Given(NamedTuple):
     early_stop: "EarlyStop | None"
 
 
-def _kept_aside(aside: Sequence[Pair], recipe: Recipe, limits: Limits) -> list[Pair]:
+def _kept_aside(aside: Sequence[Pair], recipe: Recipe, limits: Limits) -> Sequence[Pair]:
     """The usable pairs that tell when to stop, where the recipe wants any. Raises NoPairs."""
     if not recipe.stop_every:
         return []
@@ -251,16 +253,15 @@ def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, to
         reference = scored(once, FILE)
         if places is not None:
             flat = [value for values in reference.logps for value in values]
-            found = iter([flat[place] for place in places])
+            found = (flat[place] for place in places)
             reference = reference._replace(logps=[[next(found) for _ in tree.answers] for tree in trees])
         early_stop = None
         if watched:
             # Brings PEFT along, seconds: only where a run needs it before its first step.
             from flagback.model.early_stop import EarlyStop
 
-            before = scored([tree_of(pair) for pair in watched], "aside.safetensors")
+            before = scored(View(len(watched), lambda i: tree_of(watched[i])), "aside.safetensors")
             early_stop = EarlyStop(watched, before.logps, recipe, choice.layout, cuts=cuts)
-        del trees, once  # of all pairs, and read only once
         return _train(asked, _Given(adapted, plan, reference, choice, checkpoints, early_stop), told)
 
 

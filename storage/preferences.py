@@ -15,7 +15,7 @@ people's and simulated pairs never share a set.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func
@@ -70,6 +70,10 @@ class PairRow(NamedTuple):
     soft_label: float
     weight: float
     review_ids: list[int]
+    #: Its place in the set, and the generations of its texts.
+    position: int
+    chosen_id: int
+    rejected_id: int
 
 
 class NoPairs(Exception):
@@ -192,9 +196,14 @@ def sizes(session: Session) -> dict[int, tuple[int, int]]:
 
 
 def pairs_of(session: Session, set_id: int, *, training: bool | None = None) -> list[PairRow]:
+    """The pairs of `each_pair`, all at once. Raises UnknownSet."""
+    return list(each_pair(session, set_id, training=training))
+
+
+def each_pair(session: Session, set_id: int, *, training: bool | None = None) -> Iterator[PairRow]:
     """A set's pairs in its order: all, those of training shards (True), or those held out (False). Raises UnknownSet.
 
-    Pairs with a text that was withdrawn since are left out.
+    Read some at a time, so that a large set is never in memory whole. Pairs with a text that was withdrawn since are left out.
     """
     if session.get(PreferenceSet, set_id) is None:
         raise UnknownSet(f"There is no preference set {set_id}; list them with 'flagback sets'.")
@@ -206,30 +215,38 @@ def pairs_of(session: Session, set_id: int, *, training: bool | None = None) -> 
         .join(rejected, col(rejected.id) == PreferencePair.rejected_id)
         .where(PreferencePair.set_id == set_id, still_shown())
         .order_by(col(PreferencePair.position))
+        .limit(AT_A_TIME)
     )
     if training is not None:
         query = query.where(col(Prompt.shard).in_(TRAINING_SHARDS if training else HELD_OUT_SHARDS))
-    return [
-        PairRow(
-            row_hash=pair.row_hash,
-            kind=pair.kind,
-            messages=prompt.messages,
-            lang=prompt.lang,
-            prompt_hash=prompt.content_hash,
-            split_key=prompt.split_key,
-            shard=prompt.shard,
-            chosen_text=better.text,
-            rejected_text=worse.text,
-            chosen_ids=better.token_ids,
-            rejected_ids=worse.token_ids,
-            chosen_finish=better.finish_reason,
-            rejected_finish=worse.finish_reason,
-            soft_label=pair.soft_label,
-            weight=pair.weight,
-            review_ids=pair.review_ids,
-        )
-        for pair, prompt, better, worse in session.exec(query)
-    ]
+    last = -1
+    while found := session.exec(query.where(col(PreferencePair.position) > last)).all():
+        yield from (_row_of(*one) for one in found)
+        last = found[-1][0].position
+
+
+def _row_of(pair: PreferencePair, prompt: Prompt, better: Generation, worse: Generation) -> PairRow:
+    return PairRow(
+        row_hash=pair.row_hash,
+        kind=pair.kind,
+        messages=prompt.messages,
+        lang=prompt.lang,
+        prompt_hash=prompt.content_hash,
+        split_key=prompt.split_key,
+        shard=prompt.shard,
+        chosen_text=better.text,
+        rejected_text=worse.text,
+        chosen_ids=better.token_ids,
+        rejected_ids=worse.token_ids,
+        chosen_finish=better.finish_reason,
+        rejected_finish=worse.finish_reason,
+        soft_label=pair.soft_label,
+        weight=pair.weight,
+        review_ids=pair.review_ids,
+        position=pair.position,
+        chosen_id=pair.chosen_id,
+        rejected_id=pair.rejected_id,
+    )
 
 
 def still_shown() -> ColumnElement[bool]:

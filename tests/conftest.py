@@ -8,6 +8,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before anything imports torch, and for the processes that tests start: several of them share two cores, where threads that wait
+# for one another cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from sqlalchemy import create_engine, text
 

@@ -39,6 +39,9 @@ def row(prompt: str, chosen: str, *, name: str = "a") -> PairRow:
         soft_label=1.0,
         weight=1.0,
         review_ids=[],
+        position=0,
+        chosen_id=1,
+        rejected_id=2,
     )
 
 

@@ -8,14 +8,15 @@ import pytest
 from sqlmodel import select
 
 from flagback.model import cycle, dialogue, embedded, explaining
-from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, from_dict, summary, to_dict
+from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, from_dict, json_lines, summary, to_dict
 from flagback.model.layout import sequence_logps
 from flagback.model.lesson import answer_ids
 from flagback.review_app import cli
 from flagback.review_app.settings import Settings
+from flagback.storage import quarantine
 from flagback.storage.artifacts import DamagedArtifact
 from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, shard_of
-from flagback.storage.records import CorrectionRun, Generation, ModelVersion, PolicyScore, PreferencePair, Prompt
+from flagback.storage.records import CorrectionRun, Generation, ModelVersion, PolicyScore, PreferencePair, Prompt, now
 from flagback.storage.store import Store
 from tests.test_cycle import RECIPE, Loop
 
@@ -60,6 +61,8 @@ def test_the_summary_counts_and_averages_by_side_and_by_group() -> None:
 def test_an_explanation_comes_back_from_json_as_it_went() -> None:
     found = Explanation(1, 1, 2, (moved(1.0, groups=("gender: woman",)),), (flagged(-3.0),), 4)
     assert from_dict(json.loads(json.dumps(to_dict(found)))) == found
+    assert json.loads("".join(json_lines(found))) == json.loads(json.dumps(to_dict(found)))
+    assert json.loads("".join(json_lines(found._replace(pairs=(), flagged=()))))["pairs"] == []
 
 
 # ------------------------------------------------------------------ a real run
@@ -131,6 +134,19 @@ def test_what_the_candidate_makes_of_answers_is_kept_for_the_next_correction(cor
     folder = loop.shelf.artifacts.root / "reference"
     assert candidate.fingerprint in {path.name for path in folder.iterdir()}
     assert kept.environment["reference_kept"] == 0
+
+
+def test_a_pair_whose_text_was_withdrawn_since_is_left_out_of_the_explanation(corrected: tuple[Loop, CorrectionRun]) -> None:
+    loop, run = corrected
+    with loop.store.writing() as session:
+        kept = session.get_one(CorrectionRun, run.id)
+        pairs = session.exec(select(PreferencePair).where(PreferencePair.set_id == kept.set_id)).all()
+        gone = pairs[0].rejected_id
+        quarantine.put_away(session, gone, review_id=None, category="personal_data", seats=1, now=now())
+        left = {pair.position for pair in pairs if gone not in (pair.chosen_id, pair.rejected_id)}
+    found = explaining.read(loop.shelf.artifacts, explaining.explained(loop.store, loop.shelf, run.id))
+    assert {row.position for row in found.pairs} == left
+    assert gone not in {row.generation_id for row in found.flagged}
 
 
 def test_an_altered_explanation_is_not_read(corrected: tuple[Loop, CorrectionRun]) -> None:

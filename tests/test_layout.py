@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flagback.model.layout import Tree, answer_logps, choose_layout, flat_model, flat_row, sequence_logps, tree_logps
+from flagback.model.layout import answer_logps, choose_layout, flat_model, flat_row, sequence_logps, tree_logps
 from flagback.model.recipe import LayoutName, Stopped
+from flagback.model.trees import Tree
 from tests.foreign_models import make
 from tests.tiny_model import VOCABULARY, random_ids, tiny_llama
 

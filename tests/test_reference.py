@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from flagback.model.layout import Tree, tree_logps
+from flagback.model.layout import tree_logps
 from flagback.model.recipe import NotFinite
 from flagback.model.reference import FILE, Found, KeptReference, reference_logps, tokenizer_fingerprint
+from flagback.model.trees import Tree
 from tests.test_layout import random_trees
 from tests.tiny_model import tiny_llama
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
@@ -56,7 +56,7 @@ def run(
     *,
     recipe: Recipe = RECIPE,
     seed: int = 3,
-    pairs: list[Pair] | None = None,
+    pairs: Sequence[Pair] | None = None,
     model: Any = None,
     replay: list[list[int]] | None = None,
     **more: Any,
