@@ -25,6 +25,10 @@ class Limits(NamedTuple):
     #: Longest row; None where the model has no limit of its own.
     context: int | None
 
+    def longest(self, recipe: Recipe) -> int:
+        """Most tokens of a row, by the model and by the recipe."""
+        return min(recipe.max_tokens, self.context or recipe.max_tokens)
+
 
 class Contents(NamedTuple):
     """What a run trains on, in content order."""
@@ -47,7 +51,7 @@ def gathered(
     swaps: Sequence[SwappedPrompt] = (),
 ) -> tuple[Contents, list[Dropped]]:
     """What the recipe reads of all that is given. Raises NoPairs where nothing is left, and BadPair for unusable values."""
-    fits = (min(recipe.max_tokens, limits.context or recipe.max_tokens), limits.vocabulary)
+    fits = (limits.longest(recipe), limits.vocabulary)
     kept, dropped = usable(pairs, *fits)
     kept_flags, dropped_flags = usable(flags if recipe.flag_weight * recipe.flags_per_step > 0 else (), *fits)
     ranked = recipe.ranking_weight * recipe.rankings_per_step > 0

@@ -10,9 +10,7 @@ from typing import Any
 import torch
 
 from flagback.model import joint_run, lesson, memory, pair_sets, rounds, training
-from flagback.model.checkpoint import context_length
-from flagback.model.contents import Limits
-from flagback.model.layout import Choice, choose_layout, vocabulary_size
+from flagback.model.layout import Choice, choose_layout
 from flagback.model.objective import reference_trees
 from flagback.model.plan import make_plan
 from flagback.model.shelf import Shelf
@@ -95,7 +93,7 @@ def forecast(
     model = loaded.model
     examples = lesson.lesson_of(given, recipe, loaded)
     del given  # the texts of all pairs
-    limits = Limits(vocabulary_size(model), context_length(model.config))
+    limits = training.limits_of(model)
     plan = make_plan(examples.pairs, examples.replay, recipe=recipe, seed=seed, limits=limits, swaps=examples.swaps)
     layout = (
         choose_layout(model, reference_trees(plan, recipe)) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")

@@ -1,21 +1,27 @@
 """Finding a learning rate: one step at each of a geometric row of rates, on an adapter that is thrown away.
 
-Smith 2015 (arXiv 1506.01186) has the range test. The rate proposed is where the smoothed loss falls most steeply against the
-logarithm of the rate, before it turns: the last rate that still helps is on the brink. Knows the trainer; the store keeps what it
-found (`Sweep.told`), for a picture and so that a run that goes on need not look again.
+Smith 2015 (arXiv 1506.01186) has the range test. Here every step has the same examples, one step's worth of them: with few steps
+and small batches the scatter from batch to batch is larger than what a low rate does, and was taken for it. The rate proposed is
+where the smoothed loss falls most steeply against the logarithm of the rate, before it turns: the last rate that still helps is on
+the brink. Knows the trainer; the store keeps what it found (`Sweep.told`), for a picture and so that a run that goes on need not
+look again.
 """
 
+import json
 import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from flagback.model import training
+from flagback.model.contents import usable
+from flagback.model.draws import stream
 from flagback.model.recipe import RATES, NotFinite, Pair, Recipe, StepMetrics, Stopped, SwappedPrompt
 from flagback.model.reference import KeptReference
 
+Example = TypeVar("Example")
 LOWEST, HIGHEST = 1e-5, 0.3
 #: Share of what was seen before in the smoothed loss.
 MEMORY = 0.6
@@ -67,7 +73,7 @@ def sweep(
     kept: KeptReference | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Sweep:
-    """Tries every one of `rates` in its order, on the very batches of a run with this recipe. The model stays as it is.
+    """Tries every one of `rates` in its order, on as many examples as one step of this recipe has. The model stays as it is.
 
     Ends at the brink. Raises NoRateFound, Stopped, and what a correction raises.
     """
@@ -76,6 +82,9 @@ def sweep(
     asked = replace(
         recipe, steps=len(tried) + 1, learning_rate=max(tried), warmup=0, schedule="constant", stop_every=0, find_rate=False
     )
+    limits = training.limits_of(loaded.model)
+    fitting, _ = usable(pairs, limits.longest(recipe), limits.vocabulary)
+    examples = fitting or pairs  # with none that fits a correction says why
     climbed = False
 
     def ended() -> bool:
@@ -87,9 +96,9 @@ def sweep(
         try:
             training.correct(
                 loaded,
-                pairs,
-                swaps=swaps,
-                replay=replay,
+                _same(examples, [pair.key for pair in examples], recipe.pairs_per_step, seed),
+                swaps=_same(swaps, [swap.key for swap in swaps], recipe.swaps_per_step, seed),
+                replay=_same(replay, [json.dumps(list(line)) for line in replay], recipe.replay_per_step, seed),
                 recipe=replace(asked, checkpoint_every=asked.steps),
                 seed=seed,
                 folder=Path(folder),
@@ -106,6 +115,11 @@ def sweep(
             climbed = True
     # The loss of a step is taken before its update: what a rate did is in the step after it.
     return chosen(tried[: len(seen) - 1], [one.loss for one in seen[1:]], climbed=climbed)
+
+
+def _same(given: Sequence[Example], names: Sequence[str], each: int, seed: int) -> list[Example]:
+    """What one step has of a kind, whatever the order of the list."""
+    return [given[place] for place in stream(names, min(each, len(given)), f"{seed}:sweep")]
 
 
 def chosen(row: Sequence[float], found: Sequence[float], *, climbed: bool) -> Sweep:

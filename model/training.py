@@ -138,7 +138,7 @@ def correct(
     ranks.check(recipe)
     model = loaded.model
     asked = _Asked(model, recipe, seed, folder, kept, ranks, rates)
-    limits = Limits(vocabulary_size(model), context_length(model.config))
+    limits = limits_of(model)
     watched = _kept_aside(aside, recipe, limits)
     last = [0]
 
@@ -200,11 +200,16 @@ class _Given(NamedTuple):
     early_stop: "EarlyStop | None"
 
 
+def limits_of(model: Any) -> Limits:
+    """What a model can hold."""
+    return Limits(vocabulary_size(model), context_length(model.config))
+
+
 def _kept_aside(aside: Sequence[Pair], recipe: Recipe, limits: Limits) -> Sequence[Pair]:
     """The usable pairs that tell when to stop, where the recipe wants any. Raises NoPairs."""
     if not recipe.stop_every:
         return []
-    kept, _ = usable(aside, min(recipe.max_tokens, limits.context or recipe.max_tokens), limits.vocabulary)
+    kept, _ = usable(aside, limits.longest(recipe), limits.vocabulary)
     if not kept:
         raise NoPairs(
             f"stop_every is {recipe.stop_every}, but none of {len(aside)} pairs kept aside can be scored; have more prompts "

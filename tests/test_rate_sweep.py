@@ -67,6 +67,18 @@ def test_the_loss_beside_a_rate_is_what_the_step_at_that_rate_left() -> None:
     assert [one.rate for one in told.tried] == [1e-3, 1e-2, 3e-2]
 
 
+def test_what_differs_from_rate_to_rate_is_the_rate_and_no_batch() -> None:
+    pairs = random_pairs(40)
+    recipe = Recipe(steps=8, pairs_per_step=4, replay_per_step=2, schedule="constant")
+    told = sweep(Held(tiny_llama()), pairs, replay=random_lines(30), recipe=recipe, seed=3, rates=usual_rates(1e-9, 1e-7, 6))
+    losses = [one.loss for one in told.tried]
+    assert max(losses) - min(losses) < 1e-4, "rates that low do nothing, so that only other examples could make a difference"
+    turned = sweep(
+        Held(tiny_llama()), pairs[::-1], replay=random_lines(30), recipe=recipe, seed=3, rates=usual_rates(1e-9, 1e-7, 6)
+    )
+    assert turned == told
+
+
 def test_a_sweep_that_is_stopped_by_hand_says_so() -> None:
     asked = [0]
 
