@@ -187,9 +187,12 @@ def _next(
         return Next("wait", "The model is answering prompts.")
     if flags >= ENOUGH_FLAGS:
         return Next("correct", f"{flags} new flags stand on what version {current.id} wrote: start a correction.")
-    if seats_open:
+    # Those that reviewers hold at this moment are still to be judged.
+    held = session.exec(select(func.count()).select_from(Slot).where(Slot.state == "claimed", Slot.mode != "own")).one()
+    wanted = seats_open + held
+    if wanted:
         counted = f"{flags} new flag{'s' * (flags != 1)}"
-        return Next("review", f"{seats_open} reviews are wanted; version {current.id} has {counted}, {ENOUGH_FLAGS} are a start.")
+        return Next("review", f"{wanted} reviews are wanted; version {current.id} has {counted}, {ENOUGH_FLAGS} are a start.")
     return Next("sample", f"Have version {current.id} answer some prompts, for people to review.")
 
 

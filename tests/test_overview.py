@@ -55,6 +55,8 @@ def test_the_page_leads_from_an_empty_home_to_the_first_decision(store: Store) -
 
     held = claim(store, "r_ada", count=24, now=NOON, lease_for=timedelta(hours=1), seed=1)
     assert (state(store).items_waiting, state(store).seats_open) == (24, 0)
+    assert state(store).next.code == "review", "what reviewers hold at this moment is still to be judged"
+    assert state(store).next.words.startswith("24 reviews are wanted;")
     for number, one in enumerate(held):
         verdict = "flag" if number < ENOUGH_FLAGS else "fine" if number < 23 else "skip"
         submit(

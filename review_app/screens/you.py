@@ -65,10 +65,11 @@ def _today(installation: Installation, account: Account) -> None:
         care = wellbeing.terms(session)
     st.subheader(tr("Today"), anchor=False)
     if not since.judged and not since.skipped:
-        look.empty(tr("Nothing yet today."), tr("There is no number to reach. What you judge is listed under “Your answers”."))
+        look.empty(tr("Nothing yet today."), tr("What you judge today is listed under “Your answers”."))
     else:
-        judged = tr("no number to reach")
-        if part is not None:
+        if part is None:
+            judged = tr("the board speaks of {aim} a day; fewer is fine", aim=number(installation.settings.items_a_day))
+        else:
             judged = tr("{given} of {wanted} in all", given=number(part.given), wanted=number(part.wanted))
         look.strip(
             [
