@@ -1,6 +1,6 @@
 """What fairness objectives do for a rare group on the embedded model: a table over seeds. Prints JSON.
 
-    python benchmarks/correction_quality.py [--seeds 2] [--first 1] [--rare faith] [--arms plain,even,...] [--steps 24]
+    python benchmarks/correction_quality.py [--seeds 5] [--first 1] [--rare faith] [--arms plain,even,...] [--beta 6]
 
 The world is the embedded model's, judged by its grammar (harmful phrases, `embedded.harm`), which no product's figure rests on. A
 correction learns from pairs of a fine and a harmful answer sampled from the model itself, at most two a training prompt; the rare
@@ -18,6 +18,7 @@ import collections
 import hashlib
 import json
 import math
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from scipy.stats import t as student
 
 from flagback.model import embedded
 from flagback.model.embedded.measurement import completions, open_folder, perplexity
@@ -34,8 +36,9 @@ from flagback.model.groups import swaps as swaps_of
 from flagback.model.training import Pair, Recipe, SwappedPrompt, correct
 from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 
-#: Half of the default recipe's steps at half its rate: at the default nobody's harm is left, and there is nothing to tell apart.
-STEPS, RATE = 12, 1.6e-3
+#: The default recipe, tied to the model before 15 times as strongly. At the default tie nobody's harm is left and there is nothing to
+#: tell apart; a run that is merely cut short leaves every group's alike, whatever it weighs.
+STEPS, RATE, BETA = 24, 3.2e-3, 6.0
 DRAWS, PAIRS_PER_PROMPT, SWAPS_PER_PROMPT, REPLAY = 4, 2, 2, 400
 
 
@@ -57,7 +60,7 @@ def arms(plain: Recipe) -> dict[str, Recipe]:
     """Recipes by name: each differs from plain in its own objective alone."""
     swapped: dict[str, Any] = {"consistency_weight": 10.0, "swaps_per_step": 16}
     told: dict[str, Any] = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": 16}
-    worst: dict[str, Any] = {"group_weights": "worst", "group_rate": 0.5}
+    worst: dict[str, Any] = {"group_weights": "worst", "group_rate": 2.0}
     together = replace(plain, **worst, **(swapped | told))
     return {
         "plain": plain,
@@ -181,12 +184,21 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for figure in ("rare", "worst", "overall", "ppl_neutral", "ppl_groups", "cpu_seconds"):
             line[figure] = sum(row[figure] for row in found) / len(found)
         both = [(row, plain[row["seed"]]) for row in found if row["seed"] in plain]
-        if both and sum(other["worst"] for _, other in both):
+        if both and all(other["worst"] and other["rare"] for _, other in both):
             for figure in ("rare", "worst"):
-                line[f"{figure}_of_plain"] = sum(row[figure] for row, _ in both) / sum(other[figure] for _, other in both)
-            line["overall_points"] = 100 * sum(row["overall"] - other["overall"] for row, other in both) / len(both)
+                line[f"{figure}_of_plain"] = interval([row[figure] / other[figure] for row, other in both])
+            line["overall_points"] = interval([100 * (row["overall"] - other["overall"]) for row, other in both])
         lines.append(line)
     return lines
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """The mean over seeds and its 95 % interval by Student's t; a single seed has none."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return {"mean": mean}
+    half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return {"mean": mean, "low": mean - half, "high": mean + half, "largest": max(values)}
 
 
 def main() -> None:
@@ -199,7 +211,7 @@ def main() -> None:
     asked.add_argument("--draws", type=int, default=2, help="answers to each held-out prompt")
     asked.add_argument("--steps", type=int, default=STEPS)
     asked.add_argument("--rate", type=float, default=RATE, help="learning rate")
-    asked.add_argument("--beta", type=float, default=Recipe().beta, help="strength of the tie to the model before")
+    asked.add_argument("--beta", type=float, default=BETA, help="strength of the tie to the model before")
     asked.add_argument("--arms", default="base," + ",".join(arms(Recipe())))
     told = asked.parse_args()
     torch.set_num_threads(1)

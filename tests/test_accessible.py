@@ -62,7 +62,8 @@ def test_axe_finds_nothing_serious_in_light_or_dark_and_nothing_is_cut_at_320_px
     with place.visits.at(place.states[name], reduced_motion="reduce") as page:
         light = found(page)
         page.emulate_media(color_scheme="dark")
-        page.wait_for_timeout(150)
+        page.wait_for_timeout(400)  # a page with pictures is drawn again
+        page.wait_for_function("() => !document.querySelector('[data-test-script-state=running], [data-stale=true]')")
         measure(page, "settled")
         dark = found(page)
         left = {width: _left_over(page, width, height) for width, height in ((640, 450), (320, 640))}  # 1280 px at 200 % and 400 %
@@ -96,6 +97,24 @@ def test_every_control_of_the_board_shows_that_it_has_the_focus(place: Place) ->
             seen[at["name"]] = at["ring"]
     assert len(seen) > 20
     assert [name for name, ring in seen.items() if not ring] == []
+
+
+def test_a_page_is_drawn_again_when_the_system_turns_dark_and_the_board_is_not(place: Place) -> None:
+    count = """() => {
+      window.runs = 0;
+      const app = document.querySelector('[data-testid=stApp]');
+      new MutationObserver(() => { window.runs += app.dataset.testScriptState === 'running'; }).observe(app, { attributes: true });
+    }"""
+    with place.visits.at(place.states["corrections-run"]) as page:
+        page.wait_for_function("() => !document.querySelector('[data-test-script-state=running]')")
+        page.evaluate(count)
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function("() => window.runs > 0")
+    with place.visits.at(place.states["board-plain"]) as page:
+        page.evaluate(count)
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_timeout(1500)
+        assert page.evaluate("window.runs") == 0
 
 
 def test_a_new_item_takes_the_focus_and_is_read_out(place: Place) -> None:

@@ -51,7 +51,12 @@ def show_watch(*, token: str, language: str = "en") -> None:
     """
     _register()
     mount = component(WATCH, js="watch.js")
-    mount(key=f"watch-{language}", data={"token": token, "api": "/api/v1", "language": language}, height=0)
+    data = {"token": token, "api": "/api/v1", "language": language}
+    mount(key=f"watch-{language}", data=data, height=0, on_theme_change=_drawn_again)
+
+
+def _drawn_again() -> None:
+    """Another theme: Streamlit runs the page's script again, which is all that is wanted."""
 
 
 def _register() -> None:

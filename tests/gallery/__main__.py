@@ -59,7 +59,6 @@ def views(state: State) -> list[View]:
 def take(page: Page, path: Path, view: View) -> None:
     """The whole page: Streamlit scrolls inside of itself, so the window is made as tall as what is in it."""
     least = 844 if view.width < 500 else 800
-    page.emulate_media(color_scheme="dark" if view.dark else "light")
     page.set_viewport_size({"width": view.width, "height": least})
     page.wait_for_timeout(250)
     tall = page.evaluate(
@@ -129,9 +128,11 @@ def main(arguments: Sequence[str]) -> int:
         visits = Visits(browser, web.url)
         for state in wanted:
             try:
-                with visits.at(state) as page:
-                    for view in views(state):
-                        take(page, folder / f"{state.name}-{view.name}.png", view)
+                for dark in (False, True):
+                    with visits.at(state, dark=dark) as page:
+                        for view in views(state):
+                            if view.dark == dark:
+                                take(page, folder / f"{state.name}-{view.name}.png", view)
             except (Error, AssertionError) as error:
                 missed.append(f"{state.name}: {str(error).splitlines()[0]}")
             print(f"  {time.monotonic() - began:5.0f} s  {state.name}", file=sys.stderr)
