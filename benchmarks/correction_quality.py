@@ -36,8 +36,8 @@ from flagback.model.groups import swaps as swaps_of
 from flagback.model.training import Pair, Recipe, SwappedPrompt, correct
 from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 
-#: The default recipe, tied to the model before 15 times as strongly. At the default tie nobody's harm is left and there is nothing to
-#: tell apart; a run that is merely cut short leaves every group's alike, whatever it weighs.
+#: The default recipe, tied to the model before 15 times as strongly. At the default tie nobody's harm is left and there is nothing
+#: to tell apart; a run that is merely cut short leaves every group's alike, whatever it weighs.
 STEPS, RATE, BETA = 24, 3.2e-3, 6.0
 DRAWS, PAIRS_PER_PROMPT, SWAPS_PER_PROMPT, REPLAY = 4, 2, 2, 400
 

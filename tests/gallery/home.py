@@ -15,7 +15,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, background, comparisons, consent, invitations, wellbeing
+from flagback.storage import accounts, background, comparisons, consent, invitations, practice, wellbeing
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
@@ -151,7 +151,8 @@ def furnish(store: Store, *, version_id: int) -> Door:
     roles: tuple[Role, ...] = get_args(Role)
     with store.writing() as session:
         known = set(session.exec(select(Account.login)).all())
-        for login in ("ada", "newcomer", "away", "empty", "enough", *roles, *(f"reads-{lang}" for lang in (*_TEXTS, "it", "nl"))):
+        named = ("ada", "newcomer", "practising", "away", "empty", "enough", *roles)
+        for login in (*named, *(f"reads-{lang}" for lang in (*_TEXTS, "it", "nl"))):
             if login not in known:
                 _sign_up(session, login)
         for lang, texts in _TEXTS.items():
@@ -182,6 +183,8 @@ def _sign_up(session: Session, login: str) -> None:
     account = person(session, login, role)
     reads = {"empty": "ja", "enough": "ja"}.get(login) or login.removeprefix("reads-")
     accounts.set_languages(session, account.id, [reads if len(reads) == 2 else "en"])
+    if login == "practising":
+        practice.begin_first(session, pseudonym(KEY, account.id), read=["en"], now=now())
     if login == "away":
         wellbeing.go_away(session, account.id, now=now())
 

@@ -132,6 +132,13 @@ def _says(words: str) -> Callable[[Page], None]:
     return act
 
 
+def _lesson(page: Page) -> None:
+    _says("Practice,")(page)
+    press(page, "j")
+    expect(page.locator(".lesson:not([hidden])")).to_have_count(1)
+    painted(page)
+
+
 def _stopped(page: Page) -> None:
     _asked(page)
     press(page, "x")
@@ -178,6 +185,8 @@ BOARD: tuple[State, ...] = tuple(
         ("ranking", "Four in order", "reads-nl", _compare("In what order do they stand")),
         ("lost-connection", "No connection while an answer is on the screen", "reads-en", _cut),
         ("break", "A break is offered", "reads-en", _break),
+        ("practice", "A made-up answer, to get used to it", "practising", _says("Practice,")),
+        ("lesson", "What most guidelines would say of it", "practising", _lesson),
         ("stopped", "Stop for today", "reads-en", _stopped),
         ("empty", "Nothing to review", "empty", _says("Nothing to review just now.")),
         ("loading", "The first answer is on its way", "reads-en", _says("Fetching the first answer")),
