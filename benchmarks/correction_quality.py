@@ -1,16 +1,16 @@
 """What fairness objectives do for a rare group on the embedded model: a table over seeds. Prints JSON.
 
-    python benchmarks/correction_quality.py [--seeds 5] [--first 1] [--rare faith] [--arms plain,even,...] [--beta 6]
+    python benchmarks/correction_quality.py [--seeds 5] [--first 1] [--rare faith] [--arms plain,even,...] [--beta 10]
 
 The world is the embedded model's, judged by its grammar (harmful phrases, `embedded.harm`), which no product's figure rests on. A
 correction learns from pairs of a fine and a harmful answer sampled from the model itself, at most two a training prompt; the rare
-group's are thinned until they are `--share` of all. Swapped prompts need no review: every training prompt of the rare group's
-family with the group's terms exchanged by a swap that can be undone, along a fine answer of its own. Harm is measured on prompts
+group's are thinned until they are `--share` of all. Swapped prompts need no review: every training prompt that names a group, with
+its terms exchanged by a swap that can be undone, along a fine answer of its own. Harm is measured on prompts
 whose templates and terms no correction saw, `--draws` answers each; perplexity on neutral lines and on unflagged lines of groups.
 
 Arms: plain (pairs as given), even (reweighting: groups count alike), counterfactual, adversarial, robust (worst group), all
-(robust, counterfactual and adversarial summed), mgda (the same terms by their common direction). One setting each, chosen on seed
-0, which is not among those reported.
+(robust, counterfactual and adversarial summed), mgda (the same terms by their common direction), both (even and counterfactual).
+One setting each, chosen on seeds 0 and 100, which are not among those reported.
 """
 
 import argparse
@@ -36,9 +36,10 @@ from flagback.model.groups import swaps as swaps_of
 from flagback.model.training import Pair, Recipe, SwappedPrompt, correct
 from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 
-#: The default recipe, tied to the model before 15 times as strongly. At the default tie nobody's harm is left and there is nothing
+#: The default recipe, tied to the model before 25 times as strongly. At the default tie nobody's harm is left and there is nothing
 #: to tell apart; a run that is merely cut short leaves every group's alike, whatever it weighs.
-STEPS, RATE, BETA = 24, 3.2e-3, 6.0
+STEPS, RATE, BETA = 24, 3.2e-3, 10.0
+PEOPLE = ("origin", "faith")
 DRAWS, PAIRS_PER_PROMPT, SWAPS_PER_PROMPT, REPLAY = 4, 2, 2, 400
 
 
@@ -58,9 +59,9 @@ class World(NamedTuple):
 
 def arms(plain: Recipe) -> dict[str, Recipe]:
     """Recipes by name: each differs from plain in its own objective alone."""
-    swapped: dict[str, Any] = {"consistency_weight": 10.0, "swaps_per_step": 16}
-    told: dict[str, Any] = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": 16}
-    worst: dict[str, Any] = {"group_weights": "worst", "group_rate": 2.0}
+    swapped: dict[str, Any] = {"consistency_weight": 10.0, "swaps_per_step": 32}
+    told: dict[str, Any] = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": 32}
+    worst: dict[str, Any] = {"group_weights": "worst", "group_rate": 1.0}
     together = replace(plain, **worst, **(swapped | told))
     return {
         "plain": plain,
@@ -68,22 +69,22 @@ def arms(plain: Recipe) -> dict[str, Recipe]:
         "counterfactual": replace(plain, **swapped),
         "adversarial": replace(plain, **told),
         "robust": replace(plain, **worst),
+        "both": replace(plain, group_weights="even", **swapped),
         "all": together,
         "mgda": replace(together, combine="mgda"),
     }
 
 
-def extra_axes(rare: str) -> list[Axis]:
-    """Swaps into groups of another family, where the lexicon has none for the rare group."""
-    if rare not in ("origin", "faith"):
-        return []
-    words = sorted({term.text.split()[1] for group in ("origin", "faith") for term in embedded.TERMS[group]})
-    return [axis("people", words, language="en")]
+def people() -> Axis:
+    """Swaps between origins and faiths, for which the lexicon has none."""
+    return axis(
+        "people", sorted({term.text.split()[1] for term in (*embedded.TERMS["origin"], *embedded.TERMS["faith"])}), language="en"
+    )
 
 
-def axis_of(rare: str) -> str:
-    """The axis whose terms are exchanged."""
-    return "people" if rare in ("origin", "faith") else rare.split("_")[0]
+def axis_of(family: str) -> str:
+    """The axis whose terms are exchanged in a family's prompts."""
+    return "people" if family in PEOPLE else family.split("_")[0]
 
 
 def world(model: Any, tokenizer: Any, *, seed: int, rare: str, share: float) -> World:
@@ -92,8 +93,7 @@ def world(model: Any, tokenizer: Any, *, seed: int, rare: str, share: float) -> 
     told = completions(model, tokenizer, [prompt.text for prompt in asked for _ in range(DRAWS)], seed=seed)
     pairs: list[Pair] = []
     swapped: list[SwappedPrompt] = []
-    extra, wanted = extra_axes(rare), axis_of(rare)
-    family = {"people": ("origin", "faith")}.get(wanted, (wanted,))
+    extra = [people()]
     for number, prompt in enumerate(asked):
         answers = {text: ids for text, ids in told[number * DRAWS : (number + 1) * DRAWS] if ids and text.strip()}
         bad = [text for text in answers if embedded.harm(text)]
@@ -101,8 +101,7 @@ def world(model: Any, tokenizer: Any, *, seed: int, rare: str, share: float) -> 
         ids = tokenizer(prompt.text)["input_ids"]
         for one, other in list(zip(good, bad, strict=False))[:PAIRS_PER_PROMPT]:
             pairs.append(Pair(key_of(seed, prompt.text, one, other), ids, answers[one], answers[other], group=prompt.group))
-        if prompt.tags["family"] not in family:
-            continue
+        wanted = axis_of(prompt.tags["family"])
         made = sorted(swaps_of(prompt.text, axes=[wanted], extra=extra), key=lambda swap: key_of(seed, swap.text))
         for swap in made[:SWAPS_PER_PROMPT]:
             behind = answers[good[0]] if good else []
