@@ -59,7 +59,7 @@ class World(NamedTuple):
 
 def arms(plain: Recipe) -> dict[str, Recipe]:
     """Recipes by name: each differs from plain in its own objective alone."""
-    swapped: dict[str, Any] = {"consistency_weight": 10.0, "swaps_per_step": 32}
+    swapped: dict[str, Any] = {"consistency_weight": 30.0, "swaps_per_step": 32}
     told: dict[str, Any] = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": 32}
     worst: dict[str, Any] = {"group_weights": "worst", "group_rate": 1.0}
     together = replace(plain, **worst, **(swapped | told))

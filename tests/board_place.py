@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -131,6 +131,15 @@ def until(holds: Callable[[], bool], what: str, *, seconds: float = 15) -> None:
 def pressed(page: Page, kind: str) -> int:
     """How many presses the board took, or ignored since there was nothing painted that they could mean."""
     return int(page.locator(".board").get_attribute(f"data-{kind}") or 0)
+
+
+def through_practice(page: Page) -> None:
+    """What comes before anybody's first real answer, by keys."""
+    for number in range(1, 9):
+        expect(page.get_by_text(f"Practice, {number} of 8")).to_be_visible(timeout=60_000)
+        press(page, "j")
+        expect(page.locator(".lesson:not([hidden])")).to_have_count(1)
+        press(page, "Enter")
 
 
 def painted(page: Page) -> None:

@@ -18,7 +18,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, AuditEntry, Generation, Invitation, Slot, now
 from flagback.storage.store import Store
-from tests.board_place import press
+from tests.board_place import through_practice
 from tests.browser import WebProcess, chromium, page_of, sign_in
 from tests.panel_of_two_groups import vote
 from tests.people import PASSWORD, agree, person
@@ -85,15 +85,6 @@ def inert(page: Page) -> None:
     assert page.locator(".stException").count() == 0
     for drawn in page.locator("strong:visible, b:visible").all_inner_texts():
         assert drawn.strip() not in ("b", "h")
-
-
-def through_practice(page: Page) -> None:
-    """What comes before anybody's first real answer, by keys."""
-    for number in range(1, 9):
-        expect(page.get_by_text(f"Practice, {number} of 8")).to_be_visible(timeout=WAIT)
-        press(page, "j")
-        expect(page.locator(".lesson:not([hidden])")).to_have_count(1)
-        press(page, "Enter")
 
 
 # ----------------------------------------------------------------------- before the start

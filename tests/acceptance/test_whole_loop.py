@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.model import embedded
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.store import Store
-from tests.board_place import press, shown, until
+from tests.board_place import press, shown, through_practice, until
 from tests.browser import WebProcess, chromium, page_of, sign_in
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1200)]
@@ -188,6 +188,7 @@ def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: 
         sign_in(reviewer, web.url, "reviewer", WORD)
         reviewer.get_by_text("I want to review answers").click()
         reviewer.get_by_role("button", name="Start").click()
+        through_practice(reviewer)
         texts = flag_ten(reviewer)
         expect(reviewer.get_by_text("10 of 40 today")).to_be_visible(timeout=60_000)
         pass_others(reviewer, 15)
