@@ -140,6 +140,7 @@ def through_practice(page: Page) -> None:
         press(page, "j")
         expect(page.locator(".lesson:not([hidden])")).to_have_count(1)
         press(page, "Enter")
+    expect(page.get_by_text("Made-up answers, to get used to it.")).to_be_hidden(timeout=60_000)
 
 
 def painted(page: Page) -> None:

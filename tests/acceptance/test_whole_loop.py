@@ -93,8 +93,7 @@ def flag_ten(page: Page) -> list[str]:
     flagged: list[Seen] = []
     for number in range(10):
         flagged.append(next_answer(page, flagged[-1] if flagged else None))
-        for key in ("f", str(1 + number % 5), "s", "w"):
-            page.keyboard.press(key)
+        press(page, "f", str(1 + number % 5), "s", "w")
         page.keyboard.press("Control+a")
         page.keyboard.type("was there too, and everyone was glad.")
         page.keyboard.press("Control+Enter")
