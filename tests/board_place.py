@@ -141,6 +141,7 @@ def through_practice(page: Page) -> None:
         expect(page.locator(".lesson:not([hidden])")).to_have_count(1)
         press(page, "Enter")
     expect(page.get_by_text("Made-up answers, to get used to it.")).to_be_hidden(timeout=60_000)
+    expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=60_000)  # a real one has come
 
 
 def painted(page: Page) -> None:

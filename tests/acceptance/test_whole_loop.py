@@ -117,7 +117,7 @@ class Seen(NamedTuple):
 
 def next_answer(page: Page, before: Seen | None) -> Seen:
     """Waits for an answer other than the one before, be it the same words to another prompt."""
-    expect(page.locator(".output").first).not_to_be_empty(timeout=60_000)
+    expect(page.locator(".output").first).to_be_visible(timeout=60_000)
     until(lambda: seen(page) != before, "another answer", seconds=60)
     return seen(page)
 
