@@ -89,15 +89,14 @@ def loop_state(session: Session) -> LoopState:
     flags = verdicts.get((False, "flag"), 0)
     on_current = 0 if current is None else _flags_on(session, current.id)
     corrections, samplings = _by_state(session, CorrectionRun), _by_state(session, SamplingRun)
-    seats_open = session.exec(select(func.count()).select_from(Slot).where(Slot.state == "open", Slot.mode != "own")).one()
+    to_fill = (Slot.state != "done", Slot.mode != "own")
+    seats = dict(session.exec(select(Slot.state, func.count()).where(*to_fill).group_by(col(Slot.state))).all())
     return LoopState(
         prompts=sum(languages.values()),
         languages=languages,
         generations=session.exec(select(func.count()).select_from(Generation).where(Generation.source != "rewrite")).one(),
-        items_waiting=session.exec(
-            select(func.count(func.distinct(Slot.item_id))).where(Slot.state != "done", Slot.mode != "own")
-        ).one(),
-        seats_open=seats_open,
+        items_waiting=session.exec(select(func.count(func.distinct(Slot.item_id))).where(*to_fill)).one(),
+        seats_open=seats.get("open", 0),
         reviews=reviews,
         simulated_reviews=sum(verdicts.values()) - reviews,
         flag_share=flags / reviews if reviews else None,
@@ -113,7 +112,8 @@ def loop_state(session: Session) -> LoopState:
             session,
             current,
             prompts=sum(languages.values()),
-            seats_open=seats_open,
+            seats_open=seats.get("open", 0),
+            seats_held=seats.get("claimed", 0),
             flags=on_current,
             corrections=corrections,
             samplings=samplings,
@@ -164,6 +164,7 @@ def _next(
     *,
     prompts: int,
     seats_open: int,
+    seats_held: int,
     flags: int,
     corrections: Mapping[str, int],
     samplings: Mapping[str, int],
@@ -187,9 +188,7 @@ def _next(
         return Next("wait", "The model is answering prompts.")
     if flags >= ENOUGH_FLAGS:
         return Next("correct", f"{flags} new flags stand on what version {current.id} wrote: start a correction.")
-    # Those that reviewers hold at this moment are still to be judged.
-    held = session.exec(select(func.count()).select_from(Slot).where(Slot.state == "claimed", Slot.mode != "own")).one()
-    wanted = seats_open + held
+    wanted = seats_open + seats_held  # what reviewers hold at this moment is still to be judged
     if wanted:
         counted = f"{flags} new flag{'s' * (flags != 1)}"
         return Next("review", f"{wanted} reviews are wanted; version {current.id} has {counted}, {ENOUGH_FLAGS} are a start.")
