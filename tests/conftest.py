@@ -14,9 +14,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from playwright.sync_api import Browser
 from sqlalchemy import create_engine, text
 
 from flagback.storage.store import Store
+from tests.browser import chromium
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,6 +28,13 @@ def _settled_heap() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for a file's tests."""
+    with chromium() as started:
+        yield started
 
 
 def _postgres_binaries() -> Path | None:

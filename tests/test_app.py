@@ -19,7 +19,7 @@ from flagback.review_app.access import PAGES, REVIEWING_ROLES, STEERING_ROLES
 from flagback.review_app.settings import Settings
 from flagback.storage.records import Role
 from flagback.storage.store import Store
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 from tests.people import PASSWORD, person
 
 PEOPLE: dict[str, Role] = {"ada": "reviewer", "max": "maintainer", "audrey": "auditor"}
@@ -42,13 +42,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def web(home: Path) -> Iterator[WebProcess]:
     """The home, served."""
     with WebProcess(home) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
         yield started
 
 

@@ -10,15 +10,8 @@ from flagback.review_app.board import mount_data
 from flagback.storage import accounts, wellbeing
 from flagback.storage.records import now
 from tests.board_place import Place, press, pressed, shown, until
-from tests.browser import chromium, page_in, page_of, sign_in
+from tests.browser import page_in, page_of, sign_in
 from tests.people import PASSWORD
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

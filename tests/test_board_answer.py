@@ -9,19 +9,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.board_place import Place, press, shown, until
-from tests.browser import chromium, page_in, sign_in
+from tests.browser import page_in, sign_in
 from tests.people import PASSWORD
 
 FOX = " The 🦊👩‍👩‍👧 nurse e\u0301te\u0301 said no. Nobody asked her! Then 👍🏽 went."
 ARABIC = " قال الرجل إن الممرضة لا تعرف شيئا. ثم ذهب."
 LONG = " " + "".join(f"w{number}é " for number in range(3_400))[:19_998].rstrip() + "."
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

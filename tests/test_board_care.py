@@ -11,15 +11,8 @@ from flagback.storage import accounts, audit, wellbeing, withdrawals
 from flagback.storage.records import Generation, now
 from flagback.storage.wellbeing import USUAL
 from tests.board_place import Place, press, shown, until
-from tests.browser import chromium, page_of, sign_in
+from tests.browser import page_of, sign_in
 from tests.people import PASSWORD, person
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

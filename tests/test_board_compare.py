@@ -12,19 +12,12 @@ from flagback.storage import slots
 from flagback.storage.records import Generation, Lease, Review
 from tests import test_comparisons
 from tests.board_place import Place, press, shown, until
-from tests.browser import chromium, page_of, sign_in
+from tests.browser import page_of, sign_in
 from tests.people import PASSWORD
 
 WHICH = "Which answer is better?"
 ORDER = "In what order do they stand"
 SINGLE = "Would you change this answer?"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 def comparing(folder: Path, answers: int, prompts: int) -> Place:

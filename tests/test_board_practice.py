@@ -11,17 +11,10 @@ from flagback.storage import accounts, guidelines
 from flagback.storage.guidance_words import PRACTICE
 from flagback.storage.records import now
 from tests.board_place import Place, press, shown, until
-from tests.browser import chromium, page_of, sign_in
+from tests.browser import page_of, sign_in
 from tests.people import PASSWORD, person
 
 LESSON = ".lesson:not([hidden])"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

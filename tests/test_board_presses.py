@@ -7,15 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.board_place import Place, press, pressed, shown, until
-from tests.browser import chromium, page_of, sign_in
+from tests.browser import page_of, sign_in
 from tests.people import PASSWORD
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

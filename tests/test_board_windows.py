@@ -11,7 +11,7 @@ from sqlmodel import col, update
 from flagback.storage import slots
 from flagback.storage.records import Lease, Slot, now
 from tests.board_place import Place, press, shown, until
-from tests.browser import chromium, page_in, sign_in
+from tests.browser import page_in, sign_in
 from tests.people import PASSWORD
 
 QUESTION = "Would you change this answer?"
@@ -25,13 +25,6 @@ globalThis.Date = new Proxy(Date, {
 });
 """
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
 from flagback.storage.writers import LONGEST_CELL, harmless
 from tests.board_place import press
-from tests.browser import WebProcess, chromium, page_in, sign_in
+from tests.browser import WebProcess, page_in, sign_in
 from tests.hostile_texts import HONEST, HOSTILE, UNSTORABLE
 from tests.people import PASSWORD, person
 
@@ -729,13 +729,6 @@ def web(kept: Kept) -> Iterator[WebProcess]:
         for login, role in (("eye", "reviewer"), ("max", "maintainer")):
             person(session, login, role)  # type: ignore[arg-type]
     with WebProcess(kept.home) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
         yield started
 
 

@@ -19,7 +19,7 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Adjudication, AuditEntry, Overlap, Review, SetAside, Slot, Study, now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 from tests.panel_of_two_groups import KEY, Panel, judged_panel, vote
 from tests.people import PASSWORD, person
 
@@ -115,13 +115,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with made.web:
         yield made
     made.store.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 # ------------------------------------------------------------------------------- Panel

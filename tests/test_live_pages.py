@@ -16,7 +16,7 @@ from flagback.storage.logged import read_outputs
 from flagback.storage.reading import Place, Row
 from flagback.storage.records import AuditEntry, OutputBatch, OutputKey, Slot, now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 from tests.people import PASSWORD, person
 from tests.test_outputs import AGREED, answer, numbered
 
@@ -72,13 +72,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with made.web:
         yield made
     made.store.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 def test_a_log_is_looked_at_brought_in_and_listed(place: Served, browser: Browser, tmp_path: Path) -> None:

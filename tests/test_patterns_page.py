@@ -21,7 +21,7 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 from tests.people import PASSWORD, person
 
 WAIT = 30_000
@@ -112,13 +112,6 @@ def judged(place: Place) -> Place:
     """The same home after reviews; tests of the empty page stand before those that ask for it."""
     place.judge()
     return place
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 def test_an_empty_page_says_what_to_do(place: Place, browser: Browser) -> None:

@@ -19,7 +19,7 @@ from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, AuditEntry, Generation, Invitation, Slot, now
 from flagback.storage.store import Store
 from tests.board_place import through_practice
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 from tests.panel_of_two_groups import vote
 from tests.people import PASSWORD, agree, person
 
@@ -70,13 +70,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with made.web:
         yield made
     made.store.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 def inert(page: Page) -> None:

@@ -6,15 +6,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.board_place import Place, press, until
-from tests.browser import chromium, page_in, sign_in
+from tests.browser import page_in, sign_in
 from tests.people import PASSWORD
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,8 @@ from playwright.sync_api import Browser
 
 from tests import board_storm
 from tests.board_place import Place
-from tests.browser import chromium
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture
