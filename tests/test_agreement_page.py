@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.review_app.settings import Settings
 from flagback.storage.ratings import Columns, import_ratings
 from flagback.storage.store import Store
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 from tests.people import PASSWORD, person
 from tests.reviewed_panel import NOON, Member, fill
 
@@ -41,12 +41,6 @@ def _home(folder: Path, *, filled: bool) -> Settings:
         import_ratings(store, path, study="safety", columns=columns, scale="nominal", by="max", now=NOON)
     store.close()
     return settings
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,11 @@ from flagback.storage import accounts
 from flagback.storage.records import Consent
 from tests import test_comparisons
 from tests.board_place import Place, press, until
-from tests.browser import chromium, page_of
+from tests.browser import page_of
 from tests.english_left import english_in, texts_of
 from tests.people import PASSWORD
 
 HEBREW = "הספר של John היה טוב, but the end was bad (3 פרקים)."
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +105,7 @@ def walked(browser: Browser, place: Place) -> Walked:
         expect(page.get_by_role("button", name="Dejarlo como está")).to_be_visible()
         look("taking consent back")
         page.get_by_role("button", name="Retirarlo", exact=True).click()
+        expect(page.get_by_role("button", name="Dejarlo como está")).to_have_count(0)
         expect(page.get_by_role("button", name="Retirarlo…")).to_have_count(1)
         page.goto(f"{place.web.url}/review")
         expect(page.get_by_role("heading", name="Antes de empezar")).to_be_visible(timeout=20_000)
@@ -204,12 +199,10 @@ def test_a_key_means_in_arabic_what_it_means_in_english(arabic: Page, place: Pla
 
 
 def until_hebrew(page: Page) -> None:
-    """Passes what comes first."""
-    for _ in range(4):
-        if page.locator(".output").inner_text() == HEBREW:
-            return
+    """Passes what comes first, each once the next one stands there."""
+    while (output := page.locator(".output").inner_text()) != HEBREW:
         press(page, "j")
-        page.wait_for_timeout(100)
+        expect(page.locator(".output")).not_to_have_text(output)
 
 
 def test_a_model_s_english_stays_from_left_to_right(arabic: Page) -> None:

@@ -18,7 +18,7 @@ from flagback.review_app.settings import Settings
 from flagback.review_app.tradeoff import Ends, Point
 from flagback.review_app.words import speaking
 from flagback.storage.store import Store
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 from tests.gallery import recipes
 from tests.gallery.states import drawn
 from tests.people import PASSWORD, person
@@ -45,12 +45,6 @@ def _home(folder: Path, *, filled: bool) -> Place:
         run = recipes.tried_on(session, 1) if filled else 0
     store.close()
     return Place(WebProcess(home.home, folder=folder), run)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

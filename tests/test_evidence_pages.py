@@ -13,7 +13,7 @@ from flagback.storage import suites
 from flagback.storage.records import now
 from flagback.storage.store import Store
 from flagback.storage.suites import Answered, NewData
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 from tests.people import PASSWORD, person
 from tests.test_monitoring import evaluation, judge, version
 
@@ -77,12 +77,6 @@ class Place:
         expect(page.get_by_text("Sign out")).to_be_visible(timeout=WAIT)
         assert page.get_by_text("Something went wrong").count() == 0
         assert page.locator(".stException").count() == 0
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

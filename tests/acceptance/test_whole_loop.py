@@ -22,7 +22,7 @@ from flagback.model import embedded
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.store import Store
 from tests.board_place import press, shown, through_practice, until
-from tests.browser import WebProcess, chromium, page_of, sign_in
+from tests.browser import WebProcess, page_of, sign_in
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1200)]
 
@@ -53,12 +53,6 @@ class Home:
         """Reads the records past our own code."""
         with closing(sqlite3.connect(self.path / "flagback.db")) as database:
             return database.execute(query).fetchall()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture
