@@ -228,9 +228,9 @@ def trl(rows: Sequence[Row], size: str, batch: int, folder: Path, *, compact: bo
     from transformers import TokenizersBackend
     from trl import DPOConfig, DPOTrainer
 
+    from flagback.model.adapter import with_adapter
     from flagback.model.plan import seed_of
     from flagback.model.recipe import Recipe
-    from flagback.model.training import with_adapter
 
     if compact:
         # Here TRL asks which positions to score; its kernels keep asking the real function.

@@ -5,7 +5,6 @@ seen without weights in memory is `directory`'s business.
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, DynamicCache
 
 from flagback.model import dialogue
+from flagback.model.adapter import merged
 from flagback.model.directory import (
     BrokenWeights,
     NoTokenizer,
@@ -238,16 +238,12 @@ def _weights(folder: Path, name: str, *, dtype: str, masked: bool = False) -> "P
 
 def _merged(model: "PreTrainedModel", adapter: Path, name: str) -> "PreTrainedModel":
     """The model with one adapter folder added to its weights for good."""
-    from peft import PeftModel
-
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (adapter / file).is_file():
             raise UnusableAdapter(f"The adapter {adapter} has no {file}; expected a PEFT adapter saved as safetensors.")
-    with quiet(), warnings.catch_warnings():
-        # PEFT asks transformers by a name that is on its way out.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+    with quiet():
         try:
-            return PeftModel.from_pretrained(model, adapter, is_trainable=False).merge_and_unload(safe_merge=True)
+            return merged(model, adapter)
         except (ValueError, RuntimeError, KeyError) as error:
             raise UnusableAdapter(f"The adapter {adapter} does not fit {name} ({error}); it belongs to another base.") from error
 

@@ -17,7 +17,19 @@ from typing import Any, TypeVar
 import torch
 from sqlmodel import Session, col, select
 
-from flagback.model import checkpoint, dialogue, distilling, joint_run, lesson, pair_sets, rate_sweep, rounds, sampling, training
+from flagback.model import (
+    checkpoint,
+    dialogue,
+    distilling,
+    joint_run,
+    lesson,
+    pair_sets,
+    rate_sweep,
+    rounds,
+    sampling,
+    shortage,
+    training,
+)
 from flagback.model.reference import KeptReference, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
 from flagback.storage import runs, versions
@@ -203,11 +215,11 @@ def train(
             assert run.set_id is not None, "freeze comes before train"  # nosec B101 # the order of steps is ours
             recipe = training.Recipe(**run.recipe)
             line = rounds.line_of(session, parent)
-            with training.room_on_disk(folder):
+            with shortage.room_on_disk(folder):
                 given = lesson.records_of(session, rounds.sets_to_learn(line, run.set_id, recipe), recipe, folder=folder)
         start = rounds.start_of(line, parent, recipe)
         loaded = shelf.fresh(start)
-        with training.room_on_disk(folder):
+        with shortage.room_on_disk(folder):
             learnt = lesson.lesson_of(given, recipe, loaded)
         del given  # the texts of all pairs
         named = (str(shelf.artifacts.root), start.fingerprint, tokenizer_fingerprint(loaded.tokenizer))
@@ -236,7 +248,7 @@ def train(
                 on_alarm=on_alarm,
                 should_stop=stop,
             )
-        with training.room_on_disk(shelf.artifacts.root):
+        with shortage.room_on_disk(shelf.artifacts.root):
             sha256 = shelf.artifacts.put(trained.adapter)
         with store.writing() as session:
             run = _row(session, CorrectionRun, run_id)
@@ -256,9 +268,9 @@ def _distilled(
             shown = {name: value for name, value in figures.items() if name != "step"}
             session.merge(RunMetric(run_id=run.id, step=int(figures["step"]), metrics=shown))
 
-    with training.room_on_disk(folder):
+    with shortage.room_on_disk(folder):
         made, told = distilling.train(store, shelf, run, parent, folder=folder, keep=keep, should_stop=should_stop)
-    with training.room_on_disk(shelf.artifacts.root):
+    with shortage.room_on_disk(shelf.artifacts.root):
         sha256 = shelf.artifacts.put(made.adapter)
     with store.writing() as session:
         kept = _row(session, CorrectionRun, run.id)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from flagback.model.adapter import WEIGHTS, save_adapter, take_out, with_adapter
 from flagback.model.checkpoint import Loaded, context_length
 from flagback.model.draws import stream
 from flagback.model.layout import in_eval, padded_logits, vocabulary_size
@@ -27,8 +28,7 @@ from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
 from flagback.model.recipe import BadRecipe, NoPairs, NotFinite, Recipe, Stopped
 from flagback.model.reference import tokenizer_fingerprint
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
-from flagback.model.trainer import WEIGHTS, save_adapter
-from flagback.model.training import as_it_was, machine, weights_fingerprint, with_adapter
+from flagback.model.training import as_it_was, machine, weights_fingerprint
 
 OPTIMISER, FIGURES = "optimiser.pt", "figures.json"
 
@@ -181,7 +181,7 @@ class _Run:
             made = machine(self.model) | told | {"trained_parameters": trained, "weights_sha256": file_sha256(adapter / WEIGHTS)}
             return Distilled(adapter, tuple(self.figures), made)
         finally:
-            self.adapted.unload()
+            take_out(self.adapted)
 
     def _step(self, step: int) -> dict[str, float]:
         rows, lines = self.steps[step - 1]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from flagback.model import joint_run, lesson, memory, pair_sets, rounds, training
+from flagback.model.adapter import with_adapter
 from flagback.model.layout import Choice, choose_layout
 from flagback.model.objective import reference_trees
 from flagback.model.plan import make_plan
@@ -99,7 +100,7 @@ def forecast(
         choose_layout(model, reference_trees(plan, recipe)) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")
     ).layout
     with training.as_it_was(model):
-        adapted = training.with_adapter(model, recipe)
+        adapted = with_adapter(model, recipe)
         trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
         needed = memory.needed(adapted, plan, recipe, layout)
     many = (

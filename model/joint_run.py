@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
-from flagback.model import checkpoint, training
+from flagback.model import checkpoint, shortage, training
 from flagback.model.ranks import Ranks, join
 from flagback.model.recipe import Alarm, Flag, Pair, Ranking, Recipe, StepMetrics, SwappedPrompt, Trained
 from flagback.model.reference import KeptReference
@@ -99,9 +99,9 @@ def correct(
     try:
         return _followed(folder, processes, on_step, on_alarm, should_stop)
     except training.OutOfMemory:
-        if training.halved(folder):
+        if shortage.halved(folder):
             raise
-    on_alarm(*training.halve(folder, 0))
+    on_alarm(*shortage.halve(folder, 0))
     return _followed(folder, processes, on_step, on_alarm, should_stop)
 
 

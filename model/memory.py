@@ -35,7 +35,7 @@ class Needed(NamedTuple):
     #: Libraries and all else that the process holds already, without the weights.
     program: float
     weights: float
-    #: The adapter with its gradient and AdamW's two moments.
+    #: What is trained, with its gradient and AdamW's two moments.
     adapter: float
     #: What the dearest part of a step keeps for its backward pass, and the gradient of its logits.
     activations: float
@@ -58,8 +58,8 @@ class Machine(NamedTuple):
 
 def needed(adapted: Any, plan: Plan, recipe: Recipe, layout: LayoutName) -> Needed:
     """The estimate for a model with its fresh adapter; computes three short rows, and changes nothing."""
-    weights = _bytes(weight for name, weight in adapted.named_parameters() if ".lora_" not in name)
-    adapter = _bytes(weight for name, weight in adapted.named_parameters() if ".lora_" in name)
+    weights = _bytes(weight for weight in adapted.parameters() if not weight.requires_grad)
+    adapter = _bytes(weight for weight in adapted.parameters() if weight.requires_grad)
     on_gpu = next(iter(adapted.parameters())).device.type == "cuda"
     held = 0.0 if on_gpu else max(psutil.Process().memory_info().rss - weights, 0.0)
     growth = _growth(adapted, recipe, layout)

@@ -45,6 +45,7 @@ LATER = (
     "precision",
     "processes",
     "sharding",
+    "tuning",
 )
 #: Settings that change no byte of the adapter: how often a checkpoint is written, how its learning rate was found, what becomes of
 #: it afterwards. What is trained on, where a line is re-based, is in pairs and weights.

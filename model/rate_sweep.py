@@ -18,11 +18,13 @@ from typing import Any, NamedTuple, TypeVar
 from flagback.model import training
 from flagback.model.contents import usable
 from flagback.model.draws import stream
-from flagback.model.recipe import RATES, NotFinite, Pair, Recipe, StepMetrics, Stopped, SwappedPrompt
+from flagback.model.recipe import HIGHEST_FULL_RATE, RATES, NotFinite, Pair, Recipe, StepMetrics, Stopped, SwappedPrompt
 from flagback.model.reference import KeptReference
 
 Example = TypeVar("Example")
 LOWEST, HIGHEST = 1e-5, 0.3
+#: The lowest rate tried where every weight is trained; the highest is the recipe's own bound.
+LOWEST_FULL = 1e-7
 #: Share of what was seen before in the smoothed loss.
 MEMORY = 0.6
 #: A loss this far above the lowest, in units of how far it fell, ends the sweep: it only climbs from there.
@@ -77,7 +79,8 @@ def sweep(
 
     Ends at the brink. Raises NoRateFound, Stopped, and what a correction raises.
     """
-    tried = list(rates or usual_rates())
+    usual = usual_rates(LOWEST_FULL, HIGHEST_FULL_RATE) if recipe.tuning == "full" else usual_rates()
+    tried = list(rates or usual)
     seen: list[StepMetrics] = []
     asked = replace(
         recipe, steps=len(tried) + 1, learning_rate=max(tried), warmup=0, schedule="constant", stop_every=0, find_rate=False

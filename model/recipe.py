@@ -16,6 +16,8 @@ LayoutName = Literal[
     "padded",  # one right-padded row an answer: slower, works with every causal model
 ]
 Schedule = Literal["constant", "linear", "cosine"]
+#: What is trained: low-rank matrices beside linear layers, or a copy of every weight.
+Tuning = Literal["lora", "full"]
 #: What is learnt from a pair; equations and sources in `losses`.
 LossName = Literal[
     "dpo",  # the margin grows, as far as the soft label says
@@ -39,6 +41,8 @@ Rounds = Literal[
     "rebase",  # trained on the first base anew, on the pairs of all rounds; it replaces the adapters before it
 ]
 
+#: Above it a step on every weight undoes what a model knows.
+HIGHEST_FULL_RATE = 1e-3
 #: Rates that a sweep tries, each a little over 1.4 times the one before.
 RATES = 31
 #: In which numbers the model is computed; its weights, the adapter and the optimiser are float32 either way.
@@ -89,8 +93,10 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a LoRA correction; the defaults fit the embedded model (figures in docs/log.md)."""
+    """Settings of a correction; the defaults fit the embedded model (figures in docs/log.md)."""
 
+    #: An adapter, or every weight: then rank, alpha, targets and dropout are not read, and the learning rate is a smaller one.
+    tuning: Tuning = "lora"
     #: LoRA: rank, scale numerator (the update is scaled by alpha / rank), and the modules it is put on.
     rank: int = 8
     alpha: float = 16.0
@@ -209,6 +215,7 @@ class Recipe:
         if not 0 <= self.dropout < 1:
             raise BadRecipe(f"dropout is {self.dropout!r}; a share from 0 to below 1 was expected.")
         choices: dict[str, tuple[str, ...]] = {
+            "tuning": get_args(Tuning),
             "schedule": get_args(Schedule),
             "layout": ("auto", *get_args(LayoutName)),
             "loss": get_args(LossName),
@@ -230,6 +237,13 @@ class Recipe:
                 f"loss is {self.loss!r} and label_noise {self.label_noise!r}; cdpo and robust need a share above 0, and no other "
                 "loss reads it."
             )
+        if self.tuning == "full" and not self.find_rate and self.learning_rate > HIGHEST_FULL_RATE:
+            raise BadRecipe(
+                f"learning_rate is {self.learning_rate:g} with tuning 'full'; at most {HIGHEST_FULL_RATE:g} was expected, since "
+                "every weight takes such a step. Give one (1e-5 to 3e-4 is usual), or have it found: --find-rate."
+            )
+        if self.tuning == "full" and self.dropout:
+            raise BadRecipe(f"dropout is {self.dropout!r} with tuning 'full'; 0 was expected, since it is the adapter's alone.")
         _check_processes(self)
 
     @property

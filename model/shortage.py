@@ -1,14 +1,25 @@
-"""Tells from an error what ran out: memory or the disk. Torch, its file writer, safetensors, SQLite and Python say it in many ways.
+"""What a run does when memory or the disk runs out, and how an error tells: torch, its file writer, safetensors, SQLite and Python
+say it in many ways.
 
-Knows errors and folders; knows nothing of training.
+Knows errors and a run's folder; knows nothing of training.
 """
 
 import errno
+import gc
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+
+from flagback.model.recipe import Alarm, DiskFull
+
+Result = TypeVar("Result")
+#: In a run's folder: at which step memory ran out, since when half as much is computed at once.
+HALVED = "halved.json"
 
 #: What torch says on the CPU, where its error is a plain RuntimeError.
 NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
@@ -43,6 +54,57 @@ def room(folder: Path) -> float:
     """Free megabytes where a folder is, or would be."""
     place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(place).free / 1e6
+
+
+def unless_of_memory(act: Callable[[], Result]) -> Result | None:
+    """What `act` gives; None where memory ran out, with all that it had computed let go."""
+    try:
+        return act()
+    except Exception as error:
+        if not of_memory(error):
+            raise
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def halved(folder: Path) -> tuple[Alarm, ...]:
+    """The alarm of a run that ran out of memory once and goes on with half as much at once; none otherwise."""
+    try:
+        step = int(json.loads((folder / HALVED).read_text())["step"])
+    except FileNotFoundError:
+        return ()
+    advice = (
+        "Memory ran out, and the run went on with half as much computed at once and twice as many parts a step: the same losses, "
+        "up to rounding. Lower max_tokens, stop other programs, or take a machine with more memory."
+    )
+    return (Alarm("memory", step, 2.0, 1.0, advice),)
+
+
+def halve(folder: Path, step: int) -> tuple[Alarm, ...]:
+    """Has this run compute half as much at once from now on, after a kill too; `step` is the last one done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / f"{HALVED}.writing"
+    written.write_text(json.dumps({"step": step + 1}))
+    written.replace(folder / HALVED)
+    return halved(folder)
+
+
+@contextmanager
+def room_on_disk(folder: Path) -> Iterator[None]:
+    """Turns "no room left", said by whoever was writing, into DiskFull with advice; what was half written makes room at once."""
+    try:
+        yield
+    except Exception as error:
+        if not of_disk(error):
+            raise
+        for place in folder.glob("*writing*"):
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        raise DiskFull(
+            f"The correction could not be written: no room left in {folder} ({room(folder):.0f} MB free; a disk, quota or "
+            "file size limit). The current model is untouched. Make room, then run 'flagback correct' again."
+        ) from error
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:

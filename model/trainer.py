@@ -5,7 +5,6 @@ clipping, accumulation, devices and the order of events. Imported when a correct
 Knows nothing of the store.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +14,13 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from flagback.model import consistency, losses, objective
+from flagback.model.adapter import WEIGHTS, adapter_weights, save_adapter
 from flagback.model.adversary import Probe
 from flagback.model.alarms import USUAL, alarms, newest
 from flagback.model.descent import common_direction
@@ -33,9 +33,6 @@ from flagback.model.ranks import Ranks, clip, like, whole
 from flagback.model.recipe import Alarm, LayoutName, NotFinite, Recipe, StepMetrics, metrics_from
 from flagback.model.resume import Checkpoint, Checkpoints, write_folder
 from flagback.model.trees import Tree, shared
-
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
 
 
 class Parts(Dataset[int]):
@@ -378,25 +375,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Starts the clock."""
         self.began = time.perf_counter()
-
-
-def adapter_weights(model: Any) -> dict[str, Tensor]:
-    """The adapter's weights by name, put together where they are cut over ranks; all ranks must ask at once."""
-    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    return {name: whole(weights[name].detach()).cpu().contiguous() for name in sorted(weights)}
-
-
-def save_adapter(model: Any, place: Path, weights: dict[str, Tensor] | None = None) -> None:
-    """Writes adapter_config.json and adapter_model.safetensors: equal adapters give equal bytes, without a path of this machine.
-
-    `weights` are those of `adapter_weights`, where they had to be put together before.
-    """
-    save_file(adapter_weights(model) if weights is None else weights, place / WEIGHTS, metadata={"format": "pt"})
-    settings = model.peft_config["default"].to_dict()
-    config = {name: sorted(value) if isinstance(value, (set, frozenset)) else value for name, value in settings.items()}
-    config |= {"base_model_name_or_path": None, "inference_mode": True}
-    (place / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True, default=str))
-    (place / WEIGHTS).chmod(0o644)
 
 
 def _dropout_of_the_adapter_only(model: Any) -> None:

@@ -1,4 +1,4 @@
-"""Corrects a model: a LoRA adapter fine-tuned on preference pairs, flags and rankings, with a neutral replay term.
+"""Corrects a model: an adapter, or every weight, fine-tuned on preference pairs, flags and rankings, with a neutral replay term.
 
 The model given stays as it is.
 
@@ -7,12 +7,8 @@ byte, in whatever order the lists come and however often the run is killed and s
 of reviewers.
 """
 
-import gc
 import hashlib
-import json
 import random
-import shutil
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -22,6 +18,7 @@ import numpy as np
 import torch
 
 from flagback.model import memory, shortage
+from flagback.model.adapter import WEIGHTS, adapter_weights, save_adapter, take_out, with_adapter
 from flagback.model.alarms import alarms
 from flagback.model.checkpoint import context_length
 from flagback.model.contents import Limits, digest, usable
@@ -87,8 +84,6 @@ __all__ = [
 
 #: Who is told of steps and alarms, and who says whether to stop.
 _Told = tuple[Callable[[StepMetrics], None], Callable[[Alarm], None], Callable[[], bool]]
-#: In a run's folder: at which step memory ran out, since when half as much is computed at once.
-HALVED = "halved.json"
 
 
 class HasModel(Protocol):
@@ -147,7 +142,7 @@ def correct(
         on_step(metrics)
 
     def attempt() -> Trained:
-        cuts = 2 if halved(folder) else 1
+        cuts = 2 if shortage.halved(folder) else 1
         plan = make_plan(
             pairs,
             replay,
@@ -161,11 +156,11 @@ def correct(
         )
         return _corrected(asked, plan, watched, cuts, (step_done, on_alarm, should_stop))
 
-    with room_on_disk(folder):
-        found = _unless_out_of_memory(attempt)
-        if found is None and not halved(folder) and ranks.count == 1:
-            on_alarm(*halve(folder, last[0]))
-            found = _unless_out_of_memory(attempt)
+    with shortage.room_on_disk(folder):
+        found = shortage.unless_of_memory(attempt)
+        if found is None and not shortage.halved(folder) and ranks.count == 1:
+            on_alarm(*shortage.halve(folder, last[0]))
+            found = shortage.unless_of_memory(attempt)
     if found is None:
         raise OutOfMemory(
             f"Correction stopped near step {last[0] + 1} of {recipe.steps}: memory ran out, with half as much computed at once "
@@ -271,7 +266,7 @@ def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, to
 
 
 def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
-    from flagback.model.trainer import WEIGHTS, CorrectionTrainer, adapter_weights, save_adapter
+    from flagback.model.trainer import CorrectionTrainer
 
     model, recipe, seed, _, _, ranks, rates = asked
     adapted, plan, reference, choice, checkpoints, early_stop = given
@@ -315,7 +310,7 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
             checkpoints.clear_aside()
         ranks.barrier()
         trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        sounded = (*halved(checkpoints.folder), *alarms(trainer.figures, recipe))
+        sounded = (*shortage.halved(checkpoints.folder), *alarms(trainer.figures, recipe))
         return Trained(
             adapter,
             file_sha256(adapter / WEIGHTS),
@@ -330,87 +325,7 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
             alarms=sounded,
         )
     finally:
-        adapted.unload()
-
-
-def _unless_out_of_memory(act: Callable[[], Trained]) -> Trained | None:
-    """What `act` gives; None where memory ran out, with all that it had computed let go."""
-    try:
-        return act()
-    except Exception as error:
-        if not shortage.of_memory(error):
-            raise
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return None
-
-
-def halved(folder: Path) -> tuple[Alarm, ...]:
-    """The alarm of a run that ran out of memory once and goes on with half as much at once; none otherwise."""
-    try:
-        step = int(json.loads((folder / HALVED).read_text())["step"])
-    except FileNotFoundError:
-        return ()
-    advice = (
-        "Memory ran out, and the run went on with half as much computed at once and twice as many parts a step: the same losses, "
-        "up to rounding. Lower max_tokens, stop other programs, or take a machine with more memory."
-    )
-    return (Alarm("memory", step, 2.0, 1.0, advice),)
-
-
-def halve(folder: Path, step: int) -> tuple[Alarm, ...]:
-    """Has this run compute half as much at once from now on, after a kill too; `step` is the last one done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = folder / f"{HALVED}.writing"
-    written.write_text(json.dumps({"step": step + 1}))
-    written.replace(folder / HALVED)
-    return halved(folder)
-
-
-@contextmanager
-def room_on_disk(folder: Path) -> Iterator[None]:
-    """Turns "no room left", said by whoever was writing, into DiskFull with advice; what was half written makes room at once."""
-    try:
-        yield
-    except Exception as error:
-        if not shortage.of_disk(error):
-            raise
-        for place in folder.glob("*writing*"):
-            shutil.rmtree(place) if place.is_dir() else place.unlink()
-        raise DiskFull(
-            f"The correction could not be written: no room left in {folder} ({shortage.room(folder):.0f} MB free; a disk, quota or "
-            "file size limit). The current model is untouched. Make room, then run 'flagback correct' again."
-        ) from error
-
-
-def with_adapter(model: Any, recipe: Recipe) -> Any:
-    """The model with a fresh LoRA adapter in it; `unload()` takes it out again."""
-    from peft import LoraConfig, get_peft_model
-    from transformers.pytorch_utils import Conv1D
-
-    config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        bias="none",
-        task_type="CAUSAL_LM",
-        target_modules=recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-    )
-    try:
-        with warnings.catch_warnings():
-            # PEFT sets fan_in_fan_out by itself, module by module, and says so.
-            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
-            # PEFT 0.21 asks transformers 5.23 by an old name.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            adapted = get_peft_model(model, config)
-    except ValueError as error:
-        raise BadRecipe(
-            f'targets is {recipe.targets!r}; "all-linear" or names of this model\'s linear modules were expected ({error}).'
-        ) from error
-    adapted.peft_config["default"].base_model_name_or_path = None
-    return adapted
+        take_out(adapted)
 
 
 def _arguments(recipe: Recipe, plan: Plan, seed: int, folder: Path, model: Any) -> Any:

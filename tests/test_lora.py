@@ -7,9 +7,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
+from flagback.model.adapter import with_adapter
 from flagback.model.lora import quick_adapters
 from flagback.model.recipe import Recipe
-from flagback.model.training import with_adapter
 from tests.tiny_model import tiny_llama
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from flagback.model.adapter import with_adapter
 from flagback.model.contents import Limits
 from flagback.model.layout import answer_logps, flat_model, flat_row, tree_logps
 from flagback.model.objective import FIGURES, part_loss, part_trees, reference_of, reference_trees, total
 from flagback.model.plan import Plan, make_plan
 from flagback.model.recipe import Flag, LossName, Pair, Ranking, Recipe
-from flagback.model.training import with_adapter
 from flagback.model.trees import Tree, shared
 from tests.tiny_model import VOCABULARY, random_flags, random_lines, random_pairs, random_rankings, tiny_llama
 

@@ -11,10 +11,11 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import TokenizersBackend
 
+from flagback.model.adapter import with_adapter
 from flagback.model.contents import Limits
 from flagback.model.plan import make_plan, seed_of
-from flagback.model.recipe import LossName, Pair, Recipe, StepMetrics
-from flagback.model.training import correct, with_adapter
+from flagback.model.recipe import LossName, Pair, Recipe, StepMetrics, Tuning
+from flagback.model.training import correct
 from tests.tiny_model import VOCABULARY, Held, random_ids, random_pairs, tiny_llama
 
 SEED = 5
@@ -35,9 +36,11 @@ def trl_steps(pairs: list[Pair], recipe: Recipe, folder: Path) -> list[dict[str,
     from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
     from trl import DPOConfig, DPOTrainer
 
-    bare = tiny_llama()
-    torch.manual_seed(seed_of(SEED, "adapter"))
-    begin = get_peft_model_state_dict(with_adapter(bare, recipe))
+    lora = recipe.tuning == "lora"
+    if lora:
+        bare = tiny_llama()
+        torch.manual_seed(seed_of(SEED, "adapter"))
+        begin = get_peft_model_state_dict(with_adapter(bare, recipe))
     raw = Tokenizer(WordLevel({("<end>" if i == 2 else f"t{i}"): i for i in range(VOCABULARY)}, unk_token="t0"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = TokenizersBackend(tokenizer_object=raw, eos_token="<end>", pad_token="t0")
@@ -72,33 +75,41 @@ def trl_steps(pairs: list[Pair], recipe: Recipe, folder: Path) -> list[dict[str,
     )
     trainer = DPOTrainer(
         model=tiny_llama(),
+        ref_model=None if lora else tiny_llama(),
         args=arguments,
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=LoraConfig(
             r=recipe.rank, lora_alpha=int(recipe.alpha), target_modules="all-linear", task_type="CAUSAL_LM", bias="none"
-        ),
+        )
+        if lora
+        else None,
     )
     sampled = [trainer.train_dataset[i] for i in range(len(pairs))]
     assert [(r["prompt_ids"], r["chosen_ids"], r["rejected_ids"]) for r in sampled] == [
         (list(p.prompt_ids), list(p.chosen_ids), list(p.rejected_ids)) for p in pairs
     ]
-    set_peft_model_state_dict(trainer.model, begin)
+    if lora:
+        set_peft_model_state_dict(trainer.model, begin)
     trainer.train()
     return [entry for entry in trainer.state.log_history if "grad_norm" in entry]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("loss", ["dpo", "robust", "ipo", "apo_zero", "apo_down"])
-def test_every_step_has_the_loss_margin_and_gradient_of_trl(loss: LossName, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("loss", "tuning"),
+    [("dpo", "lora"), ("robust", "lora"), ("ipo", "lora"), ("apo_zero", "lora"), ("apo_down", "lora"), ("dpo", "full")],
+)
+def test_every_step_has_the_loss_margin_and_gradient_of_trl(loss: LossName, tuning: Tuning, tmp_path: Path) -> None:
     noise = 0.1 if loss == "robust" else 0.0
     recipe = Recipe(
         steps=6,
         pairs_per_step=4,
         replay_weight=0.0,
-        learning_rate=5e-3,
+        learning_rate=5e-3 if tuning == "lora" else 1e-3,
         schedule="constant",
         beta=0.1,
+        tuning=tuning,
         loss=loss,
         label_noise=noise,
     )

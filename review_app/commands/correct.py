@@ -29,6 +29,10 @@ def correct(
         str | None,
         typer.Option("--recipe", metavar="NAME", help="Follow this recipe; other options change it.", show_default="default"),
     ] = None,
+    tuning: Annotated[
+        Literal["lora", "full"] | None,
+        typer.Option(help="Train an adapter, or every weight (give a learning rate for that).", show_default="lora"),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default="24")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size.", show_default="0.0032")] = None,
     beta: Annotated[float | None, typer.Option(help="Strength of the tie to the parent.", show_default="0.4")] = None,
@@ -103,6 +107,7 @@ def correct(
     from flagback.storage.records import CorrectionRun, now
 
     said: dict[str, Any] = {
+        "tuning": tuning,
         "steps": steps,
         "learning_rate": learning_rate,
         "beta": beta,
