@@ -242,6 +242,10 @@ class Recipe:
                 f"learning_rate is {self.learning_rate:g} with tuning 'full'; at most {HIGHEST_FULL_RATE:g} was expected, since "
                 "every weight takes such a step. Give one (1e-5 to 3e-4 is usual), or have it found: --find-rate."
             )
+        if self.tuning == "full" and self.rounds == "stack":
+            raise BadRecipe(
+                "rounds is 'stack' with tuning 'full'; merge or rebase was expected, since only adapters are put side by side."
+            )
         if self.tuning == "full" and self.dropout:
             raise BadRecipe(f"dropout is {self.dropout!r} with tuning 'full'; 0 was expected, since it is the adapter's alone.")
         _check_processes(self)

@@ -128,4 +128,6 @@ def test_an_adapter_s_rate_and_dropout_are_refused_for_every_weight() -> None:
         Recipe(tuning="full")
     with pytest.raises(BadRecipe, match=r"dropout is 0\.1 with tuning 'full'"):
         replace(RECIPE, dropout=0.1)
+    with pytest.raises(BadRecipe, match="rounds is 'stack' with tuning 'full'"):
+        replace(RECIPE, rounds="stack")
     assert Recipe(tuning="full", find_rate=True).find_rate

@@ -13,7 +13,7 @@ import pytest
 from flagback.model.ranks import ALONE
 from flagback.model.recipe import BadRecipe, Recipe
 from tests.foreign_models import make
-from tests.two_ranks import ONE_PAIR, RECIPE, run
+from tests.two_ranks import EVERY_WEIGHT, ONE_PAIR, RECIPE, run
 
 ROOT = Path(__file__).parent.parent
 Found = Mapping[str, Any]
@@ -56,6 +56,15 @@ def test_two_processes_have_the_losses_and_gradients_of_one(sharding: str, two: 
 def test_a_process_without_a_pair_waits_for_the_one_that_has_it(sharding: str, two: Found, base: Path, tmp_path: Path) -> None:
     one = run(base, tmp_path / "one", ONE_PAIR, ALONE)
     assert two[sharding]["one pair"] == pytest.approx([m.loss for m in one.metrics], abs=1e-4)
+
+
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_train_every_weight_as_one_does(sharding: str, two: Found, base: Path, tmp_path: Path) -> None:
+    one = run(base, tmp_path / "one", EVERY_WEIGHT, ALONE)
+    for (loss, norm), alone in zip(two[sharding]["every weight"], one.metrics, strict=True):
+        assert loss == pytest.approx(alone.loss, abs=1e-4)
+        assert norm == pytest.approx(alone.grad_norm, rel=1e-3)
+    assert abs(one.metrics[-1].margin) > 0.005
 
 
 @pytest.mark.parametrize("sharding", ["none", "full"])

@@ -135,6 +135,16 @@ def test_a_run_over_two_processes_goes_through_the_worker(place: Place) -> None:
     assert candidate.adapters == [run.adapter_sha256]
 
 
+def test_a_run_that_trains_every_weight_goes_through_the_worker(place: Place) -> None:
+    run = place.done(place.loop.correction(tuning="full", learning_rate=1e-4).id)
+    assert (run.state, run.error) == ("succeeded", None)
+    with place.store.reading() as session:
+        candidate = session.get_one(ModelVersion, run.candidate_id)
+    made = place.loop.shelf.fresh(candidate).model
+    assert run.environment["trained_parameters"] == sum(weight.numel() for weight in made.parameters())
+    assert made.get_output_embeddings().weight is made.get_input_embeddings().weight
+
+
 def test_a_run_that_stops_being_a_number_leaves_the_current_model_and_may_be_started_again(place: Place) -> None:
     with place.store.reading() as session:
         before = session.exec(select(ModelVersion).where(ModelVersion.state == "current")).one()

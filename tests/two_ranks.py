@@ -34,6 +34,7 @@ RECIPE = Recipe(
 )
 #: One pair a step: one of two processes has nothing to do.
 ONE_PAIR = replace(RECIPE, pairs_per_step=1, replay_weight=0.0, flag_weight=0.0, ranking_weight=0.0)
+EVERY_WEIGHT = replace(RECIPE, tuning="full", learning_rate=1e-3)
 
 
 def given() -> dict[str, Any]:
@@ -88,6 +89,7 @@ def looked_at(base: Path, folder: Path, ranks: Ranks) -> dict[str, Any]:
         stopped = True
     again: list[int] = []
     resumed = run(base, folder / "again", RECIPE, ranks, on_step=lambda m: again.append(m.step))
+    every = run(base, folder / "every", EVERY_WEIGHT, ranks)
     return {
         "losses": [m.loss for m in whole.metrics],
         "margins": [m.margin for m in whole.metrics],
@@ -99,6 +101,7 @@ def looked_at(base: Path, folder: Path, ranks: Ranks) -> dict[str, Any]:
         "environment": whole.environment,
         "files": sorted(path.name for path in (folder / "whole" / "step-000004").iterdir()),
         "padded": [m.loss for m in run(base, folder / "padded", replace(RECIPE, layout="padded"), ranks).metrics],
+        "every weight": [[m.loss, m.grad_norm] for m in every.metrics],
         "one pair": [m.loss for m in run(base, folder / "one", ONE_PAIR, ranks).metrics],
     }
 
