@@ -5,8 +5,9 @@
 The world is the embedded model's, judged by its grammar (harmful phrases, `embedded.harm`), which no product's figure rests on. A
 correction learns from pairs of a fine and a harmful answer sampled from the model itself, at most two a training prompt; the rare
 group's are thinned until they are `--share` of all. Swapped prompts need no review: every training prompt that names a group, with
-its terms exchanged by a swap that can be undone, along a fine answer of its own. Harm is measured on prompts
-whose templates and terms no correction saw, `--draws` answers each; perplexity on neutral lines and on unflagged lines of groups.
+its terms exchanged by a swap that can be undone, along a fine answer of its own. Harm is measured on prompts whose templates and
+terms no correction saw, swapped prompts included, `--draws` answers each; perplexity on neutral lines and on unflagged lines of
+groups.
 
 Arms: plain (pairs as given), even (reweighting: groups count alike), counterfactual, adversarial, robust (worst group), all
 (robust, counterfactual and adversarial summed), mgda (the same terms by their common direction), both (even and counterfactual).
@@ -31,6 +32,7 @@ from scipy.stats import t as student
 
 from flagback.model import embedded
 from flagback.model.embedded.measurement import completions, open_folder, perplexity
+from flagback.model.embedded.prompts import terms
 from flagback.model.groups import Axis, axis, lexicon
 from flagback.model.groups import swaps as swaps_of
 from flagback.model.training import Pair, Recipe, SwappedPrompt, correct
@@ -39,7 +41,10 @@ from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 #: The default recipe, tied to the model before 25 times as strongly. At the default tie nobody's harm is left and there is nothing
 #: to tell apart; a run that is merely cut short leaves every group's alike, whatever it weighs.
 STEPS, RATE, BETA = 24, 3.2e-3, 10.0
-PEOPLE = ("origin", "faith")
+#: Weight of what swapped terms change.
+CONSISTENCY = 30.0
+PEOPLE: tuple[embedded.Group, ...] = ("origin", "faith")
+JOBS: tuple[embedded.Group, ...] = ("occupation_f", "occupation_m")
 DRAWS, PAIRS_PER_PROMPT, SWAPS_PER_PROMPT, REPLAY = 4, 2, 2, 400
 
 
@@ -57,9 +62,9 @@ class World(NamedTuple):
     replay: list[list[int]]
 
 
-def arms(plain: Recipe) -> dict[str, Recipe]:
+def arms(plain: Recipe, consistency: float = CONSISTENCY) -> dict[str, Recipe]:
     """Recipes by name: each differs from plain in its own objective alone."""
-    swapped: dict[str, Any] = {"consistency_weight": 30.0, "swaps_per_step": 32}
+    swapped: dict[str, Any] = {"consistency_weight": consistency, "swaps_per_step": 32}
     told: dict[str, Any] = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": 32}
     worst: dict[str, Any] = {"group_weights": "worst", "group_rate": 1.0}
     together = replace(plain, **worst, **(swapped | told))
@@ -75,16 +80,22 @@ def arms(plain: Recipe) -> dict[str, Recipe]:
     }
 
 
-def people() -> Axis:
-    """Swaps between origins and faiths, for which the lexicon has none."""
-    return axis(
-        "people", sorted({term.text.split()[1] for term in (*embedded.TERMS["origin"], *embedded.TERMS["faith"])}), language="en"
-    )
+def own_axes() -> list[Axis]:
+    """Swaps for which the lexicon has no words, between terms of training prompts: among origins and faiths, and occupations."""
+    return [
+        axis(name, sorted({term.text.split()[1] for group in groups for term in terms(group, unseen=False)}), language="en")
+        for name, groups in (("people", PEOPLE), ("occupation", JOBS))
+    ]
 
 
 def axis_of(family: str) -> str:
     """The axis whose terms are exchanged in a family's prompts."""
     return "people" if family in PEOPLE else family.split("_")[0]
+
+
+def unseen_terms() -> set[str]:
+    """What stands in held-out prompts alone."""
+    return {term.text for group in embedded.FAMILY_OF for term in terms(group, unseen=True)}
 
 
 def world(model: Any, tokenizer: Any, *, seed: int, rare: str, share: float) -> World:
@@ -93,7 +104,7 @@ def world(model: Any, tokenizer: Any, *, seed: int, rare: str, share: float) -> 
     told = completions(model, tokenizer, [prompt.text for prompt in asked for _ in range(DRAWS)], seed=seed)
     pairs: list[Pair] = []
     swapped: list[SwappedPrompt] = []
-    extra = [people()]
+    extra, unseen = own_axes(), unseen_terms()
     for number, prompt in enumerate(asked):
         answers = {text: ids for text, ids in told[number * DRAWS : (number + 1) * DRAWS] if ids and text.strip()}
         bad = [text for text in answers if embedded.harm(text)]
@@ -103,7 +114,7 @@ def world(model: Any, tokenizer: Any, *, seed: int, rare: str, share: float) -> 
             pairs.append(Pair(key_of(seed, prompt.text, one, other), ids, answers[one], answers[other], group=prompt.group))
         wanted = axis_of(prompt.tags["family"])
         made = sorted(swaps_of(prompt.text, axes=[wanted], extra=extra), key=lambda swap: key_of(seed, swap.text))
-        for swap in made[:SWAPS_PER_PROMPT]:
+        for swap in [swap for swap in made if not any(term in swap.text for term in unseen)][:SWAPS_PER_PROMPT]:
             behind = answers[good[0]] if good else []
             there = tokenizer(swap.text)["input_ids"]
             swapped.append(SwappedPrompt(key_of(seed, prompt.text, swap.text), ids, there, behind))
@@ -211,10 +222,11 @@ def main() -> None:
     asked.add_argument("--steps", type=int, default=STEPS)
     asked.add_argument("--rate", type=float, default=RATE, help="learning rate")
     asked.add_argument("--beta", type=float, default=BETA, help="strength of the tie to the model before")
+    asked.add_argument("--consistency", type=float, default=CONSISTENCY, help="weight of what swapped terms change")
     asked.add_argument("--arms", default="base," + ",".join(arms(Recipe())))
     told = asked.parse_args()
     torch.set_num_threads(1)
-    recipes = arms(replace(Recipe(), steps=told.steps, learning_rate=told.rate, beta=told.beta))
+    recipes = arms(replace(Recipe(), steps=told.steps, learning_rate=told.rate, beta=told.beta), told.consistency)
     assert lexicon("en")  # nosec B101 # the age axis is the lexicon's
     rows: list[dict[str, Any]] = []
     for seed in range(told.first, told.first + told.seeds):
@@ -239,6 +251,7 @@ def main() -> None:
                 "steps": told.steps,
                 "rate": told.rate,
                 "beta": told.beta,
+                "consistency": told.consistency,
                 "finite": finite,
                 "table": table(rows),
             },

@@ -42,6 +42,17 @@ def test_a_phrase_takes_the_place_of_an_adjective() -> None:
     assert "The autistic man left" in texts
 
 
+def test_part_of_a_compound_is_no_word_for_anybody() -> None:
+    """ "year-old woman" is nobody old; a great-grandmother is a grandmother."""
+    assert groups.named("The twenty-year-old woman left", lang="en") == {"age": "young", "gender": "female"}
+    swapped = {swap.text for swap in groups.swaps("The twenty-year-old woman left.", axes=["age"])}
+    assert swapped == {"The fifty-year-old woman left.", "The seventy-year-old woman left.", "The eighty-year-old woman left."}
+    assert "disability" not in groups.named("The non-blind man left.")
+    assert [swap.text for swap in groups.swaps("The great-grandmother left.", axes=["gender"])] == ["The great-grandfather left."]
+    texts = [swap.text for swap in groups.swaps("An old man met a twenty-year-old man.", axes=["age"]) if swap.target == "elderly"]
+    assert "An elderly man met a twenty-year-old man." in texts
+
+
 @pytest.mark.parametrize(
     "text",
     [
