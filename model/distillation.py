@@ -17,6 +17,7 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
+from transformers import get_scheduler
 
 from flagback.model.adapter import WEIGHTS, save_adapter, take_out, with_adapter
 from flagback.model.checkpoint import Loaded, context_length
@@ -28,7 +29,7 @@ from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
 from flagback.model.recipe import BadRecipe, NoPairs, NotFinite, Recipe, Stopped
 from flagback.model.reference import tokenizer_fingerprint
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
-from flagback.model.training import as_it_was, machine, weights_fingerprint
+from flagback.model.training import SCHEDULES, as_it_was, machine, weights_fingerprint
 
 OPTIMISER, FIGURES = "optimiser.pt", "figures.json"
 
@@ -129,6 +130,18 @@ def distil(
         return _Run(model, teacher, rows, lines, share, recipe, seed, Checkpoints(folder, run)).to_its_end(on_step, should_stop)
 
 
+def rates_of(recipe: Recipe) -> list[float]:
+    """The learning rate of every step: transformers' own schedule, asked beforehand, so that a run that goes on has it too."""
+    optimiser = torch.optim.SGD([torch.zeros(1)], lr=recipe.learning_rate)
+    schedule = get_scheduler(SCHEDULES[recipe.schedule], optimiser, recipe.warmup, recipe.steps)
+    rates = []
+    for _ in range(recipe.steps):
+        rates.append(float(optimiser.param_groups[0]["lr"]))
+        optimiser.step()
+        schedule.step()
+    return rates
+
+
 class _Run:
     """One distillation: its adapter and optimiser, and the steps done."""
 
@@ -161,6 +174,7 @@ class _Run:
         self.adapted = with_adapter(model, recipe)
         self.trained = [weight for weight in self.adapted.parameters() if weight.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.rates = rates_of(recipe)
 
     def to_its_end(self, on_step: Callable[[dict[str, float]], None], should_stop: Callable[[], bool]) -> Distilled:
         """All steps that are left, and the adapter's folder."""
@@ -185,7 +199,7 @@ class _Run:
 
     def _step(self, step: int) -> dict[str, float]:
         rows, lines = self.steps[step - 1]
-        rate = self.recipe.learning_rate * self._warmth(step)
+        rate = self.rates[step - 1]
         self.model.eval()
         self.optimiser.zero_grad(set_to_none=True)
         sums = {"sequence_loss": 0.0, "distribution_loss": 0.0, "replay_loss": 0.0}
@@ -222,16 +236,6 @@ class _Run:
             group["lr"] = rate
         self.optimiser.step()
         return {"step": step, "steps": self.recipe.steps, "loss": loss_told, "grad_norm": norm, "learning_rate": rate} | sums
-
-    def _warmth(self, step: int) -> float:
-        """The schedule's factor of the learning rate at a step, 1.. of all; as transformers has it."""
-        done, warmup, left = step - 1, self.recipe.warmup, max(1, self.recipe.steps - self.recipe.warmup)
-        if done < warmup:
-            return done / warmup
-        if self.recipe.schedule == "constant":
-            return 1.0
-        far = torch.tensor((done - warmup) / left, dtype=torch.float64)
-        return float(1 - far) if self.recipe.schedule == "linear" else float((1 + torch.cos(torch.pi * far)) / 2)
 
     def _cost(self, before: int, scored: int) -> float:
         """Share of what may be computed at once; with a teacher two sets of logits stand beside one another."""

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ from flagback.model.recipe import (
     Pair,
     Ranking,
     Recipe,
+    Schedule,
     StepMetrics,
     Stopped,
     SwappedPrompt,
@@ -82,6 +83,8 @@ __all__ = [
 ]
 
 
+#: The recipe's schedules as transformers calls them.
+SCHEDULES: Final[dict[Schedule, str]] = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 #: Who is told of steps and alarms, and who says whether to stop.
 _Told = tuple[Callable[[StepMetrics], None], Callable[[Alarm], None], Callable[[], bool]]
 
@@ -331,14 +334,13 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
 def _arguments(recipe: Recipe, plan: Plan, seed: int, folder: Path, model: Any) -> Any:
     from transformers import TrainingArguments
 
-    schedules = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=plan.parts_per_step // recipe.processes,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type=schedules[recipe.schedule],
+        lr_scheduler_type=SCHEDULES[recipe.schedule],
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
