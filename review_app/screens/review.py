@@ -1,16 +1,21 @@
 """The reviewer's one screen: the board, and nothing beside it; before it, once, what reviewing is and whether they want to."""
 
+import math
+
 import streamlit as st
 
 from flagback.review_app import auth, guidance, words
 from flagback.review_app.board import show_board
+from flagback.review_app.guidance import Guideline
 from flagback.review_app.installation import Installation
 from flagback.review_app.screens import away, languages, look, topics
-from flagback.review_app.words import consent_version, tr
+from flagback.review_app.words import consent_version, tr, trn
 from flagback.storage import accounts, consent, practice, studies, wellbeing
 from flagback.storage.consent import PURPOSES
 from flagback.storage.records import Account, now
 
+#: That most people read attentively.
+WORDS_A_MINUTE = 200
 #: Streamlit's own header and margins are taken away: one column, one decision.
 _FRAME = """<style>
 header[data-testid="stHeader"], [data-testid="stSidebar"] { display: none; }
@@ -31,7 +36,7 @@ def show(installation: Installation, account: Account) -> None:
         guideline = guidance.guideline_for(session, account, words.of_browser())
         practising = practice.under_way(session, installation.reviewer(account), read=account.languages or []) is not None
     if not agreed or account.languages is None:
-        _before_the_start(installation, account)
+        _before_the_start(installation, account, guideline)
         return
     if gone:
         look.heading(tr("You are away"))
@@ -49,8 +54,8 @@ def show(installation: Installation, account: Account) -> None:
     )
 
 
-def _before_the_start(installation: Installation, account: Account) -> None:
-    """What it is, what may upset, which languages; a box that nobody has ticked for them."""
+def _before_the_start(installation: Installation, account: Account, guideline: Guideline) -> None:
+    """What it is, what may upset, the guidelines, which languages; a box that nobody has ticked for them."""
     purpose = words.tr_each(PURPOSES[0], "consent")
     look.heading(tr("Before you start"))
     told = tr(
@@ -59,6 +64,10 @@ def _before_the_start(installation: Installation, account: Account) -> None:
     )
     look.html(f'<p style="margin:4px 0 12px">{told}</p><div class="fb-said">{look.quiet(purpose.more)}</div>')
     st.write("")
+    minutes = math.ceil(len(guideline.text.split()) / WORDS_A_MINUTE)
+    asked = trn("What you are asked: the guidelines ({count} minute)", "What you are asked: the guidelines ({count} minutes)", minutes)
+    with st.expander(asked):
+        st.markdown(guideline.text)
     topics.told(installation)
     declined = topics.choose(installation, account)
     agreed = st.checkbox(purpose.words, value=False, key="agree")
