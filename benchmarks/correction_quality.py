@@ -43,6 +43,7 @@ from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 STEPS, RATE, BETA = 24, 3.2e-3, 10.0
 #: Weight of what swapped terms change.
 CONSISTENCY = 30.0
+SWAPS_PER_STEP = 32
 PEOPLE: tuple[embedded.Group, ...] = ("origin", "faith")
 JOBS: tuple[embedded.Group, ...] = ("occupation_f", "occupation_m")
 DRAWS, PAIRS_PER_PROMPT, SWAPS_PER_PROMPT, REPLAY = 4, 2, 2, 400
@@ -62,10 +63,10 @@ class World(NamedTuple):
     replay: list[list[int]]
 
 
-def arms(plain: Recipe, consistency: float = CONSISTENCY) -> dict[str, Recipe]:
+def arms(plain: Recipe, consistency: float = CONSISTENCY, swaps: int = SWAPS_PER_STEP) -> dict[str, Recipe]:
     """Recipes by name: each differs from plain in its own objective alone."""
-    swapped: dict[str, Any] = {"consistency_weight": consistency, "swaps_per_step": 32}
-    told: dict[str, Any] = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": 32}
+    swapped: dict[str, Any] = {"consistency_weight": consistency, "swaps_per_step": swaps}
+    told: dict[str, Any] = {"adversary_weight": 0.3, "reversal": 1.0, "swaps_per_step": swaps}
     worst: dict[str, Any] = {"group_weights": "worst", "group_rate": 1.0}
     together = replace(plain, **worst, **(swapped | told))
     return {
@@ -223,10 +224,11 @@ def main() -> None:
     asked.add_argument("--rate", type=float, default=RATE, help="learning rate")
     asked.add_argument("--beta", type=float, default=BETA, help="strength of the tie to the model before")
     asked.add_argument("--consistency", type=float, default=CONSISTENCY, help="weight of what swapped terms change")
+    asked.add_argument("--swaps", type=int, default=SWAPS_PER_STEP, help="swapped prompts a step")
     asked.add_argument("--arms", default="base," + ",".join(arms(Recipe())))
     told = asked.parse_args()
     torch.set_num_threads(1)
-    recipes = arms(replace(Recipe(), steps=told.steps, learning_rate=told.rate, beta=told.beta), told.consistency)
+    recipes = arms(replace(Recipe(), steps=told.steps, learning_rate=told.rate, beta=told.beta), told.consistency, told.swaps)
     assert lexicon("en")  # nosec B101 # the age axis is the lexicon's
     rows: list[dict[str, Any]] = []
     for seed in range(told.first, told.first + told.seeds):
@@ -252,6 +254,7 @@ def main() -> None:
                 "rate": told.rate,
                 "beta": told.beta,
                 "consistency": told.consistency,
+                "swaps": told.swaps,
                 "finite": finite,
                 "table": table(rows),
             },

@@ -120,12 +120,12 @@ def shown(page: Page) -> str:
     return page.locator(".turns .prompt").last.inner_text()
 
 
-def until(holds: Callable[[], bool], what: str, *, seconds: float = 15) -> None:
-    """Waits for something that the browser does on its own."""
+def until(holds: Callable[[], bool], what: str, *, seconds: float = 15, every: float = 0.05) -> None:
+    """Waits for something that the browser does on its own, and looks so often."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def pressed(page: Page, kind: str) -> int:

@@ -42,5 +42,5 @@ def test_kill_9_twice_and_a_cut_network_lose_no_answer_double_none_and_keep_thei
 
 def test_kill_9_under_a_crowd_stores_each_answer_once(place: Place) -> None:
     kept = board_storm.killed_under_a_crowd(place)
-    assert (kept.given, kept.stored, kept.in_order) == (40, 40, True)
-    assert max(kept.at_blow) < 20, "the blow came after all were stored"
+    assert (kept.stored, kept.in_order) == (kept.given, True)
+    assert sum(met < 20 for met in kept.at_blow) == 2, f"no two blows met answers on their way: {kept.at_blow}"
