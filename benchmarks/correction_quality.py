@@ -42,8 +42,8 @@ from flagback.storage.prompts import HELD_OUT_SHARDS, shard_of
 #: to tell apart; a run that is merely cut short leaves every group's alike, whatever it weighs.
 STEPS, RATE, BETA = 24, 3.2e-3, 10.0
 #: Weight of what swapped terms change.
-CONSISTENCY = 30.0
-SWAPS_PER_STEP = 32
+CONSISTENCY = 60.0
+SWAPS_PER_STEP = 96
 PEOPLE: tuple[embedded.Group, ...] = ("origin", "faith")
 JOBS: tuple[embedded.Group, ...] = ("occupation_f", "occupation_m")
 DRAWS, PAIRS_PER_PROMPT, SWAPS_PER_PROMPT, REPLAY = 4, 2, 2, 400
