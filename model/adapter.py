@@ -19,6 +19,8 @@ from flagback.model.recipe import BadRecipe, Recipe
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+#: PEFT's word for targets where there are no low-rank matrices at all.
+NO_MATRICES = "dummy-target-modules"
 
 
 def with_adapter(model: Any, recipe: Recipe) -> Any:
@@ -26,6 +28,7 @@ def with_adapter(model: Any, recipe: Recipe) -> Any:
     from peft import get_peft_model
 
     config = _of_every_weight(model) if recipe.tuning == "full" else _low_rank(model, recipe)
+    before = [(module, dict(module._modules)) for module in model.modules()]
     try:
         with warnings.catch_warnings():
             # PEFT sets fan_in_fan_out by itself, module by module, and says so.
@@ -33,10 +36,20 @@ def with_adapter(model: Any, recipe: Recipe) -> Any:
             # PEFT 0.21 asks transformers 5.23 by an old name.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             adapted = get_peft_model(model, config)
-    except ValueError as error:
-        raise BadRecipe(
-            f'targets is {recipe.targets!r}; "all-linear" or names of this model\'s linear modules were expected ({error}).'
-        ) from error
+    except BaseException as error:
+        # PEFT goes from module to module, and memory may run out half way.
+        for module, children in before:
+            module._modules.clear()
+            module._modules.update(children)
+        vars(model).pop("peft_config", None)
+        if not isinstance(error, ValueError):
+            raise
+        what = (
+            f"tuning is 'full', which {type(model).__name__} does not take; use 'lora'"
+            if recipe.tuning == "full"
+            else f'targets is {recipe.targets!r}; "all-linear" or names of this model\'s linear modules were expected'
+        )
+        raise BadRecipe(f"{what} ({error}).") from error
     adapted.peft_config["default"].base_model_name_or_path = None
     return adapted
 
@@ -60,18 +73,18 @@ def _low_rank(model: Any, recipe: Recipe) -> Any:
 def _of_every_weight(model: Any) -> Any:
     """PEFT's settings for a copy of every module that holds weights, and for no low-rank matrices at all."""
     from peft import LoraConfig
-    from peft.utils.constants import DUMMY_TARGET_MODULES
 
-    if dict(model.named_parameters(recurse=False)):
-        raise BadRecipe(f"tuning is 'full', but {type(model).__name__} holds weights outside of its modules; use 'lora'.")
+    odd = "holds weights outside of its modules" if dict(model.named_parameters(recurse=False)) else ""
+    if _tied(model) and getattr(model.get_output_embeddings(), "bias", None) is not None:
+        odd = "has a head with a bias of its own beside the embedding's weights"  # PEFT copies such a head without it
+    if odd:
+        raise BadRecipe(f"tuning is 'full', but {type(model).__name__} {odd}; use 'lora'.")
     holding: list[str] = []
     for name, module in model.named_modules(remove_duplicate=False):
         inside = any(name.startswith(f"{above}.") for above in holding)
         if not inside and next(module.parameters(recurse=False), None) is not None:
             holding.append(name)
-    return LoraConfig(
-        task_type="CAUSAL_LM", target_modules=DUMMY_TARGET_MODULES, modules_to_save=holding, ensure_weight_tying=_tied(model)
-    )
+    return LoraConfig(task_type="CAUSAL_LM", target_modules=NO_MATRICES, modules_to_save=holding, ensure_weight_tying=_tied(model))
 
 
 def _tied(model: Any) -> bool:
@@ -90,6 +103,14 @@ def take_out(adapted: Any) -> None:
             above, _, own = name.rpartition(".")
             setattr(model.get_submodule(above), own, module.original_module)
     adapted.unload()
+
+
+def put_in(adapted: Any, weights: dict[str, Tensor]) -> None:
+    """Gives what is trained the weights that `adapter_weights` told."""
+    from peft import set_peft_model_state_dict
+
+    told = set_peft_model_state_dict(adapted, weights)
+    assert not told.unexpected_keys, told.unexpected_keys  # nosec B101 # they came out of this very kind of adapter
 
 
 def merged(model: Any, folder: Path) -> Any:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, DynamicCache
 
-from flagback.model import dialogue
-from flagback.model.adapter import merged
+from flagback.model import dialogue, shortage
+from flagback.model.adapter import CONFIG, WEIGHTS, merged
 from flagback.model.directory import (
     BrokenWeights,
     NoTokenizer,
@@ -238,13 +238,15 @@ def _weights(folder: Path, name: str, *, dtype: str, masked: bool = False) -> "P
 
 def _merged(model: "PreTrainedModel", adapter: Path, name: str) -> "PreTrainedModel":
     """The model with one adapter folder added to its weights for good."""
-    for file in ("adapter_config.json", "adapter_model.safetensors"):
+    for file in (CONFIG, WEIGHTS):
         if not (adapter / file).is_file():
             raise UnusableAdapter(f"The adapter {adapter} has no {file}; expected a PEFT adapter saved as safetensors.")
     with quiet():
         try:
             return merged(model, adapter)
         except (ValueError, RuntimeError, KeyError) as error:
+            if shortage.of_memory(error):
+                raise
             raise UnusableAdapter(f"The adapter {adapter} does not fit {name} ({error}); it belongs to another base.") from error
 
 

@@ -5,6 +5,7 @@ Every step is keyed by its run and may be repeated: killed anywhere and started 
 nothing of workers or screens; a step is told by `should_stop` when its run was cancelled.
 """
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ from flagback.model import (
     training,
 )
 from flagback.model.reference import KeptReference, tokenizer_fingerprint
+from flagback.model.resume import clear_checkpoints
 from flagback.model.shelf import Shelf
 from flagback.storage import runs, versions
 from flagback.storage.artifacts import Artifacts
@@ -215,6 +217,7 @@ def train(
             assert run.set_id is not None, "freeze comes before train"  # nosec B101 # the order of steps is ours
             recipe = training.Recipe(**run.recipe)
             line = rounds.line_of(session, parent)
+            rounds.check_stack(parent, recipe, shelf.artifacts)
             with shortage.room_on_disk(folder):
                 given = lesson.records_of(session, rounds.sets_to_learn(line, run.set_id, recipe), recipe, folder=folder)
         start = rounds.start_of(line, parent, recipe)
@@ -224,7 +227,7 @@ def train(
         del given  # the texts of all pairs
         named = (str(shelf.artifacts.root), start.fingerprint, tokenizer_fingerprint(loaded.tokenizer))
         kept = KeptReference(Path(named[0]), weights=named[1], tokenizer=named[2])
-        recipe = _settled(store, run_id, recipe, loaded, learnt, kept, stop)
+        recipe = _settled(store, run_id, recipe, loaded, learnt, kept, stop, folder)
         on_step, on_alarm = _step_keeper(store, run_id), _alarm_keeper(store, run_id)
         if recipe.processes > 1:
             adapters = [str(shelf.artifacts.path(address)) for address in start.adapters]
@@ -255,6 +258,7 @@ def train(
             swept = {name: run.environment[name] for name in ("rate_sweep",) if name in run.environment}
             run.adapter_sha256, run.environment = sha256, trained.environment | swept
             session.add(run)
+        clear_checkpoints(folder)
     return sha256
 
 
@@ -268,9 +272,9 @@ def _distilled(
             shown = {name: value for name, value in figures.items() if name != "step"}
             session.merge(RunMetric(run_id=run.id, step=int(figures["step"]), metrics=shown))
 
-    with shortage.room_on_disk(folder):
+    with shortage.room_on_disk(folder, distilling.AGAIN):
         made, told = distilling.train(store, shelf, run, parent, folder=folder, keep=keep, should_stop=should_stop)
-    with shortage.room_on_disk(shelf.artifacts.root):
+    with shortage.room_on_disk(shelf.artifacts.root, distilling.AGAIN):
         sha256 = shelf.artifacts.put(made.adapter)
     with store.writing() as session:
         kept = _row(session, CorrectionRun, run.id)
@@ -288,12 +292,16 @@ def _settled(
     learnt: lesson.Lesson,
     kept: KeptReference,
     should_stop: Callable[[], bool],
+    folder: Path,
 ) -> training.Recipe:
     """The recipe as it is trained by, kept with the run. A learning rate that was to be found is looked for once a run."""
     with store.reading() as session:
         run = _row(session, CorrectionRun, run_id)
     swept = run.environment.get("rate_sweep")
     if recipe.find_rate and swept is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{rate_sweep.FOLDER}*"):  # by a kill
+            shutil.rmtree(left)
         swept = rate_sweep.sweep(
             loaded,
             learnt.pairs,
@@ -303,6 +311,7 @@ def _settled(
             seed=run.seed,
             kept=kept,
             should_stop=should_stop,
+            folder=folder,
         ).told()
     if swept is not None:
         recipe = replace(recipe, learning_rate=swept["suggestion"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from flagback.model import checkpoint, dialogue, sampling
+from flagback.model import checkpoint, dialogue, sampling, shortage
 from flagback.model.checkpoint import Loaded
 from flagback.model.directory import file_hashes, find, fingerprint
 from flagback.model.distillation import Distilled, Share, Taught, distil, why_words_alone
@@ -28,6 +28,8 @@ from flagback.storage.store import Store
 
 #: What the teacher wrote, a JSON object a line.
 FILE = "taught.jsonl"
+#: What goes on with a distillation.
+AGAIN = "flagback distil"
 
 
 def teacher_of(location: str, *, answers: int, prompts: int, max_tokens: int, share: Share) -> dict[str, Any]:
@@ -93,8 +95,10 @@ def train(
         on_step=keep,
         should_stop=should_stop,
     )
+    with shortage.room_on_disk(shelf.artifacts.root, AGAIN):
+        kept_text = shelf.artifacts.put(folder / "taught")
     way = "sequences and distributions" if share.distribution else "sequences"
-    kept = {"way": way, "why_words_alone": alone, "taught_sha256": shelf.artifacts.put(folder / "taught"), "prompts": len(prompts)}
+    kept = {"way": way, "why_words_alone": alone, "taught_sha256": kept_text, "prompts": len(prompts)}
     return made, {"distillation": kept, "recipe": asdict(recipe)}
 
 

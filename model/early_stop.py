@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flagback.model import losses
+from flagback.model.adapter import adapter_weights, put_in
 from flagback.model.contents import answers_of
 from flagback.model.layout import tree_logps
 from flagback.model.objective import tree_of
@@ -74,15 +74,13 @@ class EarlyStop:
         before = self.best
         self.readings.append(found)
         if before is None or found.loss < before.loss:
-            weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-            self._best = {name: weights[name].detach().cpu().clone() for name in sorted(weights)}
+            self._best = adapter_weights(adapted)
         return found
 
     def restore(self, adapted: Any) -> None:
         """Puts the best weights back into the adapter; before the first look they stay as they are."""
         if self._best:
-            found = set_peft_model_state_dict(adapted, self._best)
-            assert not found.unexpected_keys, found.unexpected_keys  # nosec B101 # they came out of this very adapter
+            put_in(adapted, self._best)
 
     def save(self, place: Path) -> None:
         """Writes readings and best weights into a checkpoint's folder."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from flagback.model import joint_run, lesson, memory, pair_sets, rounds, training
-from flagback.model.adapter import with_adapter
+from flagback.model import joint_run, lesson, memory, pair_sets, rounds, shortage, training
+from flagback.model.adapter import take_out, with_adapter
 from flagback.model.layout import Choice, choose_layout
 from flagback.model.objective import reference_trees
 from flagback.model.plan import make_plan
@@ -20,6 +20,8 @@ from flagback.storage.versions import current
 
 #: For how many processes a command is shown where none were asked for and no GPU is to be seen.
 PROCESSES = 8
+#: How often a run writes what it trains: in two checkpoints with AdamW's moments, as its adapter, and as an artifact.
+WRITTEN = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Forecast:
     trained_parameters: int
     needed: memory.Needed
     machine: memory.Machine
+    #: Megabytes that the run writes at most, two checkpoints included, and that are free there.
+    disk: float
+    disk_free: float
+    #: What to change where it takes too much.
+    smaller: str
     processes: int
     #: Flagback's own command for many processes, and what the worker then starts on this machine.
     command: str
@@ -57,9 +64,11 @@ class Forecast:
         """What a person should know before it is started."""
         if self.needed.total > self.machine.total:
             return (
-                f"This machine has {self.machine.total:,.0f} MB in all: 'flagback correct' would refuse. Lower max_tokens or rank, "
+                f"This machine has {self.machine.total:,.0f} MB in all: 'flagback correct' would refuse. {self.smaller}, "
                 "or see docs/scale-out.md."
             )
+        if self.disk > self.disk_free:
+            return f"It writes up to {self.disk:,.0f} MB, and {self.disk_free:,.0f} are free on the disk: make room first."
         if self.needed.total > self.machine.free:
             return f"Only {self.machine.free:,.0f} MB are free now: stop other programs first, or it may run out of memory."
         return None
@@ -88,6 +97,7 @@ def forecast(
         line = rounds.line_of(session, parent)
         given = lesson.records_of(session, rounds.sets_to_learn(line, set_id, recipe), recipe)
         start = rounds.start_of(line, parent, recipe)
+        rounds.check_stack(parent, recipe, shelf.artifacts)
         session.expunge_all()
         session.rollback()
     loaded = shelf.fresh(start)
@@ -100,9 +110,13 @@ def forecast(
         choose_layout(model, reference_trees(plan, recipe)) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")
     ).layout
     with training.as_it_was(model):
+        memory.check_copy(model, recipe)
         adapted = with_adapter(model, recipe)
-        trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
-        needed = memory.needed(adapted, plan, recipe, layout)
+        try:
+            trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+            needed = memory.needed(adapted, plan, recipe, layout)
+        finally:
+            take_out(adapted)
     many = (
         recipe.processes if recipe.processes > 1 else max(torch.cuda.device_count(), 2) if torch.cuda.is_available() else PROCESSES
     )
@@ -120,6 +134,9 @@ def forecast(
         trained_parameters=trained,
         needed=needed,
         machine=memory.machine(model.device),
+        disk=WRITTEN * 4 * trained / 1e6,
+        disk_free=shortage.room(work),
+        smaller=recipe.smaller,
         processes=recipe.processes,
         command=f"flagback correct --processes {many}" + (" --sharding full" if recipe.sharding == "full" else ""),
         torchrun=" ".join(joint_run.command(work / "correction-NUMBER", many)),

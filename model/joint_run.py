@@ -96,12 +96,18 @@ def correct(
 
     Where one ran out of memory all are started once more with half as much computed at once.
     """
+    last = [0]
+
+    def step_done(metrics: StepMetrics) -> None:
+        last[0] = metrics.step
+        on_step(metrics)
+
     try:
-        return _followed(folder, processes, on_step, on_alarm, should_stop)
+        return _followed(folder, processes, step_done, on_alarm, should_stop)
     except training.OutOfMemory:
         if shortage.halved(folder):
             raise
-    on_alarm(*shortage.halve(folder, 0))
+    on_alarm(*shortage.halve(folder, last[0]))
     return _followed(folder, processes, on_step, on_alarm, should_stop)
 
 

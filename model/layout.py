@@ -10,7 +10,7 @@ Shapes: A answers, T tokens of a row, N scored positions, V vocabulary, H heads,
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from flagback.model.head import asked_for
 from flagback.model.losses import token_logps
+from flagback.model.narrow import last_attention, narrowed
 from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
 from flagback.model.ranks import ALONE, Ranks
 from flagback.model.recipe import LayoutName, Precision, Stopped
@@ -71,6 +72,11 @@ class FlatRow(NamedTuple):
     targets: Tensor  # (N,)
     owner: Tensor  # (N,)
     attention: Attention
+    #: Positions that are read at the model's end, each once, and who sees whom where these alone ask.
+    read: Tensor | None = None
+    last: Attention | None = None
+    #: The attention in which they alone ask; None where all do.
+    narrow: Any = None
 
 
 class Path(NamedTuple):
@@ -93,6 +99,7 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
     targets: list[int] = []
     owner: list[int] = []
     paths: list[Path] = []
+    endings: list[Path] = []
     answer_number = 0
     for tree in trees:
         root = range(len(ids), len(ids) + len(tree.prompt))
@@ -107,12 +114,14 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
             owner += [answer_number] * len(answer)
             answer_number += 1
             paths.append(Path([*root, *own], 0 if number == 0 else len(root)))
+            endings.append(Path([*root, *own[:-1]], len(root) - 1))
 
     def tensor(values: Any) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
-    attention = attention_of(paths, len(ids), device)
-    return FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner), attention)
+    attention, last = (attention_of(some, len(ids), device) for some in (paths, endings))
+    read = tensor(sorted(set(keep)))
+    return FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner), attention, read, last)
 
 
 def attention_of(paths: Sequence[Path], length: int, device: torch.device) -> Attention:
@@ -161,7 +170,7 @@ def _seen(paths: Sequence[Path], queries: int, keys: int) -> Tensor:
 
 
 def flat_attention(
-    module: Any,  # noqa: ARG001
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -191,7 +200,9 @@ def flat_attention(
     asked, seen, brought = by_position(query), by_position(key), by_position(value)
 
     outputs: list[Tensor] = []
-    for block in flagback_row.attention.blocks:
+    narrow = flagback_row.last is not None and module is flagback_row.narrow
+    attention = flagback_row.last if narrow and flagback_row.last is not None else flagback_row.attention
+    for block in attention.blocks:
         mask = block.mask if block.mask is None else block.mask.to(query.dtype)
         if sliding_window is not None and block.keys.shape[1] > sliding_window:
             mask = _near(block, sliding_window, query.dtype)
@@ -205,7 +216,7 @@ def flat_attention(
             scale=scaling,
         )
         outputs.append(mixed.transpose(1, 2).reshape(block.queries.numel(), -1))
-    return torch.cat(outputs).index_select(0, flagback_row.attention.back).view(1, length, heads, -1), None  # (1, T, H, D)
+    return torch.cat(outputs).index_select(0, attention.back).view(1, length, heads, -1), None  # (1, T, H, D)
 
 
 def _near(block: Block, window: int, dtype: torch.dtype) -> Tensor:
@@ -244,10 +255,13 @@ def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *, at_on
 
 
 def _row_logits(model: Any, row: FlatRow) -> Tensor:
-    """(1, N, V): what the model makes of the row at the positions asked for."""
-    logits: Tensor = model(
-        input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, logits_to_keep=row.keep, flagback_row=row
-    ).logits
+    """(1, N, V): what the model makes of the row at the positions asked for, its last block computed there alone."""
+    inner = _base(model)
+    row = row._replace(narrow=last_attention(inner))
+    with nullcontext() if row.read is None else narrowed(inner, row.read, row.input_ids.shape[1]):
+        logits: Tensor = model(
+            input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, logits_to_keep=row.keep, flagback_row=row
+        ).logits
     return logits
 
 
@@ -439,6 +453,10 @@ def _unspread(model: Any) -> Any:
 
 def _takes(model: Any, argument: str) -> bool:
     """Whether the model's own forward has the argument (PEFT's wrapper passes all of them on)."""
+    return argument in inspect.signature(_base(model).forward).parameters
+
+
+def _base(model: Any) -> Any:
+    """The model within what wraps it."""
     model = _unspread(model)
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return argument in inspect.signature(inner.forward).parameters
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

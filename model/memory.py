@@ -1,7 +1,7 @@
 """What memory a correction will take, told before it starts, and what the machine has.
 
 Weights, adapter and optimiser are counted. What a backward pass keeps grows with the tokens and the scored positions computed at
-once; how fast is measured on three short rows through the very model, so that it holds for any architecture. Within a factor of
+once; how fast is measured on four short rows through the very model, so that it holds for any architecture. Within a factor of
 1.6 of the measured peak (tests/test_memory.py). Knows plan and model; stores nothing.
 """
 
@@ -26,7 +26,7 @@ BESIDE = 1.25
 #: What containers may use (cgroup 2), and what they use.
 CGROUP = Path("/sys/fs/cgroup")
 #: Rows that the growth is measured on: a prompt's length and its answers'.
-PROBES = ((32, (4, 4)), (4, (32, 32)), (32, (4,)))
+PROBES = ((32, (4, 4)), (4, (32, 32)), (32, (4,)), (96, (8,)))
 
 
 class Needed(NamedTuple):
@@ -57,11 +57,11 @@ class Machine(NamedTuple):
 
 
 def needed(adapted: Any, plan: Plan, recipe: Recipe, layout: LayoutName) -> Needed:
-    """The estimate for a model with its fresh adapter; computes three short rows, and changes nothing."""
+    """The estimate for a model with its fresh adapter; computes four short rows, and changes nothing."""
     weights = _bytes(weight for weight in adapted.parameters() if not weight.requires_grad)
     adapter = _bytes(weight for weight in adapted.parameters() if weight.requires_grad)
     on_gpu = next(iter(adapted.parameters())).device.type == "cuda"
-    held = 0.0 if on_gpu else max(psutil.Process().memory_info().rss - weights, 0.0)
+    held = 0.0 if on_gpu else max(psutil.Process().memory_info().rss - weights - adapter, 0.0)
     growth = _growth(adapted, recipe, layout)
     # Float32 logits and their gradient, while the head is left: all of them, or a portion where it is asked for what is wanted.
     asked = layout == "flat" and recipe.sharding == "none" and head.answers_itself(adapted.get_output_embeddings())
@@ -69,11 +69,18 @@ def needed(adapted: Any, plan: Plan, recipe: Recipe, layout: LayoutName) -> Need
     dearest, tokens = -1.0, 0
     for part in plan.parts:
         size = _sizes(_laid_out(plan, part, recipe), layout)
-        cost = BESIDE * float(np.dot(growth, size)) + min(8 * vocabulary_size(adapted) * size[2], most)
+        cost = BESIDE * float(np.dot(growth, (*size, 1))) + min(8 * vocabulary_size(adapted) * size[2], most)
         if cost > dearest:
             dearest, tokens = cost, size[0]
     cut = recipe.processes if recipe.sharding == "full" else 1
-    return Needed(held / 1e6, weights / cut / 1e6, 4 * adapter / cut / 1e6, dearest / 1e6, tokens)
+    return Needed(held / 1e6, weights / cut / 1e6, copies(recipe) * adapter / cut / 1e6, dearest / 1e6, tokens)
+
+
+def copies(recipe: Recipe) -> int:
+    """How many times what is trained is held at once: itself, its gradient, AdamW's two moments and what a checkpoint writes;
+    the best look of an early stop; with mgda two vectors a term and their common direction."""
+    terms = sum(value > 0 for name, value in vars(recipe).items() if name.endswith("_weight"))
+    return 5 + (recipe.stop_every > 0) + (2 * terms + 2 if recipe.combine == "mgda" else 0)
 
 
 def machine(device: torch.device | None = None) -> Machine:
@@ -96,9 +103,17 @@ def check(found: Needed, there: Machine, recipe: Recipe) -> None:
     if found.total > there.total:
         raise TooLittleMemory(
             f"The correction needs about {found.total:,.0f} MB of memory, {found.activations:,.0f} of them for {found.tokens:,} "
-            f"tokens at once, and this machine has {there.total:,.0f}. Nothing was started. Lower max_tokens ({recipe.max_tokens}) "
-            f"or rank ({recipe.rank}), take a machine with more, or cut the weights over several (docs/scale-out.md)."
+            f"tokens at once, and this machine has {there.total:,.0f}. Nothing was started. {recipe.smaller}, take a machine with "
+            "more, or cut the weights over several (docs/scale-out.md)."
         )
+
+
+def check_copy(model: Any, recipe: Recipe) -> None:
+    """Raises TooLittleMemory where a copy of every weight, with all that goes with it, cannot fit: before it is made."""
+    if recipe.tuning == "lora" or next(iter(model.parameters())).device.type == "cuda":
+        return
+    size, held = _bytes(model.parameters()) / 1e6, psutil.Process().memory_info().rss / 1e6
+    check(Needed(max(held - size, 0.0), size, copies(recipe) * size, 0.0, 0), machine(), recipe)
 
 
 def _laid_out(plan: Plan, part: Part, recipe: Recipe) -> Sequence[Tree]:
@@ -114,10 +129,10 @@ def _sizes(trees: Sequence[Tree], layout: LayoutName) -> tuple[int, int, int]:
 
 
 def _growth(adapted: Any, recipe: Recipe, layout: LayoutName) -> Any:
-    """Bytes kept for a backward pass by each of the three sizes, from three rows."""
+    """Bytes kept for a backward pass by each of the three sizes, and whatever their sizes (weights in bfloat16), from four rows."""
     most = vocabulary_size(adapted) - 1
     trees = [Tree((min(1, most),) * prompt, tuple((min(1, most),) * answer for answer in answers)) for prompt, answers in PROBES]
-    sizes = np.array([_sizes([tree], layout) for tree in trees], dtype=float)
+    sizes = np.array([(*_sizes([tree], layout), 1) for tree in trees], dtype=float)
     kept = np.array([_kept(adapted, tree, recipe, layout) for tree in trees], dtype=float)
     found = np.linalg.lstsq(sizes, kept, rcond=None)[0]
     return np.maximum(found, 0.0)
@@ -132,7 +147,7 @@ def _kept(adapted: Any, tree: Tree, recipe: Recipe, layout: LayoutName) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself would hold its own graph, and with it the model, for ever
 
     with (
         torch.random.fork_rng(),

@@ -13,9 +13,10 @@ from typing import Literal
 
 import torch
 
+from flagback.model.adapter import CONFIG
 from flagback.model.checkpoint import Loaded
 from flagback.model.directory import quiet
-from flagback.model.rounds import CONFIG, stack
+from flagback.model.rounds import stack, trains_every_weight
 from flagback.storage.export import written_aside
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -50,7 +51,7 @@ def write_merged(loaded: Loaded, folder: Path, *, card: str, dtype: Dtype = "flo
 
 
 def write_adapter(adapters: Sequence[Path], folder: Path, *, card: str, base: tuple[str, str] | None = None) -> None:
-    """One plain PEFT folder for the first base: the version's adapter, or the stack of its chain.
+    """One plain PEFT folder for the first base: the version's adapter, or the stack of its chain; a copy of every weight is it all.
 
     `base` is the hub's name and commit of the first base, where it is there; a place on this machine is never written. Raises
     FolderInUse, NoAdapter, UnusableAdapter.
@@ -58,6 +59,8 @@ def write_adapter(adapters: Sequence[Path], folder: Path, *, card: str, base: tu
     if not adapters:
         raise NoAdapter("This version is a base and has no adapter; export its weights instead, or name a correction.")
 
+    if trains_every_weight(adapters[-1]):
+        adapters = adapters[-1:]
     with written_aside(folder) as place:
         if len(adapters) == 1:
             for path in sorted(adapters[0].iterdir()):

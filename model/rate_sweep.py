@@ -25,6 +25,8 @@ Example = TypeVar("Example")
 LOWEST, HIGHEST = 1e-5, 0.3
 #: The lowest rate tried where every weight is trained; the highest is the recipe's own bound.
 LOWEST_FULL = 1e-7
+#: What a sweep's folder is called, and more.
+FOLDER = "rates-"
 #: Share of what was seen before in the smoothed loss.
 MEMORY = 0.6
 #: A loss this far above the lowest, in units of how far it fell, ends the sweep: it only climbs from there.
@@ -74,9 +76,11 @@ def sweep(
     rates: Sequence[float] | None = None,
     kept: KeptReference | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    folder: Path | None = None,
 ) -> Sweep:
     """Tries every one of `rates` in its order, on as many examples as one step of this recipe has. The model stays as it is.
 
+    What it writes and throws away lies in `folder`, which is there, else where temporary files are.
     Ends at the brink. Raises NoRateFound, Stopped, and what a correction raises.
     """
     usual = usual_rates(LOWEST_FULL, HIGHEST_FULL_RATE) if recipe.tuning == "full" else usual_rates()
@@ -95,7 +99,7 @@ def sweep(
         climbed = climbed or _climbed([one.loss for one in seen])
         return climbed or should_stop()
 
-    with tempfile.TemporaryDirectory(prefix="flagback-rates-") as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=folder) as place:
         try:
             training.correct(
                 loaded,
@@ -104,7 +108,7 @@ def sweep(
                 replay=_same(replay, [json.dumps(list(line)) for line in replay], recipe.replay_per_step, seed),
                 recipe=replace(asked, checkpoint_every=asked.steps),
                 seed=seed,
-                folder=Path(folder),
+                folder=Path(place),
                 kept=kept,
                 on_step=seen.append,
                 should_stop=ended,

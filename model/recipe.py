@@ -251,6 +251,12 @@ class Recipe:
         _check_processes(self)
 
     @property
+    def smaller(self) -> str:
+        """What to change where a run takes too much memory, as the beginning of a sentence."""
+        other = f"lower rank ({self.rank})" if self.tuning == "lora" else "train an adapter (tuning lora)"
+        return f"Lower max_tokens ({self.max_tokens}), {other}"
+
+    @property
     def shards_aside(self) -> range:
         """Training shards whose pairs are not learnt from but tell when to stop; none where the run takes all of its steps."""
         return TRAINING_SHARDS[-self.stop_shards :] if self.stop_every else range(0)

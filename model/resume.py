@@ -87,6 +87,12 @@ class Checkpoints:
         return bool(manifest == {"run": self.run, "step": found.step, "files": files})
 
 
+def clear_checkpoints(folder: Path) -> None:
+    """Removes the checkpoints of a run whose adapter is kept elsewhere; what they were scored by and the adapter stay."""
+    for path in (*folder.glob("step-*"), folder / "writing"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def write_folder(place: Path, write: Callable[[Path], None]) -> None:
     """Writes a folder aside, syncs its files and moves it to `place`, replacing what was there."""
     aside = place.with_name(place.name + ".writing")

@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 from torch import Tensor
 
 from flagback.model import dialogue
+from flagback.model.adapter import CONFIG, NO_MATRICES, WEIGHTS
 from flagback.model.checkpoint import Loaded, distance
 from flagback.model.directory import UnusableAdapter
 from flagback.model.divergence import divergences
@@ -25,7 +26,6 @@ from flagback.model.recipe import Recipe
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.records import CorrectionRun, ModelVersion, ReferenceText
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 #: Texts that drift is measured on, at most.
 TEXTS = 100
 #: Settings of PEFT under which an adapter is more than a scaled product of two matrices, and cannot be stacked.
@@ -106,20 +106,42 @@ def adapters_of(parent: ModelVersion, adapter: str, recipe: Recipe, artifacts: A
     return [artifacts.put(aside)]
 
 
+def check_stack(parent: ModelVersion, recipe: Recipe, artifacts: Artifacts) -> None:
+    """Refuses, before anything is trained, rounds that could not be stacked in the end. Raises UnusableAdapter."""
+    if recipe.rounds == "stack":
+        for address in parent.adapters:
+            _check_plain(_config(artifacts.path(address)), f"of version {parent.id} ({parent.name})")
+
+
+def trains_every_weight(adapter: Path) -> bool:
+    """Whether a folder holds a copy of every weight: it is then the whole of a version, whatever adapters came before it."""
+    return bool(_config(adapter).get("target_modules") == NO_MATRICES)
+
+
+def _config(adapter: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((adapter / CONFIG).read_text(encoding="utf-8"))
+    return found
+
+
+def _check_plain(config: dict[str, Any], which: str) -> None:
+    odd = [name for name in UNSTACKABLE if config.get(name)]
+    if config.get("peft_type") != "LORA" or config.get("bias") not in (None, "none") or odd:
+        why = ", ".join(odd) or config.get("peft_type")
+        raise UnusableAdapter(
+            f"The adapter {which} is no plain LoRA ({why}) and cannot be stacked: correct with rounds merge or rebase, and export "
+            "merged weights."
+        )
+
+
 def stack(adapters: Sequence[Path], place: Path) -> None:
     """Writes one plain LoRA folder whose update is the sum of these: their factors side by side, scales multiplied in.
 
     B A = s1 B1 A1 + s2 B2 A2 for A = [A1; A2] and B = [s1 B1, s2 B2]: no approximation, PEFT's combination "cat". A module that an
     adapter leaves alone gets its rank in zeros. Raises UnusableAdapter where one is no plain LoRA.
     """
-    configs = [json.loads((adapter / CONFIG).read_text(encoding="utf-8")) for adapter in adapters]
+    configs = [_config(adapter) for adapter in adapters]
     for adapter, config in zip(adapters, configs, strict=True):
-        odd = [name for name in UNSTACKABLE if config.get(name)]
-        if config.get("peft_type") != "LORA" or config.get("bias") not in (None, "none") or odd:
-            why = ", ".join(odd) or config.get("peft_type")
-            raise UnusableAdapter(
-                f"The adapter {adapter} is no plain LoRA ({why}) and cannot be stacked; correct with rounds merge or rebase."
-            )
+        _check_plain(config, str(adapter))
     weights = [load_file(adapter / WEIGHTS) for adapter in adapters]
     modules = sorted({name.removesuffix(".lora_A.weight") for held in weights for name in held if name.endswith(".lora_A.weight")})
     stacked: dict[str, Tensor] = {}

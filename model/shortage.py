@@ -92,10 +92,15 @@ def halve(folder: Path, step: int) -> tuple[Alarm, ...]:
 
 
 @contextmanager
-def room_on_disk(folder: Path) -> Iterator[None]:
-    """Turns "no room left", said by whoever was writing, into DiskFull with advice; what was half written makes room at once."""
+def room_on_disk(folder: Path, again: str = "flagback correct") -> Iterator[None]:
+    """Turns "no room left", said by whoever was writing, into DiskFull with advice; what was half written makes room at once.
+
+    `again` is the command that goes on. What was told already, of a folder within, is left as it is.
+    """
     try:
         yield
+    except DiskFull:
+        raise
     except Exception as error:
         if not of_disk(error):
             raise
@@ -103,7 +108,7 @@ def room_on_disk(folder: Path) -> Iterator[None]:
             shutil.rmtree(place) if place.is_dir() else place.unlink()
         raise DiskFull(
             f"The correction could not be written: no room left in {folder} ({room(folder):.0f} MB free; a disk, quota or "
-            "file size limit). The current model is untouched. Make room, then run 'flagback correct' again."
+            f"file size limit). The current model is untouched. Make room, then run '{again}' again."
         ) from error
 
 

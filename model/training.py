@@ -135,7 +135,7 @@ def correct(
     """
     ranks.check(recipe)
     model = loaded.model
-    asked = _Asked(model, recipe, seed, folder, kept, ranks, rates)
+    asked = _Asked(model, weights_fingerprint(model), recipe, seed, folder, kept, ranks, rates)
     limits = limits_of(model)
     watched = _kept_aside(aside, recipe, limits)
     last = [0]
@@ -167,7 +167,7 @@ def correct(
     if found is None:
         raise OutOfMemory(
             f"Correction stopped near step {last[0] + 1} of {recipe.steps}: memory ran out, with half as much computed at once "
-            f"too. The current model is untouched. Lower max_tokens ({recipe.max_tokens}) or rank ({recipe.rank}), stop other "
+            f"too. The current model is untouched. {recipe.smaller}, stop other "
             "programs, or take a machine with more memory ('flagback correct --dry-run' estimates it), then run 'flagback correct' "
             "again."
         )
@@ -178,6 +178,8 @@ class _Asked(NamedTuple):
     """What stays the same in every attempt at a run."""
 
     model: Any
+    #: Of its weights, before anything is put into it.
+    weights: str
     recipe: Recipe
     seed: int
     folder: Path
@@ -218,8 +220,8 @@ def _kept_aside(aside: Sequence[Pair], recipe: Recipe, limits: Limits) -> Sequen
 
 def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, told: _Told) -> Trained:
     """One attempt: reference and training, with what is computed at once cut `cuts` times."""
-    model, recipe, seed, folder, kept, ranks, _ = asked
-    named = ":".join([plan.fingerprint, weights_fingerprint(model), *(digest(pair) for pair in watched)])
+    model, weights, recipe, seed, folder, kept, ranks, _ = asked
+    named = ":".join([plan.fingerprint, weights, *(digest(pair) for pair in watched)])
     if not ranks.first:
         ranks.barrier()  # the first makes the folder, or refuses it
     checkpoints = Checkpoints(folder, hashlib.sha256(named.encode()).hexdigest())
@@ -271,13 +273,14 @@ def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, to
 def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
     from flagback.model.trainer import CorrectionTrainer
 
-    model, recipe, seed, _, _, ranks, rates = asked
+    model, _, recipe, seed, _, _, ranks, rates = asked
     adapted, plan, reference, choice, checkpoints, early_stop = given
     on_step, on_alarm, should_stop = told
     start = checkpoints.newest()
     if ranks.first:
         checkpoints.clear_aside()
     if adapted is None:
+        memory.check_copy(model, recipe)
         torch.manual_seed(seed_of(seed, "adapter"))
         adapted = with_adapter(model, recipe)
     try:

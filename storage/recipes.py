@@ -31,6 +31,16 @@ class UnusableName(ValueError):
     """A recipe cannot be called so."""
 
 
+#: What is not read where every weight is trained.
+_OF_ADAPTERS = ("rank", "alpha", "targets", "dropout")
+
+
+def shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings without those that it did not read."""
+    full = settings.get("tuning") == "full"
+    return {name: value for name, value in settings.items() if not (full and name in _OF_ADAPTERS)}
+
+
 def keep(
     session: Session, name: str, settings: Mapping[str, Any], *, form: int, note: str = "", by: str, now: datetime
 ) -> KeptRecipe:

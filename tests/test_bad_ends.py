@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from flagback.model import shortage, training
+from flagback.model import memory, shortage, training
 from flagback.model.recipe import Alarm, DiskFull, NotFinite, OutOfMemory
 from tests.test_training import RECIPE, adapter_bytes, run, state
 from tests.tiny_model import tiny_llama
@@ -47,12 +47,13 @@ def short_of_memory(model: Any, *, tokens: int, error: Exception, after: int = 0
 @pytest.mark.parametrize("error", list(shortages()), ids=["accelerator", "cpu", "python"])
 def test_out_of_memory_is_tried_once_more_with_half_as_much_at_once(error: Exception, tmp_path: Path) -> None:
     model, alarms = tiny_llama(), list[Alarm]()
-    # Three short rows, by which memory is foretold, come before the first step.
-    seen = short_of_memory(model, tokens=80, error=error, after=6)
+    # Short rows, by which memory is foretold, come before the first step.
+    before = len(memory.PROBES)
+    seen = short_of_memory(model, tokens=80, error=error, after=before + 3)
     recipe = replace(RECIPE, layout="flat")
     trained = run(tmp_path / "run", recipe=recipe, model=model, on_alarm=alarms.append)
     whole = run(tmp_path / "whole", recipe=recipe)
-    assert max(seen[7:]) <= 80 < max(seen)
+    assert max(seen[before + 4 :]) <= 80 < max(seen)
     assert (whole.environment["parts_per_step"], trained.environment["parts_per_step"]) == (1, 2)
     assert [m.loss for m in trained.metrics] == pytest.approx([m.loss for m in whole.metrics], abs=1e-4)
     assert [(alarm.kind, alarm.step) for alarm in alarms] == [("memory", 4)]
@@ -67,7 +68,7 @@ def test_out_of_memory_twice_ends_with_advice_and_the_model_untouched(tmp_path: 
     before = state(model)
     seen = short_of_memory(model, tokens=3, error=torch.OutOfMemoryError("CUDA out of memory."))
     with pytest.raises(
-        OutOfMemory, match=r"step 1 of 6: memory ran out, with half .* untouched. Lower max_tokens \(1024\) or rank"
+        OutOfMemory, match=r"step 1 of 6: memory ran out, with half .* untouched. Lower max_tokens \(1024\), lower rank"
     ):
         run(tmp_path / "run", recipe=replace(RECIPE, layout="flat"), model=model)
     assert len(seen) == 2, "once, and once more"

@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from peft.utils import other
+from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors.torch import load_file
-from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import BloomConfig, BloomForCausalLM, CTRLConfig, CTRLLMHeadModel, GPT2Config, GPT2LMHeadModel
 
-from flagback.model.adapter import WEIGHTS, merged, take_out, with_adapter
+from flagback.model import memory
+from flagback.model.adapter import NO_MATRICES, WEIGHTS, merged, take_out, with_adapter
 from flagback.model.checkpoint import distance
+from flagback.model.directory import UnusableAdapter
 from flagback.model.losses import reward_margin
-from flagback.model.recipe import BadRecipe, Recipe, Stopped
+from flagback.model.plain_folder import write_adapter
+from flagback.model.recipe import BadRecipe, Recipe, Stopped, TooLittleMemory
 from flagback.model.training import correct, sequence_logps
 from tests.tiny_model import VOCABULARY, Held, random_lines, random_pairs, tiny_llama
 
@@ -121,6 +126,57 @@ def test_what_is_taken_out_leaves_a_model_that_an_adapter_fits_again() -> None:
         assert weights_of(model).keys() == before.keys()
         assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_memory_that_runs_out_while_the_copy_is_made_leaves_the_model_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the second try goes on in the very folder."""
+    model, copied = tiny_llama(), []
+    before = [id(module) for module in model.modules()]
+    plainly = other.copy.deepcopy
+
+    def short(value: Any) -> Any:
+        copied.append(value)
+        if len(copied) == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plainly(value)
+
+    monkeypatch.setattr(other.copy, "deepcopy", short)
+    alarms: list[str] = []
+    made = tuned(model, tmp_path / "run", on_alarm=lambda alarm: alarms.append(alarm.kind))
+    assert [id(module) for module in model.modules()] == before
+    assert not hasattr(model, "peft_config")
+    assert "memory" in alarms
+    assert len(made.metrics) == RECIPE.steps
+
+
+def test_a_copy_that_cannot_fit_is_refused_before_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine", lambda _=None: memory.Machine(50.0, 40.0))
+    monkeypatch.setattr("flagback.model.training.with_adapter", lambda *_: pytest.fail("it was made"))
+    with pytest.raises(TooLittleMemory, match=r"Lower max_tokens \(1024\), train an adapter \(tuning lora\)"):
+        tuned(tiny_llama(), tmp_path / "run")
+
+
+def test_a_head_with_a_bias_beside_the_embedding_s_weights_is_refused() -> None:
+    model = seeded(CTRLLMHeadModel, CTRLConfig(vocab_size=VOCABULARY, n_embd=32, dff=64, n_layer=1, n_head=2))
+    with pytest.raises(BadRecipe, match="CTRLLMHeadModel has a head with a bias of its own"):
+        with_adapter(model, RECIPE)
+    assert not hasattr(model, "peft_config")
+
+
+def test_the_name_for_no_matrices_is_peft_s() -> None:
+    assert NO_MATRICES == DUMMY_TARGET_MODULES
+
+
+def test_what_replaces_all_before_it_is_exported_alone_and_is_no_part_of_a_stack(tmp_path: Path) -> None:
+    low = tuned(tiny_llama(), tmp_path / "low", Recipe(steps=2, pairs_per_step=4, replay_weight=0.0)).adapter
+    full = tuned(tiny_llama(), tmp_path / "full", replace(RECIPE, steps=2)).adapter
+    write_adapter([low, full], tmp_path / "out", card="")
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (full / WEIGHTS).read_bytes()
+    with pytest.raises(UnusableAdapter, match=r"is no plain LoRA \(modules_to_save\).*export merged weights"):
+        write_adapter([full, low], tmp_path / "no", card="")
+    assert not (tmp_path / "no").exists()
 
 
 def test_an_adapter_s_rate_and_dropout_are_refused_for_every_weight() -> None:

@@ -1,16 +1,20 @@
 """The memory that was foretold is about that which was used; a run that cannot fit is refused before it starts."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flagback.model import memory
+from flagback.model.adapter import take_out, with_adapter
 from flagback.model.memory import Machine, Needed
-from flagback.model.recipe import TooLittleMemory
+from flagback.model.recipe import Precision, Recipe, TooLittleMemory, Tuning
+from flagback.model.trees import Tree
 from tests.test_training import RECIPE, run, state
 from tests.tiny_model import tiny_llama
 
@@ -75,6 +79,30 @@ def test_a_run_that_the_machine_cannot_hold_is_refused_before_a_step(tmp_path: P
     assert steps == []
     assert state(model) == before
     assert not hasattr(model, "peft_config")
+
+
+def test_nothing_of_a_model_is_held_once_it_was_foretold_for(tmp_path: Path) -> None:
+    """What autograd keeps is looked at; a graph that held itself would hold every weight for ever."""
+    model = tiny_llama()
+    seen = [weakref.ref(weight) for weight in model.parameters()]
+    run(tmp_path / "run", model=model)
+    del model
+    gc.collect()
+    assert [one() for one in seen if one() is not None] == []
+
+
+@pytest.mark.parametrize(("precision", "tuning"), [("bfloat16", "lora"), ("float32", "full")])
+def test_what_is_kept_for_a_long_row_is_foretold_from_short_ones(precision: Precision, tuning: Tuning) -> None:
+    """Weights in bfloat16 are kept once, however long the row."""
+    recipe = Recipe(precision=precision, tuning=tuning, learning_rate=1e-3)
+    model = tiny_llama(hidden_size=256, intermediate_size=1024, context=1024)
+    adapted = with_adapter(model, recipe)
+    growth = memory._growth(adapted, recipe, "flat")
+    for prompt, answer in ((100, 50), (600, 300)):
+        tree = Tree((5,) * prompt, ((5,) * answer, (6,) * answer))
+        foretold = float(growth @ (*memory._sizes([tree], "flat"), 1))
+        assert foretold == pytest.approx(memory._kept(adapted, tree, recipe, "flat"), rel=0.25)
+    take_out(adapted)
 
 
 def test_the_foretelling_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,8 @@ def correct(
         "processes": processes,
         "sharding": sharding,
     }
+    if tuning == "full" and rank is not None:
+        raise typer.BadParameter("--rank is the adapter's, and with --tuning full there is none; give one of them.")
     if find_rate and learning_rate is not None:
         raise typer.BadParameter("--find-rate and --learning-rate are two answers to one question; give one of them.")
     recipe = {name: value for name, value in said.items() if value is not None}

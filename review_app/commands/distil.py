@@ -53,6 +53,8 @@ def distil(
         raise typer.BadParameter("--sequence-weight and --distribution-weight are both 0, so nothing would be learnt.")
     share = Share(sequence_weight, distribution_weight)
     said = {name: value for name, value in {"steps": steps, "learning_rate": learning_rate}.items() if value is not None}
+    if learning_rate is not None:
+        said["find_rate"] = False  # a recipe may look for one; this run is given it
     with records(context) as store:
         by = actor(store, as_)
         with store.reading() as session:

@@ -12,7 +12,7 @@ from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
 from flagback.review_app.screens import look, policy_choice, run_curves, tradeoff_curve
 from flagback.review_app.words import number, stored, tr, trn, written
-from flagback.storage import preferences, runs
+from flagback.storage import preferences, recipes, runs
 from flagback.storage.preferences import NoPairs
 from flagback.storage.prompts import TRAINING_SHARDS
 from flagback.storage.records import (
@@ -291,7 +291,7 @@ def _detail(
             tr("time"),
             escape(", ".join(f"{look.stage(stage)} {written(value, '.1f')} s" for stage, value in run.seconds.items())) or "–",
         ],
-        [tr("recipe"), escape(", ".join(f"{name} {_plain(value)}" for name, value in run.recipe.items())) or "–"],
+        [tr("recipe"), escape(", ".join(f"{name} {_plain(value)}" for name, value in recipes.shown(run.recipe).items())) or "–"],
         [
             tr("set"),
             tr(

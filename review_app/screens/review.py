@@ -65,8 +65,10 @@ def _before_the_start(installation: Installation, account: Account, guideline: G
     look.html(f'<p style="margin:4px 0 12px">{told}</p><div class="fb-said">{look.quiet(purpose.more)}</div>')
     st.write("")
     minutes = math.ceil(len(guideline.text.split()) / WORDS_A_MINUTE)
-    asked = trn("What you are asked: the guidelines ({count} minute)", "What you are asked: the guidelines ({count} minutes)", minutes)
-    with st.expander(asked):
+    label = trn(
+        "What you are asked: the guidelines ({count} minute)", "What you are asked: the guidelines ({count} minutes)", minutes
+    )
+    with st.expander(label):
         st.markdown(guideline.text)
     topics.told(installation)
     declined = topics.choose(installation, account)

@@ -80,7 +80,7 @@ def small(home: Path) -> tuple[Settings, Door]:
         rows = [(metric, f"c{n}", 1.0, 0.0) for metric in ("flag_rate", "flag_rate:age=old") for n in range(12)]
         evaluation(session, panel.version_id, panel.version_id + 1, {"flag_rate": FIGURE, "flag_rate:age=old": group}, rows)
         recipes.tried_on(session, panel.version_id)
-    door = furnish(store, version_id=panel.version_id)
+    door = furnish(store, KEY, version_id=panel.version_id)
     with store.reading() as session:
         ada = pseudonym(KEY, accounts.by_login(session, "ada").id)
     with store.writing() as session:
@@ -115,7 +115,7 @@ def rehearsed(home: Path, *, rounds: int = 2, say: Callable[[str], None]) -> tup
     store.close()
     _as_if_people_had(home / "flagback.db", names)
     store = Store(settings.records_url)
-    door = furnish(store, version_id=current)
+    door = furnish(store, key, version_id=current)
     with store.writing() as session:
         recipes.tried_on(session, current)
     store.close()
@@ -146,7 +146,7 @@ def _as_if_people_had(path: Path, names: list[str]) -> None:
         database.commit()
 
 
-def furnish(store: Store, *, version_id: int) -> Door:
+def furnish(store: Store, key: bytes, *, version_id: int) -> Door:
     """Everybody who can sign in (named like their role or the language they judge), and something to judge in each language."""
     roles: tuple[Role, ...] = get_args(Role)
     with store.writing() as session:
@@ -154,7 +154,7 @@ def furnish(store: Store, *, version_id: int) -> Door:
         named = ("ada", "newcomer", "practising", "away", "empty", "enough", *roles)
         for login in (*named, *(f"reads-{lang}" for lang in (*_TEXTS, "it", "nl"))):
             if login not in known:
-                _sign_up(session, login)
+                _sign_up(session, login, key)
         for lang, texts in _TEXTS.items():
             _answers(session, lang, texts)
         for lang, several in (("it", 2), ("nl", 4)):
@@ -173,7 +173,7 @@ def furnish(store: Store, *, version_id: int) -> Door:
         return Door(*(invitations.invite(session, "reviewer", by="administrator", now=now(), pool=one, uses=10) for one in pools))
 
 
-def _sign_up(session: Session, login: str) -> None:
+def _sign_up(session: Session, login: str, key: bytes) -> None:
     """A reviewer, or the role that the name says; a newcomer was not asked anything yet."""
     roles: tuple[Role, ...] = get_args(Role)
     role: Role = next((one for one in roles if one == login), "reviewer")
@@ -184,7 +184,7 @@ def _sign_up(session: Session, login: str) -> None:
     reads = {"empty": "ja", "enough": "ja"}.get(login) or login.removeprefix("reads-")
     accounts.set_languages(session, account.id, [reads if len(reads) == 2 else "en"])
     if login == "practising":
-        practice.begin_first(session, pseudonym(KEY, account.id), read=["en"], now=now())
+        practice.begin_first(session, pseudonym(key, account.id), read=["en"], now=now())
     if login == "away":
         wellbeing.go_away(session, account.id, now=now())
 

@@ -1,0 +1,70 @@
+"""The last block of a model, computed only where its output is read.
+
+Whoever asks for the log-probabilities of answers reads the last block's output at answers' positions alone: of the other positions
+it takes keys and values, and no more. So nothing asks there, nor goes through the block's output projection or its feed-forward
+part; in their place stand zeros, which nothing reads. With prompts as long as answers that is a twelfth of a model of six blocks.
+Knows modules by the names that transformers gives them; of a block that it does not know everything is computed. Whether the result
+is right is for the probe of `layout.choose_layout`.
+Shapes: T positions of a row, N positions read.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.nn import Module
+
+from flagback.model.ranks import blocks_of
+
+#: Names in a block of its attention and of its feed-forward part, and in an attention of its projections of queries and outputs.
+ATTENTIONS = ("self_attn", "attn", "attention", "self_attention")
+FEED_FORWARD = ("mlp", "feed_forward", "ffn")
+QUERIES, OUTPUTS = ("q_proj",), ("o_proj", "out_proj", "c_proj", "dense")
+
+
+def last_attention(model: Any) -> Module | None:
+    """The attention of the model's last block; None where none is known."""
+    blocks = blocks_of(model)
+    return _child(blocks[-1], ATTENTIONS) if blocks else None
+
+
+@contextmanager
+def narrowed(model: Any, read: Tensor, length: int) -> Iterator[None]:
+    """Within it the model's last block computes queries, outputs and feed-forward at `read` (N,) alone, of rows of `length`."""
+    attention = last_attention(model)
+    with ExitStack() as stack:
+        if attention is not None:
+            parts = [_child(attention, QUERIES), _child(attention, OUTPUTS), _child(blocks_of(model)[-1], FEED_FORWARD)]
+            for part in parts:
+                if part is not None:
+                    stack.enter_context(_only_at(part, read, length))
+        yield
+
+
+def _child(module: Module, names: tuple[str, ...]) -> Module | None:
+    return next((found for name in names if isinstance(found := getattr(module, name, None), Module)), None)
+
+
+@contextmanager
+def _only_at(part: Module, read: Tensor, length: int) -> Iterator[None]:
+    """The part computes these positions of (1, T, width) alone, and gives zeros elsewhere."""
+    before = vars(part).get("forward")
+    plainly = part.forward
+
+    def forward(states: Tensor, *more: Any, **named: Any) -> Any:
+        if more or named or states.shape[:-1] != (1, length):
+            return plainly(states, *more, **named)
+        found = plainly(states.index_select(1, read))  # (1, N, O)
+        if not isinstance(found, Tensor):  # some give more than their output
+            return plainly(states)
+        return found.new_zeros(1, length, found.shape[-1]).index_copy(1, read, found)
+
+    vars(part)["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del vars(part)["forward"]
+        else:
+            vars(part)["forward"] = before
