@@ -58,6 +58,7 @@ def test_what_may_upset_is_not_in_the_page_until_it_is_asked_for(place: Place, b
     board.reload()
     asked(board)
     expect(board.get_by_text("This may be upsetting")).to_be_visible()
+    expect(board.locator(".veil kbd")).to_have_text(["Space", "K"])
     expect(board.locator(".output")).not_to_contain_text("boat")
     expect(board.locator("[aria-live=polite]")).not_to_contain_text("boat")
     press(board, "j", "f")

@@ -37,7 +37,7 @@ export class Prompt {
 
 /** One answer or several. What extends it has `element`, `home` (what takes the focus), lay(), draw() and aloud(). */
 export class Scene {
-  /** @param {object} board {skip(), say(words)} */
+  /** @param {object} board {skip(), say(words), keys} */
   constructor(board) {
     this.board = board;
     this.covered = false;
@@ -67,7 +67,10 @@ export class Scene {
   drawCover(over, outputs) {
     over.classList.toggle("covered", this.covered);
     if (!this.covered) this.veil.remove();
-    else if (this.veil.parentElement !== over) over.append(this.veil);
+    else if (this.veil.parentElement !== over) {
+      over.append(this.veil);
+      this.board.keys.label(this.veil);
+    }
     const stage = this.element.parentElement;
     stage?.classList.toggle("veiled", this.covered);
     for (const made of stage?.querySelectorAll(".two .big") ?? []) made.setAttribute("aria-disabled", String(this.covered));
