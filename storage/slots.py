@@ -98,7 +98,8 @@ def claim(
     Never an item that the reviewer holds or has answered, skipped ones included, nor one in a language that is not among
     `languages` (primary subtags; None stands for all; prompts of unknown language go to everyone). Lowest bucket first; within a
     bucket from a random start (by `seed`) in rank order, so that reviewers do not crowd at one place; not two of one prompt
-    family in a row where the next 16 open slots hold another. Expired claims of others are not taken: sweep() frees them.
+    family in a row where the next 16 open slots hold another. Expired claims of others are not taken: sweep() frees them. On
+    PostgreSQL a slot that the queue's dealer moves at this very moment may be missed; whoever asks again finds it.
 
     `limit` is asked for a smaller count in the claim's own transaction, during which no answer of this reviewer is stored and
     nothing is given back; what it raises ends the claim. `groups` is asked there for the declared groups that the reviewer agreed
