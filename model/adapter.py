@@ -1,8 +1,8 @@
 """What a correction trains, as a plain PEFT folder: low-rank matrices beside linear layers (Hu et al. 2021, arXiv 2106.09685), or
 a copy of every weight (`recipe.Tuning`).
 
-Both are PEFT's own forms, so that whoever reads a version's adapter needs nothing of ours. PEFT takes seconds to come; it is
-brought when the first of these is called.
+Both are PEFT's own forms, so that whoever reads a version's adapter needs nothing of ours. PEFT takes seconds to come, torch's
+parallel tensors half a one; both are brought when the first of these is called.
 """
 
 import json
@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from flagback.model.ranks import whole
 from flagback.model.recipe import BadRecipe, Recipe
 
 WEIGHTS = "adapter_model.safetensors"
@@ -132,6 +131,8 @@ def merged(model: Any, folder: Path) -> Any:
 def adapter_weights(model: Any) -> dict[str, Tensor]:
     """The adapter's weights by name, put together where they are cut over ranks; all ranks must ask at once."""
     from peft import get_peft_model_state_dict
+
+    from flagback.model.ranks import whole
 
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
     # Each its own memory: the head may be the embedding, and safetensors writes no tensor twice.

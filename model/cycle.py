@@ -207,17 +207,18 @@ def train(
     with staged(store, run_id, "train", clock):
         with store.reading() as session:
             run = _row(session, CorrectionRun, run_id)
-            if run.adapter_sha256 is not None:
-                return run.adapter_sha256
             parent = _row(session, ModelVersion, run.parent_id)
         folder = work / f"correction-{run_id}"
+        if run.adapter_sha256 is not None:
+            clear_checkpoints(folder)  # a kill may have come before it
+            return run.adapter_sha256
+        recipe = training.Recipe(**run.recipe)
+        rounds.check_stack(parent, recipe, shelf.artifacts)
         if run.teacher:
             return _distilled(store, shelf, run, parent, folder, stop)
         with store.reading() as session:
             assert run.set_id is not None, "freeze comes before train"  # nosec B101 # the order of steps is ours
-            recipe = training.Recipe(**run.recipe)
             line = rounds.line_of(session, parent)
-            rounds.check_stack(parent, recipe, shelf.artifacts)
             with shortage.room_on_disk(folder):
                 given = lesson.records_of(session, rounds.sets_to_learn(line, run.set_id, recipe), recipe, folder=folder)
         start = rounds.start_of(line, parent, recipe)
@@ -281,6 +282,7 @@ def _distilled(
         kept.adapter_sha256, kept.recipe = sha256, told["recipe"]
         kept.environment = made.environment | {"distillation": told["distillation"]}
         session.add(kept)
+    clear_checkpoints(folder)
     return sha256
 
 

@@ -76,7 +76,8 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuses what a distillation does not do: it is computed by one process, in float32, at the rate given. Raises BadRecipe."""
     for name, wanted in (("processes", 1), ("precision", "float32"), ("find_rate", False)):
         if getattr(recipe, name) != wanted:
-            raise BadRecipe(f"{name} is {getattr(recipe, name)!r}; a distillation needs {wanted!r}.")
+            instead = "; name one with --learning-rate" if name == "find_rate" else ""
+            raise BadRecipe(f"{name} is {getattr(recipe, name)!r}; a distillation needs {wanted!r}{instead}.")
 
 
 def sequence_loss(logits: Tensor, targets: Tensor, total_tokens: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from flagback.model import joint_run, lesson, memory, pair_sets, rounds, shortage, training
-from flagback.model.adapter import take_out, with_adapter
+from flagback.model.adapter import with_adapter
 from flagback.model.layout import Choice, choose_layout
 from flagback.model.objective import reference_trees
 from flagback.model.plan import make_plan
@@ -57,7 +57,7 @@ class Forecast:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         named = {"needed_mb": self.needed._asdict() | {"total": self.needed.total}, "machine_mb": self.machine._asdict()}
-        return {name: value for name, value in asdict(self).items() if name not in ("needed", "machine")} | named
+        return {name: value for name, value in asdict(self).items() if name not in ("needed", "machine", "smaller")} | named
 
     @property
     def warning(self) -> str | None:
@@ -112,11 +112,8 @@ def forecast(
     with training.as_it_was(model):
         memory.check_copy(model, recipe)
         adapted = with_adapter(model, recipe)
-        try:
-            trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
-            needed = memory.needed(adapted, plan, recipe, layout)
-        finally:
-            take_out(adapted)
+        trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+        needed = memory.needed(adapted, plan, recipe, layout)
     many = (
         recipe.processes if recipe.processes > 1 else max(torch.cuda.device_count(), 2) if torch.cuda.is_available() else PROCESSES
     )

@@ -8,7 +8,7 @@ doubt (a Spanish adjective that would have to agree, an English "her" before an 
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -176,7 +176,7 @@ def named(text: str, *, lang: str = "en", extra: Sequence[Axis] = ()) -> dict[st
     """Axis -> the one group of it that a text speaks of; an axis of which it names none, or several groups, is left out."""
     found = {}
     for known in {axis.name: axis for axis in (*lexicon(lang), *extra)}.values():
-        spoken = [group.name for group in known.groups if any(_matches(known, group.name, group.name, text))]
+        spoken = [group.name for group in known.groups if _pattern(known, group.name, group.name).search(text)]
         if len(spoken) == 1:
             found[known.name] = spoken[0]
     return found
@@ -239,22 +239,19 @@ def _words(found: Axis, one: str, other: str) -> dict[str, list[tuple[str, Colum
 def _pattern(found: Axis, one: str, other: str) -> re.Pattern[str]:
     """Any form of the two groups as whole words, longest first, with an English article before it."""
     article = r"(?:(?<!\w)(?P<article>an?)(?P<space>\s+))?" if found.language == "en" else "(?P<article>)(?P<space>)"
-    forms = "|".join(re.escape(word) for word in sorted(_words(found, one, other), key=lambda word: (-len(word), word)))
-    return re.compile(rf"{article}(?<!\w)(?P<form>{forms})(?!\w)", re.IGNORECASE)
+    forms = "|".join(written(word) for word in sorted(_words(found, one, other), key=lambda word: (-len(word), word)))
+    return re.compile(rf"{article}(?P<form>{forms})", re.IGNORECASE)
 
 
-def _matches(found: Axis, one: str, other: str, text: str) -> Iterator[re.Match[str]]:
-    """Where a text names one of the two groups: not in "twenty-year-old woman", which is no "old woman"."""
-    for match in _pattern(found, one, other).finditer(text):
-        start = match.start("form")
-        if not (" " in match["form"] and start and text[start - 1] in "-–"):
-            yield match
+def written(form: str) -> str:
+    """The pattern of a form as whole words; a phrase not behind a hyphen: a "twenty-year-old woman" is no "old woman"."""
+    return rf"(?<!\w){'(?<![-–])' if ' ' in form else ''}{re.escape(form)}(?!\w)"
 
 
 def _flip(found: Axis, text: str, one: str, other: str) -> str | None:
     words = _words(found, one, other)
     parts, end = [], 0
-    for match in _matches(found, one, other, text):
+    for match in _pattern(found, one, other).finditer(text):
         meanings = words[match["form"].lower()]
         if any(column == "name" for _, column, _ in meanings) and _is_part_of_a_name(text, match):
             return None

@@ -2,8 +2,8 @@
 
 The Trainer looks through all objects for garbage whenever it starts: .4 s with its libraries alone, most of a minute in a process
 that has done much before. What was there before a run is not its garbage. And a freed block of some megabytes goes back to the
-kernel at once, and the next one is filled with zeros page by page: in a correction on CPU
-that was a tenth of all time (docs/log.md).
+kernel at once, and the next one is filled with zeros page by page: in a correction on CPU that was a tenth of all time (all figures
+in docs/log.md).
 """
 
 import ctypes

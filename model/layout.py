@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from flagback.model.head import asked_for
 from flagback.model.losses import token_logps
-from flagback.model.narrow import last_attention, narrowed
+from flagback.model.narrow import LastBlock, last_block, narrowed
 from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
 from flagback.model.ranks import ALONE, Ranks
 from flagback.model.recipe import LayoutName, Precision, Stopped
@@ -62,6 +62,15 @@ class Attention(NamedTuple):
     back: Tensor  # (T,)
 
 
+class Ending(NamedTuple):
+    """The positions that are read at a model's end, each once."""
+
+    read: Tensor  # (N,)
+    #: Who sees whom where these alone ask, and the module in which they do.
+    attention: Attention
+    module: Any
+
+
 class FlatRow(NamedTuple):
     """A batch of trees as one row."""
 
@@ -72,11 +81,8 @@ class FlatRow(NamedTuple):
     targets: Tensor  # (N,)
     owner: Tensor  # (N,)
     attention: Attention
-    #: Positions that are read at the model's end, each once, and who sees whom where these alone ask.
-    read: Tensor | None = None
-    last: Attention | None = None
-    #: The attention in which they alone ask; None where all do.
-    narrow: Any = None
+    #: What the model's last block has to compute; None where all of it is wanted.
+    ending: Ending | None = None
 
 
 class Path(NamedTuple):
@@ -99,7 +105,6 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
     targets: list[int] = []
     owner: list[int] = []
     paths: list[Path] = []
-    endings: list[Path] = []
     answer_number = 0
     for tree in trees:
         root = range(len(ids), len(ids) + len(tree.prompt))
@@ -114,14 +119,26 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
             owner += [answer_number] * len(answer)
             answer_number += 1
             paths.append(Path([*root, *own], 0 if number == 0 else len(root)))
-            endings.append(Path([*root, *own[:-1]], len(root) - 1))
 
     def tensor(values: Any) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
-    attention, last = (attention_of(some, len(ids), device) for some in (paths, endings))
-    read = tensor(sorted(set(keep)))
-    return FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner), attention, read, last)
+    attention = attention_of(paths, len(ids), device)
+    return FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner), attention)
+
+
+def ending_of(trees: Sequence[Tree], module: Any, device: torch.device) -> Ending:
+    """What is read of the row of these trees: each prompt's last position, and every answer's but its last."""
+    paths: list[Path] = []
+    start = 0
+    for tree in trees:
+        root = range(start, start + len(tree.prompt))
+        start = root.stop
+        for answer in tree.answers:
+            paths.append(Path([*root, *range(start, start + len(answer) - 1)], len(root) - 1))
+            start += len(answer)
+    read = sorted({place for path in paths for place in path.own})
+    return Ending(torch.tensor(read, device=device), attention_of(paths, start, device), module)
 
 
 def attention_of(paths: Sequence[Path], length: int, device: torch.device) -> Attention:
@@ -200,8 +217,8 @@ def flat_attention(
     asked, seen, brought = by_position(query), by_position(key), by_position(value)
 
     outputs: list[Tensor] = []
-    narrow = flagback_row.last is not None and module is flagback_row.narrow
-    attention = flagback_row.last if narrow and flagback_row.last is not None else flagback_row.attention
+    ending = flagback_row.ending
+    attention = ending.attention if ending is not None and module is ending.module else flagback_row.attention
     for block in attention.blocks:
         mask = block.mask if block.mask is None else block.mask.to(query.dtype)
         if sliding_window is not None and block.keys.shape[1] > sliding_window:
@@ -238,12 +255,14 @@ def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *, at_on
     device = _device(model)
     count = sum(len(tree.answers) for tree in trees)
     if layout == "flat":
-        row = flat_row(trees, device)
+        row, last = flat_row(trees, device), last_block(_base(model))
+        if last is not None:
+            row = row._replace(ending=ending_of(trees, last.attention, device))
         with asked_for(_unspread(model), row.targets) as asked:
-            logits = _row_logits(model, row)
+            logits = _row_logits(model, row, last)
         logps = asked.found_in(logits)  # (N,)
         if logps is None:
-            logps = token_logps((logits if asked.logps is None else _row_logits(model, row))[0], row.targets)  # (N,)
+            logps = token_logps((logits if asked.logps is None else _row_logits(model, row, last))[0], row.targets)  # (N,)
         return torch.zeros(count, dtype=logps.dtype, device=device).index_add(0, row.owner, logps)  # (A,)
     rows = [(tree.prompt, answer) for tree in trees for answer in tree.answers]
     groups: dict[tuple[int, int], list[int]] = {}
@@ -254,11 +273,9 @@ def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *, at_on
     return found.index_select(0, order.argsort())
 
 
-def _row_logits(model: Any, row: FlatRow) -> Tensor:
+def _row_logits(model: Any, row: FlatRow, last: LastBlock | None) -> Tensor:
     """(1, N, V): what the model makes of the row at the positions asked for, its last block computed there alone."""
-    inner = _base(model)
-    row = row._replace(narrow=last_attention(inner))
-    with nullcontext() if row.read is None else narrowed(inner, row.read, row.input_ids.shape[1]):
+    with nullcontext() if row.ending is None else narrowed(last, row.ending.read, row.input_ids.shape[1]):
         logits: Tensor = model(
             input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, logits_to_keep=row.keep, flagback_row=row
         ).logits

@@ -35,7 +35,7 @@ class Needed(NamedTuple):
     #: Libraries and all else that the process holds already, without the weights.
     program: float
     weights: float
-    #: What is trained, with its gradient and AdamW's two moments.
+    #: What is trained, as often as it is held (`copies`).
     adapter: float
     #: What the dearest part of a step keeps for its backward pass, and the gradient of its logits.
     activations: float

@@ -71,7 +71,6 @@ def _index(lang: str, extra: tuple[groups.Axis, ...]) -> tuple[tuple[groups.Axis
         for number, group in enumerate(axis.groups):
             for form in dict.fromkeys(form for form in group.forms if form):
                 runs = _RUN.findall(form.lower())
-                before = r"(?<![\w\-–])" if " " in form else r"(?<!\w)"  # as `groups` has it: no "old man" in "twenty-year-old man"
-                pattern = re.compile(rf"{before}{re.escape(form)}(?!\w)", re.IGNORECASE)
+                pattern = re.compile(groups.written(form), re.IGNORECASE)
                 forms[runs[0] if runs else form].append(_Form(place, number, frozenset(runs), len(form), pattern))
     return axes, dict(forms)

@@ -237,17 +237,8 @@ class Recipe:
                 f"loss is {self.loss!r} and label_noise {self.label_noise!r}; cdpo and robust need a share above 0, and no other "
                 "loss reads it."
             )
-        if self.tuning == "full" and not self.find_rate and self.learning_rate > HIGHEST_FULL_RATE:
-            raise BadRecipe(
-                f"learning_rate is {self.learning_rate:g} with tuning 'full'; at most {HIGHEST_FULL_RATE:g} was expected, since "
-                "every weight takes such a step. Give one (1e-5 to 3e-4 is usual), or have it found: --find-rate."
-            )
-        if self.tuning == "full" and self.rounds == "stack":
-            raise BadRecipe(
-                "rounds is 'stack' with tuning 'full'; merge or rebase was expected, since only adapters are put side by side."
-            )
-        if self.tuning == "full" and self.dropout:
-            raise BadRecipe(f"dropout is {self.dropout!r} with tuning 'full'; 0 was expected, since it is the adapter's alone.")
+        if self.tuning == "full":
+            _check_full(self)
         _check_processes(self)
 
     @property
@@ -260,6 +251,21 @@ class Recipe:
     def shards_aside(self) -> range:
         """Training shards whose pairs are not learnt from but tell when to stop; none where the run takes all of its steps."""
         return TRAINING_SHARDS[-self.stop_shards :] if self.stop_every else range(0)
+
+
+def _check_full(recipe: Recipe) -> None:
+    """Refuses what only adapters have, and rates that are theirs."""
+    if not recipe.find_rate and recipe.learning_rate > HIGHEST_FULL_RATE:
+        raise BadRecipe(
+            f"learning_rate is {recipe.learning_rate:g} with tuning 'full'; at most {HIGHEST_FULL_RATE:g} was expected, since "
+            "every weight takes such a step. Give one (1e-5 to 3e-4 is usual), or have it found: --find-rate."
+        )
+    if recipe.rounds == "stack":
+        raise BadRecipe(
+            "rounds is 'stack' with tuning 'full'; merge or rebase was expected, since only adapters are put side by side."
+        )
+    if recipe.dropout:
+        raise BadRecipe(f"dropout is {recipe.dropout!r} with tuning 'full'; 0 was expected, since it is the adapter's alone.")
 
 
 def _check_processes(recipe: Recipe) -> None:

@@ -88,8 +88,8 @@ class Checkpoints:
 
 
 def clear_checkpoints(folder: Path) -> None:
-    """Removes the checkpoints of a run whose adapter is kept elsewhere; what they were scored by and the adapter stay."""
-    for path in (*folder.glob("step-*"), folder / "writing"):
+    """Removes the checkpoints under the folder of a run whose adapter is kept elsewhere; what they were scored by stays."""
+    for path in [*folder.rglob("step-*"), *folder.rglob("writing")]:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from sqlmodel import Session, col, select
 
 from flagback.storage.card import inert
-from flagback.storage.recipes import shown
+from flagback.storage.recipes import in_use
 from flagback.storage.records import CorrectionRun, Evaluation, ModelVersion, PreferenceSet
 
 Shape = Literal["merged", "adapter"]
@@ -100,7 +100,7 @@ def _taught(run: CorrectionRun, learnt: PreferenceSet | None) -> list[str]:
         lines.append(f"- teacher: {inert(str(run.teacher.get('name')))}, fingerprint `{run.teacher.get('fingerprint')}`")
     if run.simulated:
         lines.append("- **the reviewers were simulated; no person judged anything**")
-    settings = ", ".join(f"{name} {json.dumps(value)}" for name, value in shown(run.recipe).items())
+    settings = ", ".join(f"{name} {json.dumps(value)}" for name, value in in_use(run.recipe).items())
     if run.recipe.get("tuning") == "full":
         lines.append("- every weight was trained: an adapter of this version holds a copy of each, and no low-rank matrices")
     return [*lines, f"- recipe: {settings}", f"- seed: {run.seed}", f"- adapter: `{run.adapter_sha256}`"]

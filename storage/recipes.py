@@ -35,7 +35,7 @@ class UnusableName(ValueError):
 _OF_ADAPTERS = ("rank", "alpha", "targets", "dropout")
 
 
-def shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+def in_use(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A run's settings without those that it did not read."""
     full = settings.get("tuning") == "full"
     return {name: value for name, value in settings.items() if not (full and name in _OF_ADAPTERS)}

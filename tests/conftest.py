@@ -1,6 +1,5 @@
 """Shared fixtures: a migrated store on SQLite and on a real PostgreSQL."""
 
-import gc
 import os
 import shutil
 import subprocess
@@ -20,15 +19,6 @@ from sqlalchemy import create_engine, text
 
 from flagback.storage.store import Store
 from tests.browser import chromium
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _settled_heap() -> Iterator[None]:
-    """What a module leaves behind is looked through for garbage once. The Trainer asks for that after every run, and in a process
-    that has run a thousand tests each time took most of a minute."""
-    yield
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from flagback.model.adapter import take_out, with_adapter
-from flagback.model.layout import answer_logps, choose_layout, flat_model, flat_row
+from flagback.model.layout import answer_logps, choose_layout, ending_of, flat_model, flat_row
 from flagback.model.lora import quick_adapters
-from flagback.model.narrow import last_attention, narrowed
+from flagback.model.narrow import last_block, narrowed
 from flagback.model.recipe import Recipe
 from tests.foreign_models import make
 from tests.test_layout import random_trees
@@ -28,13 +28,14 @@ def seen_by(part: Any) -> list[int]:
 
 def test_the_last_block_alone_computes_what_is_read_alone() -> None:
     model, row = tiny_llama(), flat_row(TREES, torch.device("cpu"))
-    assert row.read is not None
     first, last = model.model.layers
     parts = [block.mlp.down_proj for block in (first, last)]
     asked = [seen_by(part) for part in (*parts, first.self_attn.q_proj, last.self_attn.v_proj, model.lm_head)]
     with flat_model(model, "flat"):
         answer_logps(model, TREES, "flat")
-    length, read = row.input_ids.shape[1], len(row.read)
+    read = len(ending_of(TREES, None, torch.device("cpu")).read)
+    length = row.input_ids.shape[1]
+    assert read == len(set(row.keep.tolist()))
     assert read < length
     assert asked == [[length], [read], [length], [length], asked[4]]
     assert all("forward" not in vars(module) for module in model.modules())
@@ -51,8 +52,7 @@ def test_scores_and_gradients_are_those_of_the_whole_block(tuning: Any, monkeypa
     found = []
     for whole in (False, True):
         if whole:
-            monkeypatch.setattr("flagback.model.layout.last_attention", lambda _: None)
-            monkeypatch.setattr("flagback.model.narrow.last_attention", lambda _: None)
+            monkeypatch.setattr("flagback.model.layout.last_block", lambda _: None)
         adapted.zero_grad()
         with flat_model(model, "flat"), quick_adapters(adapted):
             scores = answer_logps(adapted, TREES, "flat")
@@ -67,7 +67,7 @@ def test_scores_and_gradients_are_those_of_the_whole_block(tuning: Any, monkeypa
 @pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma3"])
 def test_other_makes_of_models_are_narrowed_too(name: str, tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(make(tmp_path / name, name), dtype=torch.float32).eval()  # nosec B615 # a folder made here
-    assert last_attention(model) is not None
+    assert last_block(model) is not None
     assert choose_layout(model, TREES).layout == "flat"
 
 
@@ -79,5 +79,5 @@ def test_a_part_that_gives_more_than_its_output_is_computed_whole() -> None:
     model = tiny_llama()
     model.model.layers[-1].mlp = Two()
     states = torch.ones(1, 5, 32)
-    with narrowed(model, torch.tensor([1, 3]), 5):
+    with narrowed(last_block(model), torch.tensor([1, 3]), 5):
         assert torch.equal(model.model.layers[-1].mlp(states)[0], states * 2)

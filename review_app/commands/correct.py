@@ -234,8 +234,8 @@ def _forecast(
         ),
         (
             f"Memory: about {takes.total:,.0f} MB a process ({takes.program:,.0f} program, {takes.weights:,.0f} weights, "
-            f"{takes.adapter:,.0f} training and optimiser, {takes.activations:,.0f} for {takes.tokens:,} tokens at once); "
-            f"this machine has {found.machine.total:,.0f}, {found.machine.free:,.0f} of them free."
+            f"{takes.adapter:,.0f} what is trained and its optimiser, {takes.activations:,.0f} for {takes.tokens:,} tokens at "
+            f"once); this machine has {found.machine.total:,.0f}, {found.machine.free:,.0f} of them free."
         ),
         f"Disk: up to {found.disk:,.0f} MB, two checkpoints included; {found.disk_free:,.0f} are free.",
         f"Over several processes: {found.command}",

@@ -291,7 +291,7 @@ def _detail(
             tr("time"),
             escape(", ".join(f"{look.stage(stage)} {written(value, '.1f')} s" for stage, value in run.seconds.items())) or "–",
         ],
-        [tr("recipe"), escape(", ".join(f"{name} {_plain(value)}" for name, value in recipes.shown(run.recipe).items())) or "–"],
+        [tr("recipe"), escape(", ".join(f"{name} {_plain(value)}" for name, value in recipes.in_use(run.recipe).items())) or "–"],
         [
             tr("set"),
             tr(
