@@ -24,6 +24,7 @@ from flagback.model.adapter import WEIGHTS, put_in, save_adapter, take_out, with
 from flagback.model.checkpoint import Loaded, context_length
 from flagback.model.draws import stream
 from flagback.model.layout import in_eval, padded_logits, vocabulary_size
+from flagback.model.linears import quick_linears
 from flagback.model.losses import token_logps
 from flagback.model.plan import seed_of
 from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
@@ -129,8 +130,10 @@ def distil(
     models = f"{weights_fingerprint(model)}:{weights_fingerprint(teacher.model) if share.distribution else ''}"
     run = hashlib.sha256(f"{json.dumps(named, default=list)}:{models}".encode()).hexdigest()
     try:
-        with as_it_was(model), in_eval(teacher.model):
-            return _Run(model, teacher, rows, lines, share, recipe, seed, Checkpoints(folder, run)).to_its_end(on_step, should_stop)
+        with as_it_was(model), in_eval(teacher.model), quick_linears(teacher.model):
+            made = _Run(model, teacher, rows, lines, share, recipe, seed, Checkpoints(folder, run))
+            with quick_linears(made.adapted):
+                return made.to_its_end(on_step, should_stop)
     except Exception as error:
         if not shortage.of_memory(error):
             raise

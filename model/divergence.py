@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flagback.model.layout import in_eval, vocabulary_size
+from flagback.model.linears import quick_linears
 from flagback.model.portions import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import Stopped
 
@@ -62,7 +63,7 @@ def divergences(
     limit = max(1, AT_ONCE // vocabulary_size(base))
     order = sorted(range(len(rows)), key=lambda i: (sizes[i], tuple(rows[i][0]), tuple(rows[i][1])))
     found = [0.0] * len(rows)
-    with in_eval(base), in_eval(candidate):
+    with in_eval(base), in_eval(candidate), quick_linears(base), quick_linears(candidate):
         for group in packed(order, lambda i: sizes[i] / limit):
             if should_stop():
                 raise Stopped("Stopped while comparing two models; nothing was changed.")

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed.tensor import DTensor
-from torch.nn import Linear, Module, functional
+from torch.nn import Linear, Module
+
+from flagback.model.products import linear, mm
 
 #: Logits computed at once: 16 MB of them.
 LOGITS_AT_ONCE = 2**22
@@ -34,14 +36,14 @@ class FrozenHeadLogps(torch.autograd.Function):
         size = max(64, LOGITS_AT_ONCE // len(weight))
         for start in range(0, len(hidden), size):
             some = slice(start, start + size)
-            logits = functional.linear(hidden[some], weight, bias).float()  # (n, V)
+            logits = linear(hidden[some], weight, bias).float()  # (n, V)
             own = logits.gather(1, targets[some, None])[:, 0]
             highest = logits.amax(1, keepdim=True)
             shares = logits.sub_(highest).exp_()  # in place, like the next: logits are the largest tensors there are
             total = shares.sum(1, keepdim=True)
             found[some] = own - (highest + total.log())[:, 0]
             if direction is not None:
-                mean = torch.mm(shares.div_(total).to(weight.dtype), weight)  # (n, H)
+                mean = mm(shares.div_(total).to(weight.dtype), weight)  # (n, H)
                 direction[some] = weight[targets[some]] - mean
         if direction is not None:
             ctx.save_for_backward(direction)
@@ -56,8 +58,15 @@ class FrozenHeadLogps(torch.autograd.Function):
 
 
 def frozen_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-    """Returns (N,) log-probabilities of `targets` (N,) at `hidden` (N, H) under weights (V, H) that are fixed, in float32."""
+    """Returns (N,) log-probabilities of `targets` (N,) at `hidden` (N, H) under weights (V, H) that are fixed, in float32.
+
+    Under autocast the products are computed in its numbers.
+    """
     wanted = torch.is_grad_enabled() and hidden.requires_grad
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        hidden, weight = (some.to(torch.get_autocast_dtype(device)) for some in (hidden, weight))
+        bias = None if bias is None else bias.to(weight.dtype)
     found: Tensor = FrozenHeadLogps.apply(hidden, weight, bias, targets, wanted)  # type: ignore[no-untyped-call]
     return found
 
@@ -109,8 +118,11 @@ def asked_for(model: Any, targets: Tensor) -> Iterator[Asked]:
         found = asked.logps = frozen_logps(hidden.flatten(0, -2), head.weight, head.bias, targets)
         return found.view(*hidden.shape[:-1], 1)
 
+    before = vars(head).pop("forward", None)
     vars(head)["forward"] = forward
     try:
         yield asked
     finally:
         del vars(head)["forward"]
+        if before is not None:
+            vars(head)["forward"] = before

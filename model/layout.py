@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from flagback.model.head import asked_for
+from flagback.model.linears import quick_linears
 from flagback.model.losses import token_logps
 from flagback.model.narrow import LastBlock, last_block, narrowed
 from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
@@ -214,6 +215,8 @@ def flat_attention(
         chosen = states.index_select(0, at.flatten()).view(*at.shape, -1, size).transpose(1, 2)  # (R, heads, L, D)
         return chosen if chosen.shape[1] == heads else chosen.repeat_interleave(heads // chosen.shape[1], dim=1)
 
+    if torch.is_autocast_enabled(query.device.type):  # positions are turned in float32; what follows is not
+        query, key, value = (some.to(torch.get_autocast_dtype(query.device.type)) for some in (query, key, value))
     asked, seen, brought = by_position(query), by_position(key), by_position(value)
 
     outputs: list[Tensor] = []
@@ -386,7 +389,7 @@ def tree_logps(
 
     found: list[list[float]] = [[] for _ in trees]
     order = by_width(trees)
-    with in_eval(model), flat_model(model, layout):
+    with in_eval(model), flat_model(model, layout), nullcontext() if ranks.sharded else quick_linears(model):
         groups = packed(order, cost)
         # Every rank has equally many; who would have none does the last one again.
         for turn in range(0, len(groups), ranks.count):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flagback.model.checkpoint import Loaded
 from flagback.model.layout import in_eval, vocabulary_size
+from flagback.model.linears import quick_linears
 from flagback.model.losses import token_logps
 from flagback.model.portions import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import Stopped
@@ -78,7 +79,7 @@ def pair_likelihoods(
     result: list[list[Likelihood]] = [[] for _ in questions]
     # Questions of about one length together: rows of one batch are padded to the longest.
     order = sorted(range(len(questions)), key=lambda i: (max(map(len, ids[i])), ids[i], i))
-    with torch.no_grad(), in_eval(model):
+    with torch.no_grad(), in_eval(model), quick_linears(model):
         probe = next((row for i in order for row in _masked(i, ids[i], int(tokenizer.mask_token_id))), None)
         picked = probe is not None and picks_places(loaded, probe)
         limit = tokens_at_once if picked else max(1, min(tokens_at_once, LOGITS_AT_ONCE // vocabulary_size(model)))

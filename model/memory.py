@@ -16,6 +16,7 @@ import torch
 
 from flagback.model import head
 from flagback.model.layout import answer_logps, computed_in, flat_model, vocabulary_size
+from flagback.model.linears import quick_linears
 from flagback.model.objective import part_trees
 from flagback.model.plan import Part, Plan
 from flagback.model.recipe import LayoutName, Recipe, TooLittleMemory
@@ -153,6 +154,7 @@ def _kept(adapted: Any, tree: Tree, recipe: Recipe, layout: LayoutName) -> int:
         torch.random.fork_rng(),
         torch.enable_grad(),
         flat_model(adapted.get_base_model(), layout),
+        quick_linears(adapted),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         computed_in(adapted, recipe.precision),
     ):

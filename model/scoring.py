@@ -27,6 +27,7 @@ from flagback.model.layout import (
     sequence_logps,
     vocabulary_size,
 )
+from flagback.model.linears import quick_linears
 from flagback.model.portions import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import LayoutName, Stopped
 from flagback.model.suites.suite import Likelihood, Reply, Scorable, Text
@@ -168,7 +169,7 @@ def likelihoods(
     model = loaded.model
     chosen = layout or choose_layout(model, _probes(sequences)).layout
     limit = max(1, min(tokens_at_once, LOGITS_AT_ONCE // vocabulary_size(model)))
-    with torch.no_grad(), in_eval(model), flat_model(model, chosen):
+    with torch.no_grad(), in_eval(model), flat_model(model, chosen), quick_linears(model):
         anew = read_anew([sequences[place] for place in order])
         read = dict(zip(order, anew, strict=True))
         for group in packed(order, lambda place: read[place] / limit):

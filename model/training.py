@@ -24,7 +24,7 @@ from flagback.model.checkpoint import context_length
 from flagback.model.contents import Limits, digest, usable
 from flagback.model.heap import kept_heap
 from flagback.model.layout import Choice, choose_layout, computed_in, flat_model, sequence_logps, vocabulary_size
-from flagback.model.lora import quick_adapters
+from flagback.model.linears import quick_linears
 from flagback.model.objective import reference_of, reference_trees, tree_of
 from flagback.model.plan import Plan, make_plan, seed_of
 from flagback.model.ranks import ALONE, Ranks, shard
@@ -287,7 +287,7 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
         if ranks.count == 1:
             memory.check(memory.needed(adapted, plan, recipe, choice.layout), memory.machine(model.device), recipe)
         # Weights that are cut over ranks are put together by hooks, which read them at their own time.
-        with flat_model(model, choice.layout), nullcontext() if ranks.sharded else quick_adapters(adapted):
+        with flat_model(model, choice.layout), nullcontext() if ranks.sharded else quick_linears(adapted):
             trainer = CorrectionTrainer(
                 adapted,
                 _arguments(recipe, plan, seed, checkpoints.folder, model),

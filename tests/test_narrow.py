@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from flagback.model.adapter import take_out, with_adapter
 from flagback.model.layout import answer_logps, choose_layout, ending_of, flat_model, flat_row
-from flagback.model.lora import quick_adapters
+from flagback.model.linears import quick_linears
 from flagback.model.narrow import last_block, narrowed
 from flagback.model.recipe import Recipe
 from tests.foreign_models import make
@@ -54,7 +54,7 @@ def test_scores_and_gradients_are_those_of_the_whole_block(tuning: Any, monkeypa
         if whole:
             monkeypatch.setattr("flagback.model.layout.last_block", lambda _: None)
         adapted.zero_grad()
-        with flat_model(model, "flat"), quick_adapters(adapted):
+        with flat_model(model, "flat"), quick_linears(adapted):
             scores = answer_logps(adapted, TREES, "flat")
             torch.autograd.backward((scores * torch.arange(1, len(scores) + 1)).sum())
         trained = [weight for weight in adapted.parameters() if weight.requires_grad]
