@@ -29,6 +29,7 @@ from flagback.model.losses import token_logps
 from flagback.model.plan import seed_of
 from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
 from flagback.model.recipe import BadRecipe, NoPairs, NotFinite, OutOfMemory, Recipe, Stopped
+from flagback.model.recompute import recomputing
 from flagback.model.reference import tokenizer_fingerprint
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
 from flagback.model.training import SCHEDULES, as_it_was, machine, weights_fingerprint
@@ -132,7 +133,7 @@ def distil(
     try:
         with as_it_was(model), in_eval(teacher.model), quick_linears(teacher.model):
             made = _Run(model, teacher, rows, lines, share, recipe, seed, Checkpoints(folder, run))
-            with quick_linears(made.adapted):
+            with quick_linears(made.adapted), recomputing(model, recipe.gradient_checkpointing):
                 return made.to_its_end(on_step, should_stop)
     except Exception as error:
         if not shortage.of_memory(error):

@@ -19,6 +19,7 @@ from flagback.model.layout import answer_logps, computed_in, flat_model, vocabul
 from flagback.model.linears import quick_linears
 from flagback.model.objective import part_trees
 from flagback.model.plan import Part, Plan
+from flagback.model.ranks import blocks_of
 from flagback.model.recipe import LayoutName, Recipe, TooLittleMemory
 from flagback.model.trees import Tree, shared
 
@@ -160,7 +161,12 @@ def _kept(adapted: Any, tree: Tree, recipe: Recipe, layout: LayoutName) -> int:
     ):
         logps = answer_logps(adapted, [tree], layout)
         del logps
-    return sum(seen.values())
+    kept = sum(seen.values())
+    if not recipe.gradient_checkpointing:
+        return kept
+    blocks, embedding = len(blocks_of(adapted)), adapted.get_input_embeddings().weight
+    going_in = _sizes([tree], layout)[0] * embedding.shape[1] * embedding.element_size()
+    return int(kept // blocks + blocks * going_in)  # one block at a time, and what goes into all of them
 
 
 def _bytes(weights: Any) -> float:

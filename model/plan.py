@@ -47,9 +47,9 @@ LATER = (
     "sharding",
     "tuning",
 )
-#: Settings that change no byte of the adapter: how often a checkpoint is written, how its learning rate was found, what becomes of
-#: it afterwards. What is trained on, where a line is re-based, is in pairs and weights.
-IDLE = ("checkpoint_every", "find_rate", "rounds", "max_distance", "max_kl")
+#: Settings that change no byte of the adapter: how often a checkpoint is written, what is computed twice, how its learning rate was
+#: found, what becomes of it afterwards. What is trained on, where a line is re-based, is in pairs and weights.
+IDLE = ("checkpoint_every", "gradient_checkpointing", "find_rate", "rounds", "max_distance", "max_kl")
 
 
 class Part(NamedTuple):

@@ -167,6 +167,8 @@ class Recipe:
     max_kl: float = 0.0
     #: bfloat16 for what autocast takes to be safe in it, reference and training alike.
     precision: Precision = "float32"
+    #: Activation checkpointing: less memory for about a third more time, and the same bytes.
+    gradient_checkpointing: bool = False
     #: Over how many processes a step is spread (docs/scale-out.md), and whether weights are cut over them. Both decide last bits.
     processes: int = 1
     sharding: Sharding = "none"
@@ -198,6 +200,9 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise BadRecipe(f"{name} is {value!r}; a whole number of at least {least} was expected.")
+        for name in ("find_rate", "gradient_checkpointing"):
+            if not isinstance(getattr(self, name), bool):
+                raise BadRecipe(f"{name} is {getattr(self, name)!r}; true or false was expected.")
         if self.stop_shards > len(TRAINING_SHARDS) // 2:
             raise BadRecipe(
                 f"stop_shards is {self.stop_shards!r}; at most {len(TRAINING_SHARDS) // 2} of the {len(TRAINING_SHARDS)} training "
@@ -245,7 +250,8 @@ class Recipe:
     def smaller(self) -> str:
         """What to change where a run takes too much memory, as the beginning of a sentence."""
         other = f"lower rank ({self.rank})" if self.tuning == "lora" else "train an adapter (tuning lora)"
-        return f"Lower max_tokens ({self.max_tokens}), {other}"
+        again = "" if self.gradient_checkpointing else "Compute inner values twice (--gradient-checkpointing), or lower"
+        return f"{again or 'Lower'} max_tokens ({self.max_tokens}), {other}"
 
     @property
     def shards_aside(self) -> range:

@@ -50,6 +50,7 @@ from flagback.model.recipe import (
     TooLittleMemory,
     Trained,
 )
+from flagback.model.recompute import recomputing
 from flagback.model.reference import FILE, Found, KeptReference, reference_logps
 from flagback.model.resume import Checkpoints, file_sha256, write_folder
 from flagback.model.spool import View
@@ -287,7 +288,11 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
         if ranks.count == 1:
             memory.check(memory.needed(adapted, plan, recipe, choice.layout), memory.machine(model.device), recipe)
         # Weights that are cut over ranks are put together by hooks, which read them at their own time.
-        with flat_model(model, choice.layout), nullcontext() if ranks.sharded else quick_linears(adapted):
+        with (
+            flat_model(model, choice.layout),
+            nullcontext() if ranks.sharded else quick_linears(adapted),
+            recomputing(model, recipe.gradient_checkpointing),
+        ):
             trainer = CorrectionTrainer(
                 adapted,
                 _arguments(recipe, plan, seed, checkpoints.folder, model),

@@ -73,6 +73,11 @@ def test_two_processes_that_were_stopped_go_on_to_the_same_bytes(sharding: str, 
     assert two[sharding]["same"]
 
 
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_may_compute_blocks_twice(sharding: str, two: Found) -> None:
+    assert two[sharding]["same computed twice"]
+
+
 def test_sharded_weights_are_tensors_cut_over_both_and_others_are_whole(two: Found) -> None:
     weights = two["full"]["weights"]
     assert weights["cut"] == weights["all"] > 20, "base and adapter, every one a DTensor"

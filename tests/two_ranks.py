@@ -90,6 +90,7 @@ def looked_at(base: Path, folder: Path, ranks: Ranks) -> dict[str, Any]:
     again: list[int] = []
     resumed = run(base, folder / "again", RECIPE, ranks, on_step=lambda m: again.append(m.step))
     every = run(base, folder / "every", EVERY_WEIGHT, ranks)
+    twice = run(base, folder / "twice", replace(RECIPE, gradient_checkpointing=True), ranks)
     return {
         "losses": [m.loss for m in whole.metrics],
         "margins": [m.margin for m in whole.metrics],
@@ -98,6 +99,7 @@ def looked_at(base: Path, folder: Path, ranks: Ranks) -> dict[str, Any]:
         "weights": weights,
         "stopped": [stopped, begun, again],
         "same": resumed.weights_sha256 == whole.weights_sha256,
+        "same computed twice": twice.weights_sha256 == whole.weights_sha256,
         "environment": whole.environment,
         "files": sorted(path.name for path in (folder / "whole" / "step-000004").iterdir()),
         "padded": [m.loss for m in run(base, folder / "padded", replace(RECIPE, layout="padded"), ranks).metrics],

@@ -76,6 +76,9 @@ def correct(
         Literal["float32", "bfloat16"] | None,
         typer.Option(help="In which numbers the model is computed; weights stay float32.", show_default="float32"),
     ] = None,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Compute inner values twice and keep fewer: less memory, more time.")
+    ] = False,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Spread over so many processes, one a GPU (docs/scale-out.md).", show_default="1")
     ] = None,
@@ -124,6 +127,7 @@ def correct(
         "stop_every": stop_every,
         "stop_patience": stop_patience,
         "precision": precision,
+        "gradient_checkpointing": gradient_checkpointing or None,
         "processes": processes,
         "sharding": sharding,
     }

@@ -1,0 +1,34 @@
+"""Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): of a block only what went in is kept, and what it computed inside
+is computed again when its gradient is.
+
+Not of the last block, whose backward pass comes first: keeping it adds nothing to the peak, and `narrow` computes it where it is
+read alone. Knows blocks as `ranks.blocks_of` finds them; the same sums in the same order, so that no byte of an adapter changes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils.checkpoint import checkpoint
+
+from flagback.model.ranks import blocks_of
+
+
+@contextmanager
+def recomputing(model: Any, wanted: bool) -> Iterator[None]:
+    """Within it the model's blocks, all but the last, keep what goes in alone; does nothing unless it is `wanted`."""
+    blocks = blocks_of(model)[:-1] if wanted else []
+    for block in blocks:
+        vars(block)["forward"] = _twice(block.forward)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del vars(block)["forward"]
+
+
+def _twice(plainly: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(*given: Any, **named: Any) -> Any:
+        return checkpoint(plainly, *given, use_reentrant=False, **named)
+
+    return forward
