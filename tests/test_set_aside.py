@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError
 from sqlmodel import col, select
 
@@ -78,6 +80,25 @@ def test_a_pause_ends_and_answers_given_before_it_count_throughout(sqlite_store:
         assert len(reviews.effective(session)) == before
         set_aside.end(session, row.id, by="lea", now=now())
         assert not set_aside.paused(session, panel.men[0])
+
+
+def test_whether_an_answer_counts_is_looked_up_by_its_item(sqlite_store: Store) -> None:
+    """Looked up by its reviewer it takes as long as that person has answers: asking for a correction held the store for minutes."""
+    sent: list[tuple[str, Any]] = []
+
+    def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(sqlite_store.engine, "before_cursor_execute", keep)
+    with sqlite_store.reading() as session:
+        runs.flags_to_learn_from(session, 1)
+    event.remove(sqlite_store.engine, "before_cursor_execute", keep)
+    [(statement, parameters)] = [one for one in sent if "set_aside" in one[0]]
+    with sqlite_store.engine.connect() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    of_reviews = [line for line in plan if line.startswith(("SEARCH review", "SCAN review"))]
+    assert len(of_reviews) == 2
+    assert all("ix_review_item_reviewer (item_id=?" in line for line in of_reviews), plan
 
 
 def test_setting_aside_needs_a_reason_a_person_and_happens_once(sqlite_store: Store) -> None:

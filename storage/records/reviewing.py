@@ -147,6 +147,8 @@ class Review(Record, table=True):
             sqlite_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
             postgresql_where=text("supersedes IS NULL AND slot_id IS NOT NULL"),
         ),
+        # What one person said of an item, the answers that were mended too; found by the item first, however much that person said.
+        Index("ix_review_item_reviewer", "item_id", "reviewer"),
         # By whom, and whose is the newest.
         Index("ix_review_reviewer", "reviewer", "id"),
         # What somebody said in a day.
@@ -155,7 +157,7 @@ class Review(Record, table=True):
     id: int = Field(default=None, primary_key=True)
     #: UUID made by the browser: the same answer sent twice is stored once.
     token: str = Field(unique=True)
-    item_id: int = Field(foreign_key="item.id", index=True)
+    item_id: int = Field(foreign_key="item.id")
     #: The slot this answer fills; null for skips and late answers, which fill none.
     slot_id: int | None = Field(default=None, foreign_key="slot.id")
     lease_id: str = Field(foreign_key="lease.id")
