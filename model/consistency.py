@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flagback.model.layout import flat_row
+from flagback.model.layout import attention_by, flat_row
 from flagback.model.recipe import LayoutName, SwappedPrompt
 from flagback.model.trees import Tree
 
@@ -58,7 +58,7 @@ def seen(model: Any, rows: Sequence[Tree], layout: LayoutName, *, states: bool) 
     device = next(iter(model.parameters())).device
     more: dict[str, Any] = {"output_hidden_states": True} if states else {}
     if layout == "flat":
-        row = flat_row(rows, device)
+        row = flat_row(rows, device, attention_by(model))
         made = model(
             input_ids=row.input_ids,
             position_ids=row.position_ids,

@@ -11,13 +11,16 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from flagback.model import flex
+from flagback.model.flex import Lineage, attended
 from flagback.model.head import asked_for
 from flagback.model.linears import quick_linears
 from flagback.model.losses import token_logps
@@ -31,6 +34,10 @@ from flagback.model.trees import Tree, by_width, extremes
 ATTENTION = "flagback_flat"
 #: Arguments of some models' attention that change its result in a way not followed here.
 UNKNOWN = ("softcap", "s_aux", "head_mask", "position_bias", "past_key_values")
+#: What computes a flat row's attention (`attention_by`).
+AttentionName = Literal["sdpa", "flex"]
+#: Models that the one kernel was found not to fit.
+_WITHOUT_FLEX: WeakSet[Any] = WeakSet()
 #: Largest difference of a token's log-probability, in nats, at which the two layouts count as equal.
 TOLERANCE = 1e-3
 
@@ -84,6 +91,8 @@ class FlatRow(NamedTuple):
     attention: Attention
     #: What the model's last block has to compute; None where all of it is wanted.
     ending: Ending | None = None
+    #: By which one kernel computes the attention; None where SDPA's do, path by path.
+    lineage: Lineage | None = None
 
 
 class Path(NamedTuple):
@@ -98,7 +107,7 @@ class Path(NamedTuple):
         return self.places[self.first :]
 
 
-def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
+def flat_row(trees: Sequence[Tree], device: torch.device, attention: AttentionName = "sdpa") -> FlatRow:
     """Lays trees end to end as prompt, answer 1, answer 2, ...; every answer's positions go on from its prompt's end."""
     ids: list[int] = []
     positions: list[int] = []
@@ -106,9 +115,13 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
     targets: list[int] = []
     owner: list[int] = []
     paths: list[Path] = []
+    family: list[int] = []
+    branch: list[int] = []
     answer_number = 0
-    for tree in trees:
+    for number_of_tree, tree in enumerate(trees):
         root = range(len(ids), len(ids) + len(tree.prompt))
+        family += [number_of_tree] * (len(tree.prompt) + sum(map(len, tree.answers)))
+        branch += [0] * len(tree.prompt)
         ids += tree.prompt
         positions += range(len(tree.prompt))
         for number, answer in enumerate(tree.answers):
@@ -119,13 +132,15 @@ def flat_row(trees: Sequence[Tree], device: torch.device) -> FlatRow:
             targets += answer
             owner += [answer_number] * len(answer)
             answer_number += 1
+            branch += [answer_number] * len(answer)
             paths.append(Path([*root, *own], 0 if number == 0 else len(root)))
 
     def tensor(values: Any) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
-    attention = attention_of(paths, len(ids), device)
-    return FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner), attention)
+    seen = attention_of(paths, len(ids), device)
+    row = FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner), seen)
+    return row if attention == "sdpa" else row._replace(lineage=Lineage(tensor(family), tensor(branch), row.position_ids[0]))
 
 
 def ending_of(trees: Sequence[Tree], module: Any, device: torch.device) -> Ending:
@@ -217,6 +232,9 @@ def flat_attention(
 
     if torch.is_autocast_enabled(query.device.type):  # positions are turned in float32; what follows is not
         query, key, value = (some.to(torch.get_autocast_dtype(query.device.type)) for some in (query, key, value))
+    if flagback_row.lineage is not None and not dropout:
+        mixed = attended(query, key, value, flagback_row.lineage, scaling=scaling, window=sliding_window)
+        return mixed.transpose(1, 2), None
     asked, seen, brought = by_position(query), by_position(key), by_position(value)
 
     outputs: list[Tensor] = []
@@ -258,7 +276,7 @@ def answer_logps(model: Any, trees: Sequence[Tree], layout: LayoutName, *, at_on
     device = _device(model)
     count = sum(len(tree.answers) for tree in trees)
     if layout == "flat":
-        row, last = flat_row(trees, device), last_block(_base(model))
+        row, last = flat_row(trees, device, attention_by(model)), last_block(_base(model))
         if last is not None:
             row = row._replace(ending=ending_of(trees, last.attention, device))
         with asked_for(_unspread(model), row.targets) as asked:
@@ -356,16 +374,45 @@ def choose_layout(model: Any, trees: Sequence[Tree]) -> Choice:
         return Choice("padded", "its forward takes no logits_to_keep and position_ids")
     with torch.no_grad(), in_eval(model):
         padded = answer_logps(model, probe, "padded")
+        if attention_by(model) == "flex":
+            _try_flex(model, probe, padded)
         try:
             with flat_model(model, "flat"):
                 flat = answer_logps(model, probe, "flat")
         except (UnfitModel, TypeError, ValueError, RuntimeError, IndexError) as error:
             return Choice("padded", f"the flat layout does not fit this model: {error}".strip())
-    lengths = torch.tensor([len(answer) for tree in probe for answer in tree.answers], device=flat.device)
-    worst = float(((flat - padded).abs() / lengths).max())
+    worst = _apart(probe, flat, padded)
     if not worst <= TOLERANCE:
         return Choice("padded", f"the flat layout differs from the padded one by {worst:.2g} nats a token")
     return Choice("flat", "")
+
+
+def attention_by(model: Any) -> AttentionName:
+    """What computes a flat row's attention on the model's device: one kernel for all of it, or SDPA's path by path."""
+    return "flex" if flex.usable(_device(model)) and _base(model) not in _WITHOUT_FLEX else "sdpa"
+
+
+def _try_flex(model: Any, probe: Sequence[Tree], padded: Tensor) -> None:
+    """Leaves the model's attention to SDPA where the one kernel does not agree with padded rows, or has no backward pass."""
+    embedding = model.get_input_embeddings().weight
+    trained = embedding.requires_grad
+    try:
+        with torch.enable_grad(), flat_model(model, "flat"):
+            found = answer_logps(model, probe, "flat")
+            torch.autograd.grad(found.sum(), embedding.requires_grad_())
+        fits = _apart(probe, found.detach(), padded) <= TOLERANCE
+    except Exception:  # whatever a compiler may raise
+        fits = False
+    finally:
+        embedding.requires_grad_(trained)
+    if not fits:
+        _WITHOUT_FLEX.add(_base(model))
+
+
+def _apart(trees: Sequence[Tree], one: Tensor, other: Tensor) -> float:
+    """The largest difference of two sums of log-probabilities, nats a token."""
+    lengths = torch.tensor([len(answer) for tree in trees for answer in tree.answers], device=one.device)
+    return float(((one - other).abs() / lengths).max())
 
 
 @torch.no_grad()

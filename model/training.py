@@ -23,7 +23,7 @@ from flagback.model.alarms import alarms
 from flagback.model.checkpoint import context_length
 from flagback.model.contents import Limits, digest, usable
 from flagback.model.heap import kept_heap
-from flagback.model.layout import Choice, choose_layout, computed_in, flat_model, sequence_logps, vocabulary_size
+from flagback.model.layout import Choice, attention_by, choose_layout, computed_in, flat_model, sequence_logps, vocabulary_size
 from flagback.model.linears import quick_linears
 from flagback.model.objective import reference_of, reference_trees, tree_of
 from flagback.model.plan import Plan, make_plan, seed_of
@@ -373,6 +373,7 @@ def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int,
     return machine(model) | {
         "layout": choice.layout,
         "layout_reason": choice.reason,
+        "attention": attention_by(model),
         "parts_per_step": plan.parts_per_step,
         "pairs": len(plan.pairs),
         "dropped": len(plan.dropped),
