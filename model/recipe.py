@@ -43,6 +43,8 @@ Rounds = Literal[
 
 #: Above it a step on every weight undoes what a model knows.
 HIGHEST_FULL_RATE = 1e-3
+#: A plan holds every step, some kilobytes each.
+MOST_STEPS = 100_000
 #: Rates that a sweep tries, each a little over 1.4 times the one before.
 RATES = 31
 #: In which numbers the model is computed; its weights, the adapter and the optimiser are float32 either way.
@@ -200,6 +202,8 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise BadRecipe(f"{name} is {value!r}; a whole number of at least {least} was expected.")
+        if self.steps > MOST_STEPS:
+            raise BadRecipe(f"steps is {self.steps!r}; at most {MOST_STEPS} was expected (the default is {type(self).steps}).")
         for name in ("find_rate", "gradient_checkpointing"):
             if not isinstance(getattr(self, name), bool):
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; true or false was expected.")

@@ -22,6 +22,7 @@ def test_a_recipe_comes_back_from_json_as_it_went() -> None:
         ("rank", 0, "at least 1"),
         ("steps", 0, "at least 1"),
         ("steps", 2.5, "whole number"),
+        ("steps", 100_000_000, "at most 100000"),
         ("pairs_per_step", True, "whole number"),
         ("learning_rate", 0.0, "above 0"),
         ("learning_rate", float("nan"), "above 0"),
