@@ -25,6 +25,8 @@ from flagback.model.trees import Tree, shared
 
 #: What is kept is not all: gradients of a layer, and what the allocator cannot hand back (measured: 1.17 and 1.68 times).
 BESIDE = 1.25
+#: Bytes of programs that oneDNN makes and keeps, 1,024 of them at most: in bfloat16 one for nearly every length (measured: 350 MB).
+PROGRAMS = 4e8
 #: What containers may use (cgroup 2), and what they use.
 CGROUP = Path("/sys/fs/cgroup")
 #: Rows that the growth is measured on: a prompt's length and its answers'.
@@ -34,7 +36,7 @@ PROBES = ((32, (4, 4)), (4, (32, 32)), (32, (4,)), (96, (8,)))
 class Needed(NamedTuple):
     """Megabytes that one process takes at its peak."""
 
-    #: Libraries and all else that the process holds already, without the weights.
+    #: Libraries and all else that the process holds already, without the weights; and what they will make for themselves.
     program: float
     weights: float
     #: What is trained, as often as it is held (`copies`).
@@ -64,6 +66,8 @@ def needed(adapted: Any, plan: Plan, recipe: Recipe, layout: LayoutName) -> Need
     adapter = _bytes(weight for weight in adapted.parameters() if weight.requires_grad)
     on_gpu = next(iter(adapted.parameters())).device.type == "cuda"
     held = 0.0 if on_gpu else max(psutil.Process().memory_info().rss - weights - adapter, 0.0)
+    if recipe.precision == "bfloat16" and not on_gpu:
+        held += PROGRAMS
     growth = _growth(adapted, recipe, layout)
     # Float32 logits and their gradient, while the head is left: all of them, or a portion where it is asked for what is wanted.
     asked = layout == "flat" and recipe.sharding == "none" and head.answers_itself(adapted.get_output_embeddings())

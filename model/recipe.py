@@ -254,8 +254,8 @@ class Recipe:
     def smaller(self) -> str:
         """What to change where a run takes too much memory, as the beginning of a sentence."""
         other = f"lower rank ({self.rank})" if self.tuning == "lora" else "train an adapter (tuning lora)"
-        again = "" if self.gradient_checkpointing else "Compute inner values twice (--gradient-checkpointing), or lower"
-        return f"{again or 'Lower'} max_tokens ({self.max_tokens}), {other}"
+        first = "Lower" if self.gradient_checkpointing else "Set gradient_checkpointing, lower"
+        return f"{first} max_tokens ({self.max_tokens}), {other}"
 
     @property
     def shards_aside(self) -> range:

@@ -154,7 +154,7 @@ def test_memory_that_runs_out_while_the_copy_is_made_leaves_the_model_as_it_was(
 def test_a_copy_that_cannot_fit_is_refused_before_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "machine", lambda _=None: memory.Machine(50.0, 40.0))
     monkeypatch.setattr("flagback.model.training.with_adapter", lambda *_: pytest.fail("it was made"))
-    with pytest.raises(TooLittleMemory, match=r"Lower max_tokens \(1024\), train an adapter \(tuning lora\)"):
+    with pytest.raises(TooLittleMemory, match=r"lower max_tokens \(1024\), train an adapter \(tuning lora\)"):
         tuned(tiny_llama(), tmp_path / "run")
 
 

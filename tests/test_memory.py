@@ -7,7 +7,9 @@ import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from flagback.model import memory
@@ -73,7 +75,8 @@ def test_a_run_that_the_machine_cannot_hold_is_refused_before_a_step(tmp_path: P
     monkeypatch.setattr(memory, "machine", lambda _=None: Machine(50.0, 40.0))
     steps: list[int] = []
     with pytest.raises(
-        TooLittleMemory, match=r"needs about .* MB of memory, .* this machine has 50\. Nothing was started\. Lower max"
+        TooLittleMemory,
+        match=r"needs about .* MB of memory, .* this machine has 50\. Nothing was started\. Set gradient_checkpointing, lower max",
     ):
         run(tmp_path / "run", model=model, on_step=lambda metrics: steps.append(metrics.step))
     assert steps == []
@@ -103,6 +106,21 @@ def test_what_is_kept_for_a_long_row_is_foretold_from_short_ones(precision: Prec
         foretold = float(growth @ (*memory._sizes([tree], "flat"), 1))
         assert foretold == pytest.approx(memory._kept(adapted, tree, recipe, "flat"), rel=0.25)
     take_out(adapted)
+
+
+def test_in_bfloat16_a_processor_keeps_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Needed] = []
+    check = memory.check
+
+    def noted(found: Needed, there: Machine, recipe: Recipe) -> None:
+        told.append(found)
+        check(found, there, recipe)
+
+    monkeypatch.setattr(memory, "check", noted)
+    monkeypatch.setattr(psutil.Process, "memory_info", lambda _: SimpleNamespace(rss=5e8))
+    for precision in ("float32", "bfloat16"):
+        run(tmp_path / precision, recipe=replace(RECIPE, precision=precision))
+    assert told[1].program - told[0].program == pytest.approx(memory.PROGRAMS / 1e6)
 
 
 def test_the_foretelling_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

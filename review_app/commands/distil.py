@@ -26,7 +26,7 @@ def distil(
     ] = 1.0,
     kept: Annotated[
         str,
-        typer.Option("--recipe", metavar="NAME", help="Steps, learning rate, adapter and replay; its other settings are not read."),
+        typer.Option("--recipe", metavar="NAME", help="Steps, learning rate, adapter, replay and gradient checkpointing alone."),
     ] = "default",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default="24")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size.", show_default="0.0032")] = None,
