@@ -77,12 +77,14 @@ class Casts:
     def __init__(self) -> None:
         """Nothing yet."""
         self._rows: tuple[weakref.ref[Tensor], int, Tensor] | None = None
-        self._weights: dict[int, tuple[int, Tensor]] = {}
+        self._weights: dict[int, tuple[weakref.ref[Tensor], tuple[int, int], Tensor]] = {}
 
     def rows(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """(N, I), outside any graph, of x (..., I); the last one is remembered, since layers side by side read the same."""
         if x.dtype == dtype:
             return x.detach().flatten(0, -2)
+        if x.is_inference():  # nothing tells whether it has changed
+            return x.to(dtype).flatten(0, -2)
         if self._rows is not None:
             of, version, found = self._rows
             if of() is x and version == x._version and found.dtype == dtype:
@@ -92,13 +94,16 @@ class Casts:
         return found
 
     def weight(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        """A fixed weight, cast once."""
+        """A fixed weight, cast once; anew where it was changed or replaced, but for what is done to its `.data` in place."""
         if weight.dtype == dtype:
             return weight
-        version, found = self._weights.get(id(weight), (-1, weight))
-        if version != weight._version or found.dtype != dtype:
+        if weight.is_inference():
+            return weight.to(dtype)
+        now = weight._version, weight.data_ptr()
+        of, then, found = self._weights.get(id(weight), (None, now, weight))
+        if of is None or of() is not weight or then != now or found.dtype != dtype:
             found = weight.detach().to(dtype)
-            self._weights[id(weight)] = (weight._version, found)
+            self._weights[id(weight)] = (weakref.ref(weight), now, found)
         return found
 
 
@@ -151,15 +156,15 @@ def _computed_in(x: Tensor) -> torch.dtype:
 
 
 def _plain_forward(layer: Linear, casts: Casts) -> Callable[[Tensor], Tensor]:
-    def forward(x: Tensor) -> Tensor:
-        dtype = _computed_in(x)
+    def forward(input: Tensor) -> Tensor:  # as torch's own calls it
+        x, dtype = input, _computed_in(input)
         trained = layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad)
-        if dtype != layer.weight.dtype and (trained or not torch.is_autocast_enabled(x.device.type)):
+        if x.dim() < 2 or (dtype != layer.weight.dtype and (trained or not torch.is_autocast_enabled(x.device.type))):
             return Linear.forward(layer, x)
         used, weight = casts.rows(x, dtype), casts.weight(layer.weight, dtype)
         bias = None if layer.bias is None else casts.weight(layer.bias, dtype)
         found: Tensor = PlainLinear.apply(x.flatten(0, -2), used, weight, bias)  # type: ignore[no-untyped-call]
-        return found.view(*x.shape[:-1], -1)
+        return found.view(*x.shape[:-1], len(weight))
 
     return forward
 
@@ -171,12 +176,12 @@ def _adapted_forward(layer: Any, casts: Casts) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
         dtype = _computed_in(x)
         own = dtype == base.weight.dtype or torch.is_autocast_enabled(x.device.type)
-        if layer.disable_adapters or base.weight.requires_grad or not own:
+        if x.dim() < 2 or layer.disable_adapters or base.weight.requires_grad or not own:
             plainly: Tensor = type(layer).forward(layer, x)
             return plainly
         used, weight = casts.rows(x, dtype), casts.weight(base.weight, dtype)
         bias = None if base.bias is None else casts.weight(base.bias, dtype)
         found: Tensor = AdaptedLinear.apply(x.flatten(0, -2), used, weight, bias, a.weight, b.weight, scaling)  # type: ignore[no-untyped-call]
-        return found.view(*x.shape[:-1], -1)
+        return found.view(*x.shape[:-1], len(weight))
 
     return forward

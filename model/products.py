@@ -23,20 +23,19 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(N, O): rows (N, I) times the transpose of `weight` (O, I), and `bias` (O,) added; all of one type of number."""
     if not _by_one_dnn(rows, weight):
         return functional.linear(rows, weight, bias)
-    if len(rows) <= BLOCK:
-        return _block(rows, weight, bias)
-    found = rows.new_empty(len(rows), len(weight))
+    if len(rows) <= BLOCK and len(rows) % UNIT == 0:
+        return _whole(rows, weight, bias)
+    found = rows.new_empty(len(rows), len(weight))  # no view of a longer block: a model may work on it in place
     for start in range(0, len(rows), BLOCK):
-        found[start : start + BLOCK] = _block(rows[start : start + BLOCK], weight, bias)
+        some = rows[start : start + BLOCK]
+        padded = functional.pad(some, (0, 0, 0, -len(some) % UNIT)) if len(some) % UNIT else some
+        found[start : start + BLOCK] = _whole(padded, weight, bias)[: len(some)]
     return found
 
 
-def _block(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    count = len(rows)
-    if count % UNIT:
-        rows = functional.pad(rows, (0, 0, 0, -count % UNIT))
+def _whole(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-    return found[:count]
+    return found
 
 
 def mm(one: Tensor, other: Tensor) -> Tensor:

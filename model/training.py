@@ -406,11 +406,13 @@ def machine(model: Any) -> dict[str, Any]:
 
 
 def weights_fingerprint(model: Any) -> str:
-    """A cheap mark of which weights these are: sha256 over every parameter's name, shape and two sums."""
+    """A cheap mark of which weights these are: sha256 over every parameter's name, shape and sums, two of which mind the order."""
     marks = hashlib.sha256()
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            sums = weight.double().sum().item(), weight.double().abs().sum().item()
+            rows = weight.double().reshape(-1, weight.shape[-1] if weight.dim() else 1)  # (N, I)
+            by_place = (float(some @ torch.linspace(1, 2, len(some)).to(some)) for some in (rows.sum(0), rows.sum(1)))
+            sums = rows.sum().item(), rows.abs().sum().item(), *by_place
             marks.update(f"{name} {tuple(weight.shape)} {sums!r};".encode())
     return marks.hexdigest()
 

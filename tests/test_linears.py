@@ -7,9 +7,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
+from flagback.model import products
 from flagback.model.adapter import with_adapter
 from flagback.model.head import asked_for
 from flagback.model.linears import Casts, quick_linears
+from flagback.model.products import UNIT
 from flagback.model.recipe import Recipe
 from tests.tiny_model import tiny_llama
 
@@ -102,6 +104,49 @@ def test_what_is_cast_is_cast_once_and_anew_where_it_has_changed() -> None:
     rows.mul_(2)
     assert torch.equal(casts.weight(model.layer.weight, torch.bfloat16), 2 * before[0])
     assert torch.equal(casts.rows(rows, torch.bfloat16), 2 * before[1])
+
+
+def test_a_weight_that_stands_where_another_stood_is_cast_anew() -> None:
+    casts = Casts()
+    for number in range(50):
+        weight = nn.Parameter(torch.full((3, 4), float(number)), requires_grad=False)
+        assert torch.equal(casts.weight(weight, torch.bfloat16), weight.bfloat16())
+        weight.data = torch.full((3, 4), number + 0.5)
+        assert torch.equal(casts.weight(weight, torch.bfloat16), weight.bfloat16())
+        del weight
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_layers_take_whatever_torchs_own_take(adapter: bool) -> None:
+    """One row, no row, a name for it, no graph; and what comes out may be worked on in place."""
+    model = (adapted(bias=True) if adapter else OneLayer(bias=True)).float()
+    for rows in (torch.randn(6), torch.randn(0, 6), torch.randn(2, 0, 6)):
+        expected = model(rows)
+        with quick_linears(model):
+            assert torch.allclose(model(rows), expected, atol=1e-6)
+    if not adapter:
+        with quick_linears(model):
+            assert torch.equal(model.layer(input=rows), expected)
+    with quick_linears(model), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(torch.randn(3, 6)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("count", [UNIT, UNIT + 5])
+@pytest.mark.parametrize("adapter", [False, True])
+def test_what_comes_out_may_be_worked_on_in_place(adapter: bool, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OLMo clips its queries."""
+    monkeypatch.setattr(products, "slow_elsewhere", lambda: hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+    monkeypatch.setattr(products, "WORTH_IT", 0)
+    torch.manual_seed(3)
+    model: Any = nn.Sequential(nn.Linear(UNIT, UNIT), nn.ReLU(inplace=True))
+    if adapter:
+        model = get_peft_model(model, LoraConfig(r=2, target_modules=["0"]))
+    rows = torch.randn(count, UNIT)
+    expected = gradients(model, rows)
+    with quick_linears(model):
+        found = gradients(model, rows)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
 
 
 def test_a_trained_layer_is_left_to_autocast() -> None:

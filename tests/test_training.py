@@ -497,6 +497,13 @@ def test_the_mark_of_the_weights_follows_them() -> None:
     model = tiny_llama()
     before = weights_fingerprint(model)
     assert weights_fingerprint(tiny_llama()) == before
+    for dimension in (0, 1):
+        weight = model.model.embed_tokens.weight
+        with torch.no_grad():
+            weight.copy_(weight.flip(dimension))
+            assert weights_fingerprint(model) != before, "the same numbers in another order"
+            weight.copy_(weight.flip(dimension))
+    assert weights_fingerprint(model) == before
     with torch.no_grad():
         model.model.embed_tokens.weight[5, 5] += 1e-3
     assert weights_fingerprint(model) != before
