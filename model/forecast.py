@@ -3,6 +3,7 @@
 Knows the store as `cycle` does, and writes nothing to it: what must be frozen to be counted is rolled back.
 """
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,6 @@ from flagback.model.plan import make_plan
 from flagback.model.shelf import Shelf
 from flagback.storage.store import Store
 from flagback.storage.versions import current
-
-#: For how many processes a command is shown where none were asked for and no GPU is to be seen.
-PROCESSES = 8
-#: How often a run writes what it trains: in two checkpoints with AdamW's moments, as its adapter, and as an artifact.
-WRITTEN = 8
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,11 @@ def forecast(
     choice: pair_sets.Choice,
     key: bytes | None,
     work: Path,
+    command: str = "flagback correct",
 ) -> Forecast:
     """The forecast for the current version and the reviews as they stand, or a frozen set. Loads the model; stores nothing.
+
+    `command` asks for this very run, without its number of processes.
 
     Raises what the run would raise: NoPairs, NoGroups, NothingToRelearn, Contaminated, UnusableModel.
     """
@@ -114,9 +113,8 @@ def forecast(
         adapted = with_adapter(model, recipe)
         trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
         needed = memory.needed(adapted, plan, recipe, layout)
-    many = (
-        recipe.processes if recipe.processes > 1 else max(torch.cuda.device_count(), 2) if torch.cuda.is_available() else PROCESSES
-    )
+    there = torch.cuda.device_count() if torch.cuda.is_available() else os.cpu_count() or 1
+    many = recipe.processes if recipe.processes > 1 else max(there, 2)
     return Forecast(
         parent=parent.id,
         pairs=len(plan.pairs),
@@ -131,10 +129,10 @@ def forecast(
         trained_parameters=trained,
         needed=needed,
         machine=memory.machine(model.device),
-        disk=WRITTEN * 4 * trained / 1e6,
+        disk=shortage.to_write(trained),
         disk_free=shortage.room(work),
         smaller=recipe.smaller,
         processes=recipe.processes,
-        command=f"flagback correct --processes {many}" + (" --sharding full" if recipe.sharding == "full" else ""),
-        torchrun=" ".join(joint_run.command(work / "correction-NUMBER", many)),
+        command=f"{command} --processes {many}",
+        torchrun=" ".join(joint_run.command(work / "correction-NUMBER" / "joint", many)),
     )

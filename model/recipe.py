@@ -43,6 +43,8 @@ Rounds = Literal[
 
 #: Above it a step on every weight undoes what a model knows.
 HIGHEST_FULL_RATE = 1e-3
+#: More is more than a full fine-tune.
+MOST_RANK = 4096
 #: A plan holds every step, some kilobytes each.
 MOST_STEPS = 100_000
 #: Rates that a sweep tries, each a little over 1.4 times the one before.
@@ -202,6 +204,8 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise BadRecipe(f"{name} is {value!r}; a whole number of at least {least} was expected.")
+        if self.rank > MOST_RANK:
+            raise BadRecipe(f"rank is {self.rank!r}; at most {MOST_RANK} was expected (the default is {type(self).rank}).")
         if self.steps > MOST_STEPS:
             raise BadRecipe(f"steps is {self.steps!r}; at most {MOST_STEPS} was expected (the default is {type(self).steps}).")
         for name in ("find_rate", "gradient_checkpointing"):

@@ -18,6 +18,8 @@ import torch
 from flagback.model.recipe import Alarm, DiskFull
 
 Result = TypeVar("Result")
+#: How often a run writes what it trains: in two checkpoints with AdamW's moments, as its adapter, and as an artifact.
+WRITTEN = 8
 #: In a run's folder: at which step memory ran out, since when half as much is computed at once.
 HALVED = "halved.json"
 
@@ -54,6 +56,21 @@ def room(folder: Path) -> float:
     """Free megabytes where a folder is, or would be."""
     place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(place).free / 1e6
+
+
+def to_write(trained: int) -> float:
+    """Megabytes that a run writes at most, which trains so many numbers."""
+    return WRITTEN * 4 * trained / 1e6
+
+
+def check_disk(folder: Path, trained: int) -> None:
+    """Raises DiskFull where what a run writes has no room: before it computes for nothing."""
+    needed, free = to_write(trained), room(folder)
+    if free < needed:
+        raise DiskFull(
+            f"The correction writes up to {needed:,.0f} MB into {folder}, and {free:,.0f} are free. Nothing was started, and the "
+            "current model is untouched. Make room, then run 'flagback correct' again."
+        )
 
 
 def unless_of_memory(act: Callable[[], Result]) -> Result | None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from sqlalchemy import func, update
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from flagback.storage.records import CorrectionRun, Evaluation, RunMetric, RunState, SamplingRun, WorkerHeartbeat
+from flagback.storage.runs import worker_alive
 from flagback.storage.store import Store
 
 Kind = Literal["sampling", "correction", "evaluation"]
@@ -28,8 +29,6 @@ FINAL: frozenset[RunState] = frozenset({"succeeded", "failed", "cancelled"})
 SHOWN = ("loss", "margin", "pairs_per_second")
 #: How often a worker says that it is alive.
 BEAT = timedelta(seconds=5)
-#: A worker silent for longer is not counted on.
-COUNTED_ON = timedelta(seconds=15)
 #: The runs of a worker silent for longer are taken over.
 SILENT = timedelta(seconds=60)
 
@@ -93,16 +92,6 @@ def standing(session: Session, request: Request) -> Standing:
         return Standing(run.state, last.step, int(last.metrics.get("steps", 0)), f"training steps ({figures})", run.error)
     evaluation = session.get_one(Evaluation, request.row_id)
     return Standing(evaluation.state, 0, 0, evaluation.stage, evaluation.error)
-
-
-def worker_alive(session: Session, *, now: datetime) -> bool:
-    """Whether some worker was heard of lately."""
-    count = session.exec(
-        select(func.count())
-        .select_from(WorkerHeartbeat)
-        .where(col(WorkerHeartbeat.stopped).is_(False), WorkerHeartbeat.seen_at > now - COUNTED_ON)
-    ).one()
-    return count > 0
 
 
 def silent_workers(session: Session, *, but: str, now: datetime) -> list[str]:

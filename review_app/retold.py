@@ -271,6 +271,10 @@ FORMS: tuple[str, ...] = (
         "some answers first, or name an imported set with --set."
     ),
     "Correction {run} is {state} (stage {stage}); wait for it, or stop it with 'flagback runs --cancel {number}'.",
+    (
+        "Correction {run} is {state} (stage {stage}) and no worker is at it; 'flagback worker' goes on with it where it stands, "
+        "'flagback runs --cancel {number}' stops it."
+    ),
     "There are no prompts to answer; bring some with 'flagback import prompts FILE'.",
     "Version {version} ({name}) is the first of its line; there is nothing before it.",
     "The reason is {reason}; expected at least {characters} characters that say why, for who reads it later.",

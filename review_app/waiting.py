@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from flagback.review_app import jobs
 from flagback.review_app.jobs import Request, RunFailed, Standing
@@ -38,6 +39,8 @@ def _work_here(settings: Settings, store: Store, request: Request, show: Callabl
     try:
         worker.start()
         while True:
+            if request in worker.untold:
+                _leave_now(request, worker.untold[request])
             worker.tick()
             with store.reading() as session:
                 at = jobs.standing(session, request)
@@ -51,6 +54,17 @@ def _work_here(settings: Settings, store: Store, request: Request, show: Callabl
         worker.stop()
         print(f"\nLeft unfinished; {request.name} goes on when a worker starts ('flagback worker').", file=sys.stderr, flush=True)
         os._exit(130)
+
+
+def _leave_now(request: Request, why: str) -> NoReturn:
+    """Ends the process with the reason, which nothing can be written beside: not even the ledger's threads can end in order."""
+    print(
+        f"\n{request.name} failed: {why}\nThat could not be written down either, so it still counts as running; once there is room "
+        "'flagback worker' goes on with it.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 @contextmanager

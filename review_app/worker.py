@@ -71,6 +71,8 @@ class Worker:
         self._say = say
         self._workflows: dict[Kind, Callable[[int], str]] = {}
         self._entrusted: set[Request] = set()
+        #: What went wrong where even that could not be written down, by request: the disk is full, or the database gone.
+        self.untold: dict[Request, str] = {}
         self._last_beat: datetime | None = None
 
     # ------------------------------------------------------------- life cycle
@@ -190,7 +192,12 @@ class Worker:
             if self._is_final(request):  # stopped by a person: the row says so already
                 self._say(f"{request.kind} {request.row_id}: {error}")
                 return "cancelled"
-            jobs.fail(self.store, request, self._words(request, error), now=self.clock())
+            words = self._words(request, error)
+            try:
+                jobs.fail(self.store, request, words, now=self.clock())
+            except Exception:
+                self.untold[request] = words
+                raise
             return "failed"
         self._say(f"{request.kind} {request.row_id}: {name} done in {time.perf_counter() - began:.1f} s.")
         return "done"

@@ -20,8 +20,9 @@ _LOADING: dict[Shape, str] = {
         'model = AutoModelForCausalLM.from_pretrained("FOLDER")\ntokenizer = AutoTokenizer.from_pretrained("FOLDER")'
     ),
     "adapter": (
-        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-        'base = AutoModelForCausalLM.from_pretrained("BASE")\nmodel = PeftModel.from_pretrained(base, "FOLDER")'
+        "import torch\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        'base = AutoModelForCausalLM.from_pretrained("BASE", dtype=torch.float32)\n'
+        'model = PeftModel.from_pretrained(base, "FOLDER")'
     ),
 }
 
@@ -71,7 +72,8 @@ def model_card(told: Told, *, shape: Shape, dtype: str) -> str:
     lines += [f"{inert(first.name)} as of Flagback's version {version.id}: {what}.", ""]
     lines += ["## Loading it", "", "```python", _LOADING[shape], "```", ""]
     if shape == "adapter":
-        lines += [f"BASE is {inert(base[0]) + ' at commit ' + base[1] if base else inert(first.name)}, in float32.", ""]
+        made = f"{inert(first.name)}: the folder that `flagback export model {first.id} BASE` writes"
+        lines += [f"BASE is {inert(base[0]) + ' at commit ' + base[1] if base else made}, in float32.", ""]
     if version.template == "chat":
         lines += ["It was corrected with the tokenizer's chat template; use it.", ""]
     lines += ["## What it is made of", "", f"- fingerprint of the version: `{version.fingerprint}`"]
@@ -92,9 +94,10 @@ def model_card(told: Told, *, shape: Shape, dtype: str) -> str:
 def _taught(run: CorrectionRun, learnt: PreferenceSet | None) -> list[str]:
     lines = []
     if learnt is not None:
+        pairs = run.environment.get("pairs", learnt.n_pairs)  # without those held out
         lines.append(
-            f"- learnt from: {learnt.n_pairs:,} pairs, policy {inert(learnt.policy)} {inert(learnt.policy_version)}, set "
-            f"`{learnt.fingerprint}`"
+            f"- learnt from: {pairs:,} of {learnt.n_pairs:,} pairs, policy {inert(learnt.policy)} {inert(learnt.policy_version)}, "
+            f"set `{learnt.fingerprint}`"
         )
     if run.teacher:
         lines.append(f"- teacher: {inert(str(run.teacher.get('name')))}, fingerprint `{run.teacher.get('fingerprint')}`")

@@ -200,13 +200,20 @@ def pairs_of(session: Session, set_id: int, *, training: bool | None = None) -> 
     return list(each_pair(session, set_id, training=training))
 
 
+def check_set(session: Session, set_id: int) -> None:
+    """Raises UnknownSet where there is no such set."""
+    if session.get(PreferenceSet, set_id) is None:
+        there = session.exec(select(PreferenceSet.id).order_by(col(PreferenceSet.id).desc()).limit(5)).all()
+        named = f"the newest are {', '.join(map(str, there))}" if there else "there is none yet: 'flagback import preferences FILE'"
+        raise UnknownSet(f"There is no preference set {set_id}; {named}.")
+
+
 def each_pair(session: Session, set_id: int, *, training: bool | None = None) -> Iterator[PairRow]:
     """A set's pairs in its order: all, those of training shards (True), or those held out (False). Raises UnknownSet.
 
     Read some at a time, so that a large set is never in memory whole. Pairs with a text that was withdrawn since are left out.
     """
-    if session.get(PreferenceSet, set_id) is None:
-        raise UnknownSet(f"There is no preference set {set_id}; list them with 'flagback sets'.")
+    check_set(session, set_id)
     chosen, rejected = aliased(Generation), aliased(Generation)
     query = (
         select(PreferencePair, Prompt, chosen, rejected)

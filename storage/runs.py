@@ -6,14 +6,14 @@ takes them up.
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from flagback.storage import audit, counting, versions
-from flagback.storage.preferences import NoPairs
+from flagback.storage.preferences import NoPairs, check_set
 from flagback.storage.prompts import HELD_OUT_SHARDS, TRAINING_SHARDS, check_storable
 from flagback.storage.records import (
     CorrectionRun,
@@ -21,12 +21,12 @@ from flagback.storage.records import (
     Generation,
     Item,
     ModelVersion,
-    PreferenceSet,
     Prompt,
     Record,
     Review,
     SamplingPurpose,
     SamplingRun,
+    WorkerHeartbeat,
 )
 
 #: all = every prompt; training and held_out = by shard.
@@ -37,6 +37,9 @@ DECODING: dict[str, Any] = {"k": 4, "temperature": 1.0, "top_p": 1.0, "max_token
 
 
 Row = TypeVar("Row", bound=Record)
+
+#: A worker silent for longer is not counted on.
+COUNTED_ON = timedelta(seconds=15)
 
 
 class NoPrompts(Exception):
@@ -140,9 +143,9 @@ def request_correction(
     """
     check_storable(by=by)
     parent = versions.current(session)
-    _check_idle(session)
+    _check_idle(session, now)
     if set_id is not None:
-        _named(session, PreferenceSet, set_id)
+        check_set(session, set_id)
     elif not flags_to_learn_from(session, parent.id):
         raise NoPairs(
             f"Nobody has flagged an answer of version {parent.id} ({parent.name}), so there is no pair to learn from; "
@@ -185,7 +188,7 @@ def request_distillation(
     """Asks that the current version learn what a teacher writes, as `CorrectionRun.teacher` has it. Raises RunUnderWay."""
     check_storable(by=by, teacher=str(teacher.get("name", "")))
     parent = versions.current(session)
-    _check_idle(session)
+    _check_idle(session, now)
     run = CorrectionRun(
         parent_id=parent.id,
         teacher=teacher,
@@ -203,9 +206,24 @@ def request_distillation(
     return run
 
 
-def _check_idle(session: Session) -> None:
-    """One correction at a time. Raises RunUnderWay."""
+def worker_alive(session: Session, *, now: datetime) -> bool:
+    """Whether some worker was heard of lately."""
+    count = session.exec(
+        select(func.count())
+        .select_from(WorkerHeartbeat)
+        .where(col(WorkerHeartbeat.stopped).is_(False), WorkerHeartbeat.seen_at > now - COUNTED_ON)
+    ).one()
+    return count > 0
+
+
+def _check_idle(session: Session, now: datetime) -> None:
+    """One correction at a time. Raises RunUnderWay, with what to do where nobody is at that one."""
     busy = session.exec(select(CorrectionRun).where(col(CorrectionRun.state).in_(["waiting", "running"]))).first()
+    if busy is not None and not worker_alive(session, now=now):
+        raise RunUnderWay(
+            f"Correction {busy.id} is {busy.state} (stage {busy.stage}) and no worker is at it; 'flagback worker' goes on with it "
+            f"where it stands, 'flagback runs --cancel {busy.id}' stops it."
+        )
     if busy is not None:
         raise RunUnderWay(
             f"Correction {busy.id} is {busy.state} (stage {busy.stage}); wait for it, or stop it with "

@@ -20,6 +20,7 @@ def test_a_recipe_comes_back_from_json_as_it_went() -> None:
     ("setting", "value", "expected"),
     [
         ("rank", 0, "at least 1"),
+        ("rank", 100_000, "at most 4096"),
         ("steps", 0, "at least 1"),
         ("steps", 2.5, "whole number"),
         ("steps", 100_000_000, "at most 100000"),

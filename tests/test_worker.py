@@ -19,6 +19,7 @@ from sqlmodel import Session, select
 from flagback.review_app import jobs, worker
 from flagback.review_app.home import worker_name
 from flagback.review_app.settings import Settings
+from flagback.storage import runs
 from flagback.storage.records import ModelVersion, Prompt, SamplingRun, WorkerHeartbeat, now
 from flagback.storage.store import Store
 
@@ -226,7 +227,7 @@ def test_a_worker_told_to_end_does_so_at_once_quietly_and_with_code_0(workers: W
     assert "Traceback" not in output
     with workers.store.reading() as session:
         assert [row.stopped for row in session.exec(select(WorkerHeartbeat)).all()] == [True]
-        assert not jobs.worker_alive(session, now=now())
+        assert not runs.worker_alive(session, now=now())
 
 
 def test_records_that_were_replaced_beside_an_old_ledger_are_still_worked_on(workers: Workers) -> None:

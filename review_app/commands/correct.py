@@ -1,5 +1,6 @@
 """`flagback correct`: learns from the reviews, or says what that would do and take."""
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from flagback.model.recipe import Recipe
     from flagback.storage.records import CorrectionRun
     from flagback.storage.store import Store
+
+
+#: Options that say how to ask, and the one that a dry run proposes.
+NOT_OF_THE_RUN = ("dry_run", "as_json", "no_wait", "as_", "processes")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -204,6 +209,20 @@ def _settled(run: "CorrectionRun") -> list[str]:
     return lines
 
 
+def _asked(context: typer.Context) -> str:
+    """The command line that asks for this correction itself, without its number of processes."""
+    words = ["flagback", "correct"]
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE" or name in NOT_OF_THE_RUN:
+            continue
+        value = context.params[name]
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            words += [option.opts[0]] if one is True else [option.opts[0], shlex.quote(str(one))]
+    return " ".join(words)
+
+
 def _forecast(
     context: typer.Context, store: "Store", recipe: "Recipe", *, seed: int, set_id: int | None, choice: "Choice", as_json: bool
 ) -> None:
@@ -225,6 +244,7 @@ def _forecast(
         choice=choice,
         key=settings.pseudonym_key(),
         work=settings.home / "work",
+        command=_asked(context),
     )
     takes = found.needed
     lines = [

@@ -55,7 +55,10 @@ def _preview(installation: Installation, account: Account) -> None:
             select(PreferenceSet).where(PreferenceSet.origin != "reviews").order_by(col(PreferenceSet.id))
         ).all()
         ended = session.exec(
-            select(CorrectionRun).where(CorrectionRun.state == "succeeded").order_by(col(CorrectionRun.id).desc()).limit(1)
+            select(CorrectionRun)
+            .where(CorrectionRun.state == "succeeded", col(CorrectionRun.set_id).is_not(None))
+            .order_by(col(CorrectionRun.id).desc())
+            .limit(1)
         ).first()
     took = (
         tr("The last one took {time} here.", time=look.seconds(sum(ended.seconds.values())))
@@ -169,6 +172,11 @@ def _recipe() -> tuple[dict[str, float | int], int]:
         return recipe, int(columns[4].number_input(tr("Seed"), 0, 2**31 - 1, 0))
 
 
+def _done(stage: str) -> str:
+    """What a step did, once it is over."""
+    return tr("learning") if stage == "train" else look.stage(stage)
+
+
 def _pair(messages: list[dict[str, str]], good: str, bad: str, note: str = "") -> None:
     look.html(look.asked(messages))
     rather = tr("rather this ({note})", note=note) if note else tr("rather this")
@@ -186,7 +194,7 @@ def _watch(installation: Installation, account: Account) -> None:
             return
         standing = jobs.standing(session, jobs.Request("correction", run.id))
         steps = session.exec(select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step))).all()
-        alive = jobs.worker_alive(session, now=now())
+        alive = runs.worker_alive(session, now=now())
     st.session_state["flagback_watched"] = run.id
     with st.container(key="fb-card-watch"):
         st.subheader(tr("Correction {run} is {state}", run=run.id, state=stored("state", run.state)), anchor=False)
@@ -226,8 +234,9 @@ def _list(installation: Installation, account: Account) -> None:
         frozen = sets.get(run.set_id or 0)
         ends = {"succeeded": tr("done"), "failed": stored("state", "failed"), "cancelled": tr("stopped by hand")}
         learnt, kept = sizes.get(run.set_id or 0, (0, 0))
+        learnt = run.environment.get("pairs", learnt)
         title = tr("Correction {run} · {end} · {when}", run=run.id, end=ends[run.state], when=look.clock(run.created_at))
-        if frozen:
+        if frozen and run.state == "succeeded":
             size = trn(
                 "{count} pair learnt, {kept} kept to test on",
                 "{count} pairs learnt, {kept} kept to test on",
@@ -235,6 +244,8 @@ def _list(installation: Installation, account: Account) -> None:
                 kept=number(kept),
             )
             title = f"{title} · {size}"
+        if run.candidate_id is not None:
+            title = f"{title} · {tr('version {version}', version=run.candidate_id)}"
         with st.expander(title, expanded=asked == str(run.id)):
             _detail(installation, account, run, frozen, versions, judged)
 
@@ -289,7 +300,7 @@ def _detail(
         [tr("asked by"), f"{look.quiet(run.asked_by)}, {look.clock(run.created_at)}"],
         [
             tr("time"),
-            escape(", ".join(f"{look.stage(stage)} {written(value, '.1f')} s" for stage, value in run.seconds.items())) or "–",
+            escape(", ".join(f"{_done(stage)} {written(value, '.1f')} s" for stage, value in run.seconds.items())) or "–",
         ],
         [tr("recipe"), escape(", ".join(f"{name} {_plain(value)}" for name, value in recipes.in_use(run.recipe).items())) or "–"],
         [

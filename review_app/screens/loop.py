@@ -276,7 +276,7 @@ def _under_way(installation: Installation, account: Account) -> None:
     """Every open request with its progress; one line each, and a way to stop it."""
     with installation.store.reading() as session:
         found = [(request, jobs.standing(session, request)) for request in jobs.open_requests(session)]
-        alive = jobs.worker_alive(session, now=now())
+        alive = runs.worker_alive(session, now=now())
     before = st.session_state.get("flagback_open", 0)
     st.session_state["flagback_open"] = len(found)
     if len(found) < before:
