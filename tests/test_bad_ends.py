@@ -135,6 +135,19 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         subprocess.run(["umount", "-l", str(place)], check=True)  # nosec B607 # the system's own, as root only
 
 
+def test_a_disk_without_room_for_all_that_is_written_is_told_before_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortage, "room", lambda _: 0.01)
+    model = tiny_llama()
+    steps: list[Any] = []
+    before = state(model)
+    with pytest.raises(DiskFull, match=r"writes up to 0 MB into .*, and 0 are free\. Nothing was started.* Make room"):
+        run(tmp_path / "run", model=model, on_step=steps.append)
+    assert steps == []
+    assert state(model) == before
+    monkeypatch.undo()
+    assert run(tmp_path / "run", model=model).metrics
+
+
 def test_a_disk_that_is_full_in_the_middle_of_a_save_keeps_the_checkpoint_before_it(small_disk: Callable[[int], Path]) -> None:
     disk = small_disk(1500)
     with pytest.raises(DiskFull, match="no room left"):

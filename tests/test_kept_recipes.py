@@ -10,6 +10,7 @@ from sqlmodel import select, update
 
 from flagback.model.kept_recipe import FORM, differences, read_recipe, recipe_words
 from flagback.model.recipe import BadRecipe, Recipe
+from flagback.review_app.commands import correct as correcting
 from flagback.review_app.settings import Settings
 from flagback.storage import recipes
 from flagback.storage.recipes import UnknownRecipe, UnusableName
@@ -163,6 +164,16 @@ def test_what_a_sweep_costs_is_said_before_it_is_asked_for(run: Run) -> None:  #
     assert "takes up to 32 steps on an adapter that is thrown away" in refused.err
     assert "both" not in refused.err
     assert "two answers to one question" in run("correct", "--find-rate", "--learning-rate", "0.1").err
+
+
+def test_a_dry_run_repeats_what_was_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Pasted, its command asks for the same correction."""
+    assert run("migrate").code == 0
+    asked: list[str] = []
+    monkeypatch.setattr(correcting, "_forecast", lambda context, *_, **__: asked.append(correcting._asked(context)))
+    words = ["--tuning", "full", "--learning-rate", "0.0003", "--policy", "any_group", "--seed", "3"]
+    assert run("correct", "--dry-run", *words, "--processes", "2", "--json").code == 0
+    assert asked == [" ".join(["flagback correct", *words])]
 
 
 def test_what_a_forecast_is_asked_for_is_read_like_a_correction(run: Run) -> None:  # noqa: F811

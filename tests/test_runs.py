@@ -6,7 +6,7 @@ from sqlmodel import select
 from flagback.storage import runs
 from flagback.storage.preferences import NoPairs
 from flagback.storage.prompts import HELD_OUT_SHARDS, TRAINING_SHARDS, NewPrompt, add_prompts
-from flagback.storage.records import AuditEntry, CorrectionRun, SamplingRun, now
+from flagback.storage.records import AuditEntry, CorrectionRun, SamplingRun, WorkerHeartbeat, now
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, NoModel, register_base
 
@@ -79,7 +79,14 @@ def test_only_one_correction_at_a_time(store: Store) -> None:
     version = with_model(store)
     with store.writing() as session:
         session.add(CorrectionRun(parent_id=version, recipe={}, seed=0, asked_by="ada"))
-    with pytest.raises(runs.RunUnderWay, match=r"Correction \d+ is waiting"), store.writing() as session:
+    with pytest.raises(runs.RunUnderWay, match=r"no worker is at it; 'flagback worker' goes on"), store.writing() as session:
+        runs.request_correction(session, by="ada", now=now())
+    with store.writing() as session:
+        session.add(WorkerHeartbeat(worker_id="w", started_at=now(), seen_at=now()))
+    with (
+        pytest.raises(runs.RunUnderWay, match=r"is waiting .*; wait for it, or stop it"),
+        store.writing() as session,
+    ):
         runs.request_correction(session, by="ada", now=now())
 
 

@@ -292,3 +292,21 @@ def test_a_pickle_that_somebody_wrote_into_the_ledger_is_never_read(workers: Wor
 def _beats(store: Store) -> list[str]:
     with store.reading() as session:
         return list(session.exec(select(WorkerHeartbeat.worker_id)).all())
+
+
+def test_what_cannot_be_written_down_is_told_to_who_waits(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: the run's end cannot be kept either, and a command that waited for it waited for ever."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    said: list[str] = []
+    at = worker.Worker(Settings(home=tmp_path, database_url=str(sqlite_store.url)), sqlite_store, {}, say=said.append)
+    monkeypatch.setattr(jobs, "fail", full)
+    request = jobs.Request("correction", 1)
+    monkeypatch.setattr(at, "_is_final", lambda _: False)
+    with pytest.raises(OSError, match="No space left"):
+        at._attempt(request, "train", full)
+    assert "No space left" in at.untold[request]
