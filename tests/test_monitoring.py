@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import func
 from sqlmodel import Session, select
 
 from flagback.review_app import monitoring
@@ -16,7 +17,7 @@ from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Evaluation, EvaluationItem, ItemPurpose, Lease, ModelVersion, Review, VersionState, now
+from flagback.storage.records import Evaluation, EvaluationItem, ItemPurpose, Lease, ModelVersion, Prompt, Review, VersionState, now
 from flagback.storage.store import Store
 from flagback.storage.suites import Answered, NewData
 from flagback.storage.taxonomy import CATEGORY_CODES, GUIDELINE_VERSION, SKIP_CODES, TAXONOMY_VERSION
@@ -79,8 +80,9 @@ def judge(
     simulated: bool = False,
 ) -> None:
     """Answers to as many prompts, each judged by as many reviewers as there are letters: F flag, S skip, else fine."""
-    name = uuid.uuid4().hex
     with store.writing() as session:
+        # Other prompts at each call, and the same ones at each run: what is handed out when hangs on their hashes.
+        name = f"call {session.exec(select(func.count()).select_from(Prompt)).one()}"
         prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": f"{name} {n}"}], "en") for n in range(len(answers))])
         made = add_generations(
             session,
