@@ -11,7 +11,6 @@ imports had taken before, and its processor seconds.
 import argparse
 import json
 import os
-import re
 import subprocess  # nosec B404 # a process for each step, this very file
 import sys
 import tempfile
@@ -23,14 +22,13 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.correction_speed import peak_mb
+
 STEPS = ("freeze", "train", "register", "explain", "finish", "evaluate")
 REVIEWS_AN_ANSWER = 2
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def peak_mb() -> float:
-    """The largest this process has been, in MB."""
-    return int(re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
 
 
 def words(random: Random, count: int) -> str:

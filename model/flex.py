@@ -23,7 +23,7 @@ class Lineage:
     """Who stands behind whom in a row of trees."""
 
     def __init__(self, family: Tensor, branch: Tensor, positions: Tensor) -> None:
-        """All (T,): the tree, 0 in a prompt and the answer's own number in an answer, and the place in prompt and answer."""
+        """All (T,): the tree; 0 in a prompt, an answer's number in its tree; the place in prompt and answer."""
         self.family, self.branch, self.positions = family, branch, positions
         self._masks: dict[int | None, BlockMask] = {}
 

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.tensor import DTensor
 from torch.nn import Linear, Module
 
+from flagback.model.forwards import computing_by
 from flagback.model.products import linear, mm
 
 #: Logits computed at once: 16 MB of them.
@@ -118,11 +119,5 @@ def asked_for(model: Any, targets: Tensor) -> Iterator[Asked]:
         found = asked.logps = frozen_logps(hidden.flatten(0, -2), head.weight, head.bias, targets)
         return found.view(*hidden.shape[:-1], 1)
 
-    before = vars(head).pop("forward", None)
-    vars(head)["forward"] = forward
-    try:
+    with computing_by(head, forward):
         yield asked
-    finally:
-        del vars(head)["forward"]
-        if before is not None:
-            vars(head)["forward"] = before

@@ -115,13 +115,9 @@ def flat_row(trees: Sequence[Tree], device: torch.device, attention: AttentionNa
     targets: list[int] = []
     owner: list[int] = []
     paths: list[Path] = []
-    family: list[int] = []
-    branch: list[int] = []
     answer_number = 0
-    for number_of_tree, tree in enumerate(trees):
+    for tree in trees:
         root = range(len(ids), len(ids) + len(tree.prompt))
-        family += [number_of_tree] * (len(tree.prompt) + sum(map(len, tree.answers)))
-        branch += [0] * len(tree.prompt)
         ids += tree.prompt
         positions += range(len(tree.prompt))
         for number, answer in enumerate(tree.answers):
@@ -132,7 +128,6 @@ def flat_row(trees: Sequence[Tree], device: torch.device, attention: AttentionNa
             targets += answer
             owner += [answer_number] * len(answer)
             answer_number += 1
-            branch += [answer_number] * len(answer)
             paths.append(Path([*root, *own], 0 if number == 0 else len(root)))
 
     def tensor(values: Any) -> Tensor:
@@ -140,7 +135,17 @@ def flat_row(trees: Sequence[Tree], device: torch.device, attention: AttentionNa
 
     seen = attention_of(paths, len(ids), device)
     row = FlatRow(tensor([ids]), tensor([positions]), tensor(keep), tensor(targets), tensor(owner), seen)
-    return row if attention == "sdpa" else row._replace(lineage=Lineage(tensor(family), tensor(branch), row.position_ids[0]))
+    return row if attention == "sdpa" else row._replace(lineage=lineage_of(trees, row.position_ids[0]))
+
+
+def lineage_of(trees: Sequence[Tree], positions: Tensor) -> Lineage:
+    """Who stands behind whom in the row of these trees; `positions` are its (T,)."""
+    parts = [
+        (family, branch, part) for family, tree in enumerate(trees) for branch, part in enumerate((tree.prompt, *tree.answers))
+    ]
+    lengths = torch.tensor([len(part) for _, _, part in parts])
+    families, branches = (torch.tensor(some).repeat_interleave(lengths) for some in zip(*[one[:2] for one in parts], strict=True))
+    return Lineage(families.to(positions.device), branches.to(positions.device), positions)
 
 
 def ending_of(trees: Sequence[Tree], module: Any, device: torch.device) -> Ending:

@@ -10,7 +10,7 @@ Shapes: N rows, I inputs, O outputs, R rank.
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import Identity, Linear, Parameter
 
+from flagback.model.forwards import computing_by
 from flagback.model.products import linear, mm
 
 #: By name, so that PEFT, which takes seconds to come, is not brought for a model without an adapter.
@@ -111,23 +112,17 @@ class Casts:
 def quick_linears(model: Any) -> Iterator[int]:
     """Within it plain linear layers and PEFT's plain LoRA layers compute by the functions above; gives how many of the latter
     there are. A model that is within it already stays as it is."""
-    casts, changed, adapted = Casts(), [], 0
-    for module in model.modules():
-        if "forward" in vars(module):
-            continue
-        if _is_adapted(module):
-            vars(module)["forward"] = _adapted_forward(module, casts)
-            adapted += 1
-        elif type(module) is Linear and type(module.weight) is Parameter:
-            vars(module)["forward"] = _plain_forward(module, casts)
-        else:
-            continue
-        changed.append(module)
-    try:
+    casts, adapted = Casts(), 0
+    with ExitStack() as stack:
+        for module in model.modules():
+            if "forward" in vars(module):
+                continue
+            if _is_adapted(module):
+                stack.enter_context(computing_by(module, _adapted_forward(module, casts)))
+                adapted += 1
+            elif type(module) is Linear and type(module.weight) is Parameter:
+                stack.enter_context(computing_by(module, _plain_forward(module, casts)))
         yield adapted
-    finally:
-        for module in changed:
-            del vars(module)["forward"]
 
 
 def _is_adapted(layer: Any) -> bool:

@@ -25,8 +25,8 @@ from flagback.model.trees import Tree, shared
 
 #: What is kept is not all: gradients of a layer, and what the allocator cannot hand back (measured: 1.17 and 1.68 times).
 BESIDE = 1.25
-#: Bytes of programs that oneDNN makes and keeps, 1,024 of them at most: in bfloat16 one for nearly every length (measured: 350 MB).
-PROGRAMS = 4e8
+#: Bytes of programs that oneDNN makes and keeps, 1,024 of them at most: in bfloat16 one for nearly every length (docs/log.md).
+PROGRAMS = 8e8
 #: What containers may use (cgroup 2), and what they use.
 CGROUP = Path("/sys/fs/cgroup")
 #: Rows that the growth is measured on: a prompt's length and its answers'.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn import Module
 
+from flagback.model.forwards import computing_by
 from flagback.model.ranks import blocks_of
 
 #: Names in a block of its attention and of its feed-forward part, and in an attention of its projections of queries and outputs.
@@ -54,10 +55,8 @@ def _child(module: Module, names: tuple[str, ...]) -> Module | None:
     return next((found for name in names if isinstance(found := getattr(module, name, None), Module)), None)
 
 
-@contextmanager
-def _only_at(part: Module, read: Tensor, length: int) -> Iterator[None]:
-    """The part computes these positions of (1, T, width) alone, and gives zeros elsewhere."""
-    before = vars(part).get("forward")
+def _only_at(part: Module, read: Tensor, length: int) -> Any:
+    """A context in which the part computes these positions of (1, T, width) alone, and gives zeros elsewhere."""
     plainly = part.forward
 
     def forward(states: Tensor, *more: Any, **named: Any) -> Any:
@@ -68,11 +67,4 @@ def _only_at(part: Module, read: Tensor, length: int) -> Iterator[None]:
             return plainly(states)
         return found.new_zeros(1, length, found.shape[-1]).index_copy(1, read, found)
 
-    vars(part)["forward"] = forward
-    try:
-        yield
-    finally:
-        if before is None:
-            del vars(part)["forward"]
-        else:
-            vars(part)["forward"] = before
+    return computing_by(part, forward)

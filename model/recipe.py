@@ -171,7 +171,7 @@ class Recipe:
     max_kl: float = 0.0
     #: bfloat16 for what autocast takes to be safe in it, reference and training alike.
     precision: Precision = "float32"
-    #: Activation checkpointing: less memory for about a third more time, and the same bytes.
+    #: Activation checkpointing: less memory for about a quarter more time, and the same bytes.
     gradient_checkpointing: bool = False
     #: Over how many processes a step is spread (docs/scale-out.md), and whether weights are cut over them. Both decide last bits.
     processes: int = 1
@@ -204,10 +204,10 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise BadRecipe(f"{name} is {value!r}; a whole number of at least {least} was expected.")
-        if self.rank > MOST_RANK:
-            raise BadRecipe(f"rank is {self.rank!r}; at most {MOST_RANK} was expected (the default is {type(self).rank}).")
-        if self.steps > MOST_STEPS:
-            raise BadRecipe(f"steps is {self.steps!r}; at most {MOST_STEPS} was expected (the default is {type(self).steps}).")
+        for name, most in (("rank", MOST_RANK), ("steps", MOST_STEPS)):
+            value = getattr(self, name)
+            if value > most:
+                raise BadRecipe(f"{name} is {value!r}; at most {most} was expected (the default is {getattr(type(self), name)}).")
         for name in ("find_rate", "gradient_checkpointing"):
             if not isinstance(getattr(self, name), bool):
                 raise BadRecipe(f"{name} is {getattr(self, name)!r}; true or false was expected.")

@@ -6,25 +6,22 @@ read alone. Knows blocks as `ranks.blocks_of` finds them; the same sums in the s
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch.utils.checkpoint import checkpoint
 
+from flagback.model.forwards import computing_by
 from flagback.model.ranks import blocks_of
 
 
 @contextmanager
 def recomputing(model: Any, wanted: bool) -> Iterator[None]:
     """Within it the model's blocks, all but the last, keep what goes in alone; does nothing unless it is `wanted`."""
-    blocks = blocks_of(model)[:-1] if wanted else []
-    for block in blocks:
-        vars(block)["forward"] = _twice(block.forward)
-    try:
+    with ExitStack() as stack:
+        for block in blocks_of(model)[:-1] if wanted else []:
+            stack.enter_context(computing_by(block, _twice(block.forward)))
         yield
-    finally:
-        for block in blocks:
-            del vars(block)["forward"]
 
 
 def _twice(plainly: Callable[..., Any]) -> Callable[..., Any]:

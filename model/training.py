@@ -274,7 +274,7 @@ def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, to
 def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
     from flagback.model.trainer import CorrectionTrainer
 
-    model, _, recipe, seed, folder, _, ranks, rates = asked
+    model, _, recipe, seed, _, _, ranks, rates = asked
     adapted, plan, reference, choice, checkpoints, early_stop = given
     on_step, on_alarm, should_stop = told
     start = checkpoints.newest()
@@ -287,8 +287,9 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
     try:
         if ranks.count == 1:
             memory.check(memory.needed(adapted, plan, recipe, choice.layout), memory.machine(model.device), recipe)
+        trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
         if start is None and ranks.first:
-            shortage.check_disk(folder, sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad))
+            shortage.check_disk(checkpoints.folder, trained)
         # Weights that are cut over ranks are put together by hooks, which read them at their own time.
         with (
             flat_model(model, choice.layout),
@@ -322,7 +323,6 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
             write_folder(adapter, lambda place: save_adapter(adapted, place, weights))
             checkpoints.clear_aside()
         ranks.barrier()
-        trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
         sounded = (*shortage.halved(checkpoints.folder), *alarms(trainer.figures, recipe))
         return Trained(
             adapter,

@@ -98,8 +98,7 @@ def texts(
 
 def _tell(report: "ImportReport", *, as_json: bool, onward: str | None) -> None:
     skipped = f", {sum(report.skipped.values())} left out" if report.skipped else ""
-    added, there = (report.added, report.duplicates) if report.new_set or report.set_id is None else (0, report.rows)
-    lines = [f"{report.file}: {report.rows} records, {added} added, {there} were there already{skipped}."]
+    lines = [f"{report.file}: {report.rows} records, {report.added} added, {report.duplicates} were there already{skipped}."]
     if report.set_id is not None:
         lines.append(f"Set {report.set_id} ({'new' if report.new_set else 'as before'}), {report.prompts_added} new prompts.")
     lines += report.skipped_rows
