@@ -372,7 +372,7 @@ def test_a_run_is_stopped_by_its_name_or_its_number(run: Run, store: Store, tmp_
     [
         (["sample"], "flagback import prompts"),
         (["correct"], "no pair"),
-        (["correct", "--set", "4"], "PreferenceSet 4"),
+        (["correct", "--set", "4"], "no preference set 4"),
         (["correct", "--learning-rate", "-1"], "learning_rate"),
         (["evaluate"], "flagback correct"),
         (["evaluate", "1"], "is a base"),
