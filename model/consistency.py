@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flagback.model.layout import attention_by, flat_row
+from flagback.model.flat_row import flat_row
+from flagback.model.layout import attention_by
 from flagback.model.recipe import LayoutName, SwappedPrompt
 from flagback.model.trees import Tree
 

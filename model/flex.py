@@ -1,6 +1,6 @@
 """Attention over a row of trees by one kernel: torch's FlexAttention (Dong et al. 2024, arXiv 2412.05496), for GPUs.
 
-Blocks of the mask that nobody sees are skipped, so nothing is gathered and nothing padded. On CPUs `layout.flat_attention` has
+Blocks of the mask that nobody sees are skipped, so nothing is gathered and nothing padded. On CPUs `flat_row.flat_attention` has
 SDPA's kernels do it path by path. Knows prompts with answers behind them, one level deep; whether the result is right is for the
 probe of `layout.choose_layout`. No GPU was at hand when this was written: tests compare its unfused form on CPU, both ways.
 Shapes: T positions of a row, H heads, K heads of keys and values, D their width.

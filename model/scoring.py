@@ -17,16 +17,8 @@ from torch import Tensor
 
 from flagback.model import dialogue
 from flagback.model.checkpoint import Loaded
-from flagback.model.layout import (
-    FlatRow,
-    Path,
-    attention_of,
-    choose_layout,
-    flat_model,
-    in_eval,
-    sequence_logps,
-    vocabulary_size,
-)
+from flagback.model.flat_row import FlatRow, Path, attention_of
+from flagback.model.layout import choose_layout, flat_model, in_eval, sequence_logps, vocabulary_size
 from flagback.model.linears import quick_linears
 from flagback.model.portions import LOGITS_AT_ONCE, packed
 from flagback.model.recipe import LayoutName, Stopped

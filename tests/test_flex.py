@@ -11,7 +11,8 @@ from torch.nn.attention.flex_attention import flex_attention
 from transformers import AutoModelForCausalLM
 
 from flagback.model import flex, layout
-from flagback.model.layout import answer_logps, attention_by, choose_layout, flat_model, flat_row
+from flagback.model.flat_row import flat_row
+from flagback.model.layout import answer_logps, attention_by, choose_layout, flat_model
 from flagback.model.recipe import Recipe
 from flagback.model.trees import Tree
 from tests.foreign_models import make

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flagback.model.layout import answer_logps, choose_layout, flat_model, flat_row, sequence_logps, tree_logps
+from flagback.model.flat_row import flat_row
+from flagback.model.layout import answer_logps, choose_layout, flat_model, sequence_logps, tree_logps
 from flagback.model.recipe import LayoutName, Stopped
 from flagback.model.trees import Tree
 from tests.foreign_models import make

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from flagback.model.adapter import take_out, with_adapter
-from flagback.model.layout import answer_logps, choose_layout, ending_of, flat_model, flat_row
+from flagback.model.flat_row import ending_of, flat_row
+from flagback.model.layout import answer_logps, choose_layout, flat_model
 from flagback.model.linears import quick_linears
 from flagback.model.narrow import last_block, narrowed
 from flagback.model.recipe import Recipe

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from flagback.model.adapter import with_adapter
 from flagback.model.contents import Limits
-from flagback.model.layout import answer_logps, flat_model, flat_row, tree_logps
+from flagback.model.flat_row import flat_row
+from flagback.model.layout import answer_logps, flat_model, tree_logps
 from flagback.model.objective import FIGURES, part_loss, part_trees, reference_of, reference_trees, total
 from flagback.model.plan import Plan, make_plan
 from flagback.model.recipe import Flag, LossName, Pair, Ranking, Recipe
