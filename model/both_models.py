@@ -14,6 +14,7 @@ from flagback.model.evaluation import Row
 from flagback.model.figures import Measured
 from flagback.model.layout import sequence_logps
 from flagback.model.lesson import answer_ids
+from flagback.model.progress import Doing, Progress
 from flagback.storage import preferences
 from flagback.storage.records import Generation, Prompt, ReferenceText
 
@@ -44,14 +45,24 @@ def by_draw(generations: Sequence[Generation]) -> list[Generation]:
 class BothModels:
     """Both models, and the comparisons that need their log-probabilities."""
 
-    def __init__(self, base: Loaded, candidate: Loaded, should_stop: Callable[[], bool], seed: int) -> None:
-        self.base, self.candidate, self.should_stop, self.seed = base, candidate, should_stop, seed
+    def __init__(
+        self, base: Loaded, candidate: Loaded, seed: int, *, on_progress: Progress, should_stop: Callable[[], bool]
+    ) -> None:
+        self.base, self.candidate, self.seed = base, candidate, seed
+        self.on_progress, self.should_stop = on_progress, should_stop
 
-    def _both(self, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+    def _both(self, doing: Doing, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
         if self.should_stop():
             raise Cancelled("The evaluation was stopped.")
-        scores = [sequence_logps(side.model, rows, should_stop=self.should_stop).tolist() for side in (self.base, self.candidate)]
-        return scores[0], scores[1]
+
+        def scores(side: Loaded, turn: int) -> list[float]:
+            def scored(done: int, total: int) -> None:
+                self.on_progress(doing, turn * total + done, 2 * total)
+
+            found: list[float] = sequence_logps(side.model, rows, on_scored=scored, should_stop=self.should_stop).tolist()
+            return found
+
+        return scores(self.base, 0), scores(self.candidate, 1)
 
     def _fits(self, *rows: Row) -> bool:
         return self.base.context is None or all(len(before) + len(scored) <= self.base.context for before, scored in rows)
@@ -70,7 +81,9 @@ class BothModels:
             for row in held_out
         ]
         pairs = [pair for pair in pairs if self._fits((pair.prompt_ids, pair.chosen_ids), (pair.prompt_ids, pair.rejected_ids))]
-        return measuring.compare_pairs(pairs, *self._both(measuring.pair_rows(pairs)), seed=self.seed) if pairs else []
+        if not pairs:
+            return []
+        return measuring.compare_pairs(pairs, *self._both("measure pairs", measuring.pair_rows(pairs)), seed=self.seed)
 
     def cases(self, sampled: Sequence[Answered], axes: Sequence[groups.Axis]) -> list[Measured]:
         """What the base wrote about a group on held-out prompts, and the same about others."""
@@ -80,7 +93,9 @@ class BothModels:
                 cases += self._cases_of(answered.prompt, generation, axes)
             if len(cases) >= CASES:
                 break
-        return measuring.compare_cases(cases, *self._both(measuring.case_rows(cases)), seed=self.seed) if cases else []
+        if not cases:
+            return []
+        return measuring.compare_cases(cases, *self._both("measure swaps", measuring.case_rows(cases)), seed=self.seed)
 
     def _cases_of(self, prompt: Prompt, generation: Generation, axes: Sequence[groups.Axis]) -> list[measuring.Case]:
         by_axis: dict[str, list[groups.Variant]] = {}
@@ -140,7 +155,7 @@ class BothModels:
         rows = measuring.text_rows(listed, max_tokens=window)
         moved = divergences(self.base.model, self.candidate.model, rows, should_stop=self.should_stop)
         return [
-            *measuring.compare_texts(listed, *self._both(rows), max_tokens=window, seed=self.seed),
+            *measuring.compare_texts(listed, *self._both("measure texts", rows), max_tokens=window, seed=self.seed),
             *measuring.compare_divergence(listed, moved, max_tokens=window, seed=self.seed),
         ]
 

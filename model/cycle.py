@@ -5,6 +5,7 @@ Every step is keyed by its run and may be repeated: killed anywhere and started 
 nothing of workers or screens; a step is told by `should_stop` when its run was cancelled.
 """
 
+import math
 import shutil
 import tempfile
 import time
@@ -31,6 +32,7 @@ from flagback.model import (
     shortage,
     training,
 )
+from flagback.model.progress import Doing, Progress
 from flagback.model.reference import KeptReference, tokenizer_fingerprint
 from flagback.model.resume import clear_checkpoints
 from flagback.model.shelf import Shelf
@@ -228,7 +230,8 @@ def train(
         del given  # the texts of all pairs
         named = (str(shelf.artifacts.root), start.fingerprint, tokenizer_fingerprint(loaded.tokenizer))
         kept = KeptReference(Path(named[0]), weights=named[1], tokenizer=named[2])
-        recipe = _settled(store, run_id, recipe, loaded, learnt, kept, stop, folder)
+        on_progress = progress_keeper(store, CorrectionRun, run_id)
+        recipe = _settled(store, run_id, recipe, loaded, learnt, kept, stop, folder, on_progress)
         on_step, on_alarm = _step_keeper(store, run_id), _alarm_keeper(store, run_id)
         if recipe.processes > 1:
             adapters = [str(shelf.artifacts.path(address)) for address in start.adapters]
@@ -236,7 +239,9 @@ def train(
                 start.location, adapters, start.template, asdict(recipe), run.seed, torch.get_num_threads(), named
             )
             joint_run.write(folder, asked, learnt.pairs, swaps=learnt.swaps, replay=learnt.replay)
-            trained = joint_run.correct(folder, recipe.processes, on_step=on_step, on_alarm=on_alarm, should_stop=stop)
+            trained = joint_run.correct(
+                folder, recipe.processes, on_step=on_step, on_alarm=on_alarm, on_progress=on_progress, should_stop=stop
+            )
         else:
             trained = training.correct(
                 loaded,
@@ -250,6 +255,7 @@ def train(
                 kept=kept,
                 on_step=on_step,
                 on_alarm=on_alarm,
+                on_progress=on_progress,
                 should_stop=stop,
             )
         with shortage.room_on_disk(shelf.artifacts.root):
@@ -295,6 +301,7 @@ def _settled(
     kept: KeptReference,
     should_stop: Callable[[], bool],
     folder: Path,
+    on_progress: Progress,
 ) -> training.Recipe:
     """The recipe as it is trained by, kept with the run. A learning rate that was to be found is looked for once a run."""
     with store.reading() as session:
@@ -312,6 +319,7 @@ def _settled(
             recipe=recipe,
             seed=run.seed,
             kept=kept,
+            on_progress=on_progress,
             should_stop=should_stop,
             folder=folder,
         ).told()
@@ -387,6 +395,7 @@ def finish(store: Store, run_id: int, *, by: str, clock: Clock = now) -> int:
         if run.state == "cancelled":
             raise Cancelled(f"Correction {run_id} was stopped.")
         run.state, run.stage, run.ended_at = "succeeded", "done", run.ended_at or clock()
+        run.stage_done = run.stage_total = 0
         session.add(run)
         # The same pairs, recipe and seed give the same candidate, which may have its evaluation already.
         known = session.exec(select(Evaluation).where(Evaluation.candidate_id == run.candidate_id)).first()
@@ -414,6 +423,23 @@ def cancelled(store: Store, kind: type[SamplingRun] | type[CorrectionRun] | type
     return asked
 
 
+def progress_keeper(store: Store, kind: type[CorrectionRun] | type[Evaluation], row_id: int) -> Progress:
+    """Keeps how far a run is where screens and commands find it: each part's first word, and then at most one a second."""
+    last: tuple[str, float] = ("", -math.inf)
+
+    def keep(doing: Doing, done: int, total: int) -> None:
+        nonlocal last
+        if doing == last[0] and time.monotonic() - last[1] < 1.0:
+            return
+        last = (doing, time.monotonic())
+        with store.writing() as session:
+            run = session.get_one(kind, row_id)
+            run.stage, run.stage_done, run.stage_total = doing, done, total
+            session.add(run)
+
+    return keep
+
+
 @contextmanager
 def staged(store: Store, run_id: int, stage: str, clock: Clock) -> Iterator[None]:
     """Shows the stage under way and keeps its seconds."""
@@ -422,6 +448,7 @@ def staged(store: Store, run_id: int, stage: str, clock: Clock) -> Iterator[None
         if run.state == "cancelled":
             raise Cancelled(f"Correction {run_id} was stopped.")
         run.state, run.stage, run.started_at = "running", stage, run.started_at or clock()
+        run.stage_done = run.stage_total = 0
         session.add(run)
     began = time.perf_counter()
     yield

@@ -17,7 +17,7 @@ from flagback.model import evaluation as measuring
 from flagback.model import gate, groups, policy
 from flagback.model.both_models import Answered, BothModels
 from flagback.model.checkpoint import Loaded
-from flagback.model.cycle import Cancelled, cancelled, sample
+from flagback.model.cycle import Cancelled, cancelled, progress_keeper, sample
 from flagback.model.figures import Measured
 from flagback.model.mentions import tagged_axes
 from flagback.model.shared_noise import compare_noise
@@ -103,7 +103,13 @@ def evaluate(
             select(ReferenceText).where(ReferenceText.purpose == "perplexity").order_by(col(ReferenceText.text_hash))
         ).all()
         unflagged = _unflagged(session, evaluation.base_id, axes, simulated=evaluation.simulated)
-    scored = BothModels(shelf.get(base), shelf.get(candidate), stop, evaluation.seed)
+    scored = BothModels(
+        shelf.get(base),
+        shelf.get(candidate),
+        evaluation.seed,
+        on_progress=progress_keeper(store, Evaluation, evaluation_id),
+        should_stop=stop,
+    )
     measured = [measuring.compare_blind(answers, planned=planned)] if sampled else []
     measured += measuring.compare_blind_groups(answers, seed=evaluation.seed)
     written = [_as_samples(row, scored.base) for row in sampled]
@@ -124,6 +130,7 @@ def evaluate(
             {"check": reason.check, "verdict": reason.verdict, "words": reason.words} for reason in verdict.reasons
         ]
         evaluation.state, evaluation.stage, evaluation.ended_at = "succeeded", "done", clock()
+        evaluation.stage_done = evaluation.stage_total = 0
         session.add(evaluation)
     return evaluation
 
@@ -136,7 +143,7 @@ def _open(session: Session, evaluation_id: int, stage: str) -> Evaluation:
     if evaluation.state == "cancelled":
         raise Cancelled(f"Evaluation {evaluation_id} was stopped.")
     if evaluation.state != "succeeded":
-        evaluation.state, evaluation.stage = "running", stage
+        evaluation.state, evaluation.stage, evaluation.stage_done, evaluation.stage_total = "running", stage, 0, 0
         session.add(evaluation)
     return evaluation
 

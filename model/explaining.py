@@ -16,12 +16,13 @@ from typing import NamedTuple, TypeVar
 from sqlmodel import Session, col, select
 
 from flagback.model import checkpoint, dialogue
-from flagback.model.cycle import Clock, cancelled, staged
+from flagback.model.cycle import Clock, cancelled, progress_keeper, staged
 from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, flagged_from, from_dict, json_lines, pair_from
 from flagback.model.groups import Axis
 from flagback.model.layout import choose_layout
 from flagback.model.lesson import answer_ids, training_pair
 from flagback.model.mentions import mentions, tagged_axes
+from flagback.model.progress import Progress, Scored, untold
 from flagback.model.recipe import LayoutName, Recipe
 from flagback.model.reference import KeptReference, kept_logps, tokenizer_fingerprint
 from flagback.model.shelf import Shelf
@@ -75,10 +76,23 @@ Kind = TypeVar("Kind", PairRow, _Flagged)
 def explain(store: Store, shelf: Shelf, run_id: int, *, clock: Clock = now, should_stop: Callable[[], bool] | None = None) -> str:
     """The step of a correction that explains it; returns the artifact's sha256. Does so once."""
     with staged(store, run_id, "explain", clock):
-        return explained(store, shelf, run_id, should_stop=should_stop or cancelled(store, CorrectionRun, run_id))
+        return explained(
+            store,
+            shelf,
+            run_id,
+            on_progress=progress_keeper(store, CorrectionRun, run_id),
+            should_stop=should_stop or cancelled(store, CorrectionRun, run_id),
+        )
 
 
-def explained(store: Store, shelf: Shelf, run_id: int, *, should_stop: Callable[[], bool] = lambda: False) -> str:
+def explained(
+    store: Store,
+    shelf: Shelf,
+    run_id: int,
+    *,
+    on_progress: Progress = untold,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> str:
     """The sha256 of a correction's explanation, which is made and kept where it has none. Raises NotTrained, UnknownCorrection."""
     with store.reading() as session:
         run = _trained(session, run_id)
@@ -91,7 +105,17 @@ def explained(store: Store, shelf: Shelf, run_id: int, *, should_stop: Callable[
         pairs = _spooled(PairRow, (row for row in preferences.each_pair(session, run.set_id) if row.shard not in aside))
         flagged = _spooled(_Flagged, (one for one in _flagged(session, run.set_id) if one.shard not in aside))
         axes = tagged_axes(session.exec(select(Prompt.tags)).all())
-    found = _measured(run, (shelf.get(parent), parent), (shelf.get(candidate), candidate), pairs, flagged, axes, shelf, should_stop)
+    found = _measured(
+        run,
+        (shelf.get(parent), parent),
+        (shelf.get(candidate), candidate),
+        pairs,
+        flagged,
+        axes,
+        shelf,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
     with tempfile.TemporaryDirectory() as folder:
         with (Path(folder) / FILE).open("w", encoding="ascii") as file:
             file.writelines(json_lines(found))
@@ -169,6 +193,8 @@ def _measured(
     flagged: Sequence[_Flagged],
     axes: Sequence[Axis],
     shelf: Shelf,
+    *,
+    on_progress: Progress,
     should_stop: Callable[[], bool],
 ) -> Explanation:
     loaded = parent[0]
@@ -189,7 +215,14 @@ def _measured(
 
     trees, places = grown(View(len(fit), fitting), TOGETHER)
     layout = choose_layout(loaded.model, trees).layout if trees else "padded"
-    found = [_logps(made, version, trees, layout, shelf, should_stop) for made, version in (parent, candidate)]
+
+    def half(turn: int) -> Scored:
+        return lambda done, total: on_progress("explain", turn * total + done, 2 * total)
+
+    found = [
+        _logps(made, version, trees, layout, shelf, on_scored=half(turn), should_stop=should_stop)
+        for turn, (made, version) in enumerate((parent, candidate))
+    ]
     number = dict(zip(fit, places, strict=True))
 
     def moved(row: int) -> tuple[float, float]:
@@ -227,11 +260,13 @@ def _logps(
     trees: Sequence[Tree],
     layout: LayoutName,
     shelf: Shelf,
+    *,
+    on_scored: Scored,
     should_stop: Callable[[], bool],
 ) -> Sequence[float]:
     """Every answer's log-probability under a version, tree by tree."""
     kept = KeptReference(shelf.artifacts.root, weights=version.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer))
-    found, _ = kept_logps(loaded.model, trees, layout, kept, should_stop=should_stop)
+    found, _ = kept_logps(loaded.model, trees, layout, kept, on_scored=on_scored, should_stop=should_stop)
     return array("d", (value for values in found for value in values))
 
 

@@ -21,6 +21,7 @@ import psutil
 import torch
 
 from flagback.model import checkpoint, shortage, training
+from flagback.model.progress import Progress, untold
 from flagback.model.ranks import Ranks, join
 from flagback.model.recipe import Alarm, Flag, Pair, Ranking, Recipe, StepMetrics, SwappedPrompt, Trained
 from flagback.model.reference import KeptReference
@@ -90,6 +91,7 @@ def correct(
     *,
     on_step: Callable[[StepMetrics], None] = lambda _: None,
     on_alarm: Callable[[Alarm], None] = lambda _: None,
+    on_progress: Progress = untold,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Starts the processes of this machine on what `write` has put down, and gives what they found; raises what they raised.
@@ -103,12 +105,12 @@ def correct(
         on_step(metrics)
 
     try:
-        return _followed(folder, processes, step_done, on_alarm, should_stop)
+        return _followed(folder, processes, step_done, on_alarm, on_progress, should_stop)
     except training.OutOfMemory:
         if shortage.halved(folder):
             raise
     on_alarm(*shortage.halve(folder, last[0]))
-    return _followed(folder, processes, on_step, on_alarm, should_stop)
+    return _followed(folder, processes, on_step, on_alarm, on_progress, should_stop)
 
 
 def _followed(
@@ -116,6 +118,7 @@ def _followed(
     processes: int,
     on_step: Callable[[StepMetrics], None],
     on_alarm: Callable[[Alarm], None],
+    on_progress: Progress,
     should_stop: Callable[[], bool],
 ) -> Trained:
     place = folder / "joint"
@@ -134,6 +137,8 @@ def _followed(
                     on_step(StepMetrics(**last["step"]))
                 elif "alarm" in last:
                     on_alarm(Alarm(**last["alarm"]))
+                elif "progress" in last:
+                    on_progress(*last["progress"])
             heard = len(lines)
             if ended:
                 break
@@ -245,6 +250,7 @@ def _computed(place: Path, asked: Asked, recipe: Recipe, ranks: Ranks, tell: Cal
         ranks=ranks,
         on_step=lambda metrics: tell(step=asdict(metrics)) if ranks.first else None,
         on_alarm=lambda alarm: tell(alarm=alarm._asdict()) if ranks.first else None,
+        on_progress=lambda *far: tell(progress=far) if ranks.first else None,
         should_stop=lambda: (place / "stop").exists(),
     )
 

@@ -25,6 +25,7 @@ from flagback.model.linears import quick_linears
 from flagback.model.losses import token_logps
 from flagback.model.narrow import LastBlock, last_block, narrowed
 from flagback.model.portions import LOGITS_AT_ONCE, TOKENS_AT_ONCE, packed
+from flagback.model.progress import Scored, untold
 from flagback.model.ranks import ALONE, Ranks
 from flagback.model.recipe import LayoutName, Precision, Stopped
 from flagback.model.trees import Tree, by_width, extremes
@@ -200,6 +201,7 @@ def tree_logps(
     *,
     cuts: int = 1,
     ranks: Ranks = ALONE,
+    on_scored: Scored = untold,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[list[float]]:
     """Summed log-probabilities of every tree's answers, without gradient, in batches of similar lengths, `cuts` times as many as
@@ -215,6 +217,7 @@ def tree_logps(
     order = by_width(trees)
     with in_eval(model), flat_model(model, layout), nullcontext() if ranks.sharded else quick_linears(model):
         groups = packed(order, cost)
+        done = 0
         # Every rank has equally many; who would have none does the last one again.
         for turn in range(0, len(groups), ranks.count):
             if ranks.agreed(should_stop()):
@@ -223,6 +226,8 @@ def tree_logps(
             values = iter(answer_logps(model, [trees[i] for i in group], layout, at_once=ranks.sharded).tolist())
             for i in group:
                 found[i] = [next(values) for _ in trees[i].answers]
+            done += sum(map(len, groups[turn : turn + ranks.count]))
+            on_scored(done, len(trees))
     if ranks.count > 1:
         everywhere = ranks.gathered({i: values for i, values in enumerate(found) if values})
         found = [next(one[i] for one in everywhere if i in one) for i in range(len(trees))]
@@ -234,6 +239,7 @@ def sequence_logps(
     rows: Sequence[tuple[Sequence[int], Sequence[int]]],
     *,
     layout: LayoutName | None = None,
+    on_scored: Scored = untold,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Tensor:
     """Returns (N,) summed log-probabilities, in nats, of the answers in `rows` of (prompt ids, answer ids), in their order.
@@ -254,7 +260,7 @@ def sequence_logps(
     result = torch.zeros(len(rows))
     if trees:
         chosen = layout or choose_layout(model, trees).layout
-        for tree, values in zip(trees, tree_logps(model, trees, chosen, should_stop=should_stop), strict=True):
+        for tree, values in zip(trees, tree_logps(model, trees, chosen, on_scored=on_scored, should_stop=should_stop), strict=True):
             for answer, value in zip(tree.answers, values, strict=True):
                 result[answers[tree.prompt][answer]] = value
     return result

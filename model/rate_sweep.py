@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from flagback.model import training
 from flagback.model.contents import usable
 from flagback.model.draws import stream
+from flagback.model.progress import Progress, untold
 from flagback.model.recipe import HIGHEST_FULL_RATE, RATES, NotFinite, Pair, Recipe, StepMetrics, Stopped, SwappedPrompt
 from flagback.model.reference import KeptReference
 
@@ -75,6 +76,7 @@ def sweep(
     seed: int,
     rates: Sequence[float] | None = None,
     kept: KeptReference | None = None,
+    on_progress: Progress = untold,
     should_stop: Callable[[], bool] = lambda: False,
     folder: Path | None = None,
 ) -> Sweep:
@@ -94,6 +96,10 @@ def sweep(
     examples = fitting or pairs  # with none that fits a correction says why
     climbed = False
 
+    def step_done(metrics: StepMetrics) -> None:
+        seen.append(metrics)
+        on_progress("try step sizes", len(seen), asked.steps)
+
     def ended() -> bool:
         nonlocal climbed
         climbed = climbed or _climbed([one.loss for one in seen])
@@ -110,7 +116,8 @@ def sweep(
                 seed=seed,
                 folder=Path(place),
                 kept=kept,
-                on_step=seen.append,
+                on_step=step_done,
+                on_progress=lambda doing, *far: on_progress("try step sizes" if doing == "train" else doing, *far),
                 should_stop=ended,
                 rates=tried,
             )

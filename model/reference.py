@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from flagback.model.layout import tree_logps
+from flagback.model.progress import Scored, untold
 from flagback.model.ranks import ALONE, Ranks
 from flagback.model.recipe import LayoutName, NotFinite
 from flagback.model.spool import View
@@ -146,6 +147,7 @@ def reference_logps(
     kept: KeptReference | None = None,
     cuts: int = 1,
     ranks: Ranks = ALONE,
+    on_scored: Scored = untold,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Found:
     """Every tree's answers under the model without an adapter: of the run's folder, else what was kept, else computed.
@@ -156,7 +158,7 @@ def reference_logps(
     before = _of_run(folder / file, run, trees)
     if ranks.agreed(before is not None) and before is not None:
         return before
-    logps, known = kept_logps(model, trees, layout, kept, cuts=cuts, ranks=ranks, should_stop=should_stop)
+    logps, known = kept_logps(model, trees, layout, kept, cuts=cuts, ranks=ranks, on_scored=on_scored, should_stop=should_stop)
     found = _found(logps, known)
     if not ranks.first:
         return found
@@ -174,6 +176,7 @@ def kept_logps(
     *,
     cuts: int = 1,
     ranks: Ranks = ALONE,
+    on_scored: Scored = untold,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[list[float]], int]:
     """Every tree's answers under a model, and how many of them were kept from before; what was not is kept now.
@@ -191,7 +194,9 @@ def kept_logps(
         tree, values = trees[new[number]], known[new[number]]
         return Tree(tree.prompt, tuple(answer for answer, value in zip(tree.answers, values, strict=True) if value is None))
 
-    scored = tree_logps(model, View(len(new), missing), layout, cuts=cuts, ranks=ranks, should_stop=should_stop)
+    scored = tree_logps(
+        model, View(len(new), missing), layout, cuts=cuts, ranks=ranks, on_scored=on_scored, should_stop=should_stop
+    )
     fresh = iter(scored)
     logps = [_filled(values, next(fresh) if None in values else ()) for values in known]
     before = sum(value is not None for values in known for value in values)

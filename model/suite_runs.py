@@ -210,13 +210,17 @@ def put_all(
         evaluation = session.get_one(Evaluation, evaluation_id)
         if evaluation.state in ("succeeded", "cancelled"):
             return
-        evaluation.stage = STAGE
+        evaluation.stage, evaluation.stage_done, evaluation.stage_total = STAGE, 0, 0
         session.add(evaluation)
         candidate = session.get_one(ModelVersion, evaluation.candidate_id)
         earlier = dict.fromkeys([candidate.first_base_id or evaluation.base_id, evaluation.base_id])
         versions = [*(session.get_one(ModelVersion, number) for number in earlier), candidate]
         listed = [data for data in suites.in_use(session) if data.suite in {*SUITES, custom.NAME}]
-    for data in listed:
+    for place, data in enumerate(listed):
+        with store.writing() as session:
+            evaluation = session.get_one(Evaluation, evaluation_id)
+            evaluation.stage_done, evaluation.stage_total = place, len(listed)
+            session.add(evaluation)
         try:
             for version in versions:
                 put(store, shelf, version, data, clock=clock, should_stop=stop)

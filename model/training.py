@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -27,6 +28,7 @@ from flagback.model.layout import Choice, attention_by, choose_layout, computed_
 from flagback.model.linears import quick_linears
 from flagback.model.objective import reference_of, reference_trees, tree_of
 from flagback.model.plan import Plan, make_plan, seed_of
+from flagback.model.progress import Progress, untold
 from flagback.model.ranks import ALONE, Ranks, shard
 from flagback.model.recipe import (
     Alarm,
@@ -86,8 +88,15 @@ __all__ = [
 
 #: The recipe's schedules as transformers calls them.
 SCHEDULES: Final[dict[Schedule, str]] = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
-#: Who is told of steps and alarms, and who says whether to stop.
-_Told = tuple[Callable[[StepMetrics], None], Callable[[Alarm], None], Callable[[], bool]]
+
+
+class _Told(NamedTuple):
+    """Who is told of steps, alarms and how far it is, and who says whether to stop."""
+
+    on_step: Callable[[StepMetrics], None]
+    on_alarm: Callable[[Alarm], None]
+    on_progress: Progress
+    should_stop: Callable[[], bool]
 
 
 class HasModel(Protocol):
@@ -114,6 +123,7 @@ def correct(
     ranks: Ranks = ALONE,
     on_step: Callable[[StepMetrics], None] = lambda _: None,
     on_alarm: Callable[[Alarm], None] = lambda _: None,
+    on_progress: Progress = untold,
     should_stop: Callable[[], bool] = lambda: False,
     rates: Sequence[float] | None = None,
 ) -> Trained:
@@ -127,7 +137,8 @@ def correct(
 
     `folder` belongs to this run: checkpoints, reference log-probabilities and the finished adapter are in it, and a second call
     goes on from what is there. `kept` holds what earlier runs scored under this very model (its caller answers for that).
-    `should_stop` is asked after every step. `on_step` may be told a step again after a kill, `on_alarm` an alarm.
+    `should_stop` is asked after every step. `on_step` may be told a step again after a kill, `on_alarm` an alarm;
+    `on_progress` hears how far the scoring is.
     Where memory runs out it is tried once more with half as much computed at once, as the run's alarms then say.
     With `ranks` this is one process of several, all of which are given the same; `folder` is one that all can read, and the
     sharded model is left cut over them.
@@ -145,6 +156,8 @@ def correct(
         last[0] = metrics.step
         on_step(metrics)
 
+    told = _Told(step_done, on_alarm, on_progress, should_stop)
+
     def attempt() -> Trained:
         cuts = 2 if shortage.halved(folder) else 1
         plan = make_plan(
@@ -158,7 +171,7 @@ def correct(
             swaps=swaps,
             cuts=cuts,
         )
-        return _corrected(asked, plan, watched, cuts, (step_done, on_alarm, should_stop))
+        return _corrected(asked, plan, watched, cuts, told)
 
     with shortage.room_on_disk(folder):
         found = shortage.unless_of_memory(attempt)
@@ -228,8 +241,7 @@ def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, to
     checkpoints = Checkpoints(folder, hashlib.sha256(named.encode()).hexdigest())
     if ranks.first:
         ranks.barrier()
-    should_stop = told[2]
-    if ranks.agreed(should_stop()):
+    if ranks.agreed(told.should_stop()):
         raise Stopped("Stopped before the first step.")
     trees = reference_trees(plan, recipe)
     with as_it_was(model), kept_heap():
@@ -252,7 +264,8 @@ def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, to
                     kept=kept,
                     cuts=cuts,
                     ranks=ranks,
-                    should_stop=should_stop,
+                    on_scored=partial(told.on_progress, "score the pairs"),
+                    should_stop=told.should_stop,
                 )
 
         once, places = shared(trees) if recipe.sharing == "prompt" else (trees, None)
@@ -276,7 +289,6 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
 
     model, _, recipe, seed, _, _, ranks, rates = asked
     adapted, plan, reference, choice, checkpoints, early_stop = given
-    on_step, on_alarm, should_stop = told
     start = checkpoints.newest()
     if ranks.first:
         checkpoints.clear_aside()
@@ -306,12 +318,13 @@ def _train(asked: _Asked, given: _Given, told: _Told) -> Trained:
                 seed=seed,
                 checkpoints=checkpoints,
                 ranks=ranks,
-                on_step=on_step,
-                on_alarm=on_alarm,
-                should_stop=should_stop,
+                on_step=told.on_step,
+                on_alarm=told.on_alarm,
+                should_stop=told.should_stop,
                 early_stop=early_stop,
                 rates=rates,
             )
+            told.on_progress("train", 0, recipe.steps)
             trainer.go_on(start)
         if trainer.stopped:
             raise Stopped(f"Stopped after step {trainer.state.global_step} of {recipe.steps}; starting it again goes on there.")

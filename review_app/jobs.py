@@ -55,6 +55,13 @@ class Standing(NamedTuple):
     #: What is being done, in words.
     words: str
     error: str | None
+    #: Figures of the newest step.
+    figures: str = ""
+
+    @property
+    def share(self) -> float:
+        """How much is done, from 0 to 1."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
 
     @property
     def final(self) -> bool:
@@ -87,11 +94,16 @@ def standing(session: Session, request: Request) -> Standing:
         newest = select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step).desc()).limit(1)
         last = session.exec(newest).first()
         if last is None or run.stage != "train":
-            return Standing(run.state, 0, 0, run.stage, run.error)
+            return Standing(run.state, run.stage_done, run.stage_total, run.stage, run.error)
         figures = ", ".join(f"{name.replace('_', ' ')} {last.metrics[name]:.3g}" for name in SHOWN if name in last.metrics)
-        return Standing(run.state, last.step, int(last.metrics.get("steps", 0)), f"training steps ({figures})", run.error)
+        return Standing(run.state, last.step, int(last.metrics.get("steps", 0)), "training steps", run.error, figures)
     evaluation = session.get_one(Evaluation, request.row_id)
-    return Standing(evaluation.state, 0, 0, evaluation.stage, evaluation.error)
+    if not evaluation.stage_total:
+        drawn = session.exec(select(SamplingRun).where(SamplingRun.evaluation_id == evaluation.id)).all()
+        done, total = sum(run.done for run in drawn), sum(len(run.prompt_ids) for run in drawn)
+        if done < total:
+            return Standing(evaluation.state, done, total, evaluation.stage, evaluation.error)
+    return Standing(evaluation.state, evaluation.stage_done, evaluation.stage_total, evaluation.stage, evaluation.error)
 
 
 def silent_workers(session: Session, *, but: str, now: datetime) -> list[str]:

@@ -102,4 +102,4 @@ def _plain_lines(request: Request) -> Callable[[Standing], None]:
 
 
 def _words(at: Standing) -> str:
-    return visible(at.words if at.state == "running" else at.state)
+    return visible(f"{at.words} ({at.figures})" if at.figures else at.words) if at.state == "running" else at.state

@@ -99,7 +99,8 @@ def test_the_commands_keep_list_show_and_tell_apart(run: Run, tmp_path: Path) ->
     assert kept.json["settings"] == asdict(Recipe(steps=12, find_rate=True))
     settings = tmp_path / "more.json"
     settings.write_text('{"beta": 0.2}')
-    assert run("recipes", "keep", "gentle", "--from", "gentle", "--file", str(settings)).code == 0
+    again = run("recipes", "keep", "gentle", "--file", str(settings))
+    assert (again.code, again.out.splitlines()[0]) == (0, "Recipe gentle@2 is kept: gentle@1 with beta 0.2.")
     listed = run("recipes", "list", "--json").json["recipes"]
     assert [row["name"] for row in listed] == ["default", "gentle@2"]
     assert listed[1]["changes"] == {"steps": 12, "beta": 0.2, "find_rate": True}
@@ -107,6 +108,10 @@ def test_the_commands_keep_list_show_and_tell_apart(run: Run, tmp_path: Path) ->
     told = run("recipes", "diff", "gentle@1", "gentle")
     assert [line.split() for line in told.out.splitlines()] == [["setting", "gentle@1", "gentle@2"], ["beta", "0.4", "0.2"]]
     assert "same settings" in run("recipes", "diff", "default", "default").out
+    anew = run("recipes", "keep", "gentle", "--from", "default", "--set", "steps=9", "--json")
+    assert anew.json["settings"] == asdict(Recipe(steps=9)), "nothing is taken over from its earlier numbers"
+    assert run("recipes", "keep", "gentle").out.startswith("Recipe gentle@3 is kept: these settings.")
+    assert run("recipes", "keep", "other", "--from", "gentle@1").out.startswith("Recipe other@1 is kept: the same as gentle@1.")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlmodel import SQLModel, col, select
 
-from flagback.model import cycle
+from flagback.model import cycle, joint_run
 from flagback.model.forecast import Forecast, forecast
 from flagback.model.pair_sets import Choice
-from flagback.model.recipe import Recipe
+from flagback.model.progress import Doing, Progress
+from flagback.model.recipe import Recipe, Trained
 from flagback.review_app import jobs
 from flagback.review_app.jobs import Request
 from flagback.review_app.settings import Settings
@@ -123,8 +124,19 @@ def test_a_forecast_does_not_count_pairs_that_are_kept_aside_as_learnt_from(plac
     assert early.pairs + early.aside == whole.pairs
 
 
-def test_a_run_over_two_processes_goes_through_the_worker(place: Place) -> None:
-    """The very command that the forecast shows, started by the worker's step."""
+def test_a_run_over_two_processes_goes_through_the_worker(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very command that the forecast shows, started by the worker's step; it tells how far its processes are."""
+    heard: list[Doing] = []
+    over_processes = joint_run.correct
+
+    def listened(folder: Path, processes: int, *, on_progress: Progress, **more: Any) -> Trained:
+        def hear(doing: Doing, done: int, total: int) -> None:
+            heard.append(doing)
+            on_progress(doing, done, total)
+
+        return over_processes(folder, processes, on_progress=hear, **more)
+
+    monkeypatch.setattr(joint_run, "correct", listened)
     run = place.done(place.loop.correction(processes=2, sharding="full").id)
     assert (run.state, run.error) == ("succeeded", None)
     assert (run.environment["world_size"], run.environment["sharding"]) == (2, "full")
@@ -133,6 +145,7 @@ def test_a_run_over_two_processes_goes_through_the_worker(place: Place) -> None:
         candidate = session.get_one(ModelVersion, run.candidate_id)
     assert steps == [1, 2]
     assert candidate.adapters == [run.adapter_sha256]
+    assert heard[-1] == "train", "before it the scoring of what no earlier run has scored"
 
 
 def test_a_run_that_trains_every_weight_goes_through_the_worker(place: Place) -> None:

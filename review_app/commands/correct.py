@@ -153,6 +153,7 @@ def correct(
         if wanted.find_rate:
             note(rate_cost(wanted))
         if dry_run:
+            note("Gathering the pairs and laying them out for the model; nothing is stored.")
             _forecast(context, store, wanted, seed=seed, set_id=set_id, choice=choice, as_json=as_json)
             return
         by_whom = actor(store, as_)

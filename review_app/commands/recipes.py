@@ -87,7 +87,12 @@ def keep(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SETTING=VALUE", help="A setting; may be given again.")
     ] = None,
-    start: Annotated[str, typer.Option("--from", metavar="NAME", help="Whose other settings it takes over.")] = "default",
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NAME", help="Whose other settings it takes over.", show_default="its last number, or default"
+        ),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option(dir_okay=False, exists=True, help="Settings as a JSON object, before those of --set.")
     ] = None,
@@ -99,7 +104,7 @@ def keep(
 
     All settings are kept, so that it stays what it is when a default changes. Follow it with 'flagback correct --recipe NAME'.
     """
-    from flagback.model.kept_recipe import FORM, read_recipe, recipe_words
+    from flagback.model.kept_recipe import FORM, differences, read_recipe, recipe_words
     from flagback.storage import recipes
     from flagback.storage.records import now
 
@@ -107,11 +112,15 @@ def keep(
     with records(context) as store:
         by = actor(store, as_)
         with store.writing() as session:
-            recipe = read_recipe(asdict(named(session, start)[0]) | given)
+            taken = name in {row.name for row in recipes.newest(session)}
+            before, title = named(session, start or (name if taken else "default"))
+            recipe = read_recipe(asdict(before) | given)
             made = recipes.keep(session, name, asdict(recipe), form=FORM, note=note, by=by, now=now())
-    report = {"recipe": f"{made.name}@{made.number}", "settings": made.settings}
-    onward = f"Next: 'flagback correct --recipe {made.name}'."
-    show(report, as_json=as_json, lines=[f"Recipe {made.name}@{made.number} is kept.", onward])
+    full = f"{made.name}@{made.number}"
+    changed = ", ".join(f"{row.setting} {row.after}" for row in differences(before, recipe))
+    words = f"{title} with {changed}" if changed else "these settings" if full == title else f"the same as {title}"
+    lines = [f"Recipe {full} is kept: {words}.", f"Next: 'flagback correct --recipe {made.name}'."]
+    show({"recipe": full, "from": title, "settings": made.settings}, as_json=as_json, lines=lines)
 
 
 def tradeoff(

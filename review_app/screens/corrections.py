@@ -200,12 +200,8 @@ def _watch(installation: Installation, account: Account) -> None:
         st.subheader(tr("Correction {run} is {state}", run=run.id, state=stored("state", run.state)), anchor=False)
         if not alive:
             st.warning(tr("No worker is running, so nothing moves; start one with 'flagback worker'."))
-        share = standing.done / standing.total if standing.total else 0.0
-        doing = look.stage(standing.words)
-        if standing.total:
-            doing = tr("{done} of {total} {doing}", done=standing.done, total=standing.total, doing=doing)
         line, stop = st.columns([6, 1], vertical_alignment="center")
-        line.progress(min(1.0, share), text=doing)
+        line.progress(standing.share, text=look.how_far(standing))
         if stop.button(tr("Stop"), key=f"stop-correction-{run.id}", width="stretch"):
             with installation.store.writing() as session:
                 runs.cancel(session, CorrectionRun, run.id, by=account.login, now=now())

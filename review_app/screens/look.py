@@ -14,6 +14,7 @@ from urllib.parse import quote_plus
 import streamlit as st
 
 from flagback.review_app import words
+from flagback.review_app.jobs import Standing
 from flagback.review_app.words import signs, tr, trc, trn
 from flagback.storage.invisible import BLANKS, Piece, pieces, visible
 
@@ -323,16 +324,29 @@ def seconds(amount: float) -> str:
 def stage(words: str) -> str:
     """What a worker is doing, in words."""
     return {
+        "prompts answered": tr("prompts answered"),
         "freeze": tr("gathering the pairs"),
+        "score the pairs": tr("scoring the pairs before learning"),
+        "try step sizes": tr("trying step sizes"),
         "train": tr("getting ready to learn"),
+        "training steps": tr("learning, step by step"),
         "register": tr("keeping the new version"),
         "explain": tr("looking at what became of every pair"),
         "evaluate": tr("asking for the evaluation"),
         "blind samples": tr("both versions answer held-out prompts"),
         "published tests": tr("both versions take the published tests"),
         "measure": tr("measuring and comparing"),
+        "measure pairs": tr("both versions read the held-out pairs"),
+        "measure swaps": tr("both versions read answers with other groups named"),
+        "measure texts": tr("both versions read the reference texts"),
         "done": trc("a stage", "done"),
     }.get(words, words)
+
+
+def how_far(at: Standing) -> str:
+    """What is being done, and how much of it is done: "trying step sizes: 3 of 34"."""
+    doing = stage(at.words) + (f" ({at.figures})" if at.figures else "")
+    return tr("{doing}: {done} of {total}", doing=doing, done=at.done, total=at.total) if at.total else doing
 
 
 def verdict_pill(verdict: str | None) -> str:

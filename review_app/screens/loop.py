@@ -285,11 +285,7 @@ def _under_way(installation: Installation, account: Account) -> None:
         st.warning(tr("No worker is running, so nothing moves; start one with 'flagback worker'."))
     for request, standing in found:
         line, stop = st.columns([6, 1], vertical_alignment="center")
-        share = standing.done / standing.total if standing.total else 0.0
-        line.progress(
-            min(1.0, share),
-            text=_progress(request, standing),
-        )
+        line.progress(standing.share, text=_progress(request, standing))
         if stop.button(tr("Stop"), key=f"stop-{request.name}", width="stretch"):
             with installation.store.writing() as session:
                 runs.cancel(session, jobs.TABLES[request.kind], request.row_id, by=account.login, now=now())
@@ -297,20 +293,9 @@ def _under_way(installation: Installation, account: Account) -> None:
 
 
 def _progress(request: jobs.Request, standing: jobs.Standing) -> str:
-    """One request in words: "Sampling 3, running: 20 of 60 writing"."""
+    """One request in words: "Sampling 3, running · prompts answered: 20 of 60"."""
     kind, state = stored("kind of work", request.kind.capitalize()), stored("state", standing.state)
-    doing = look.stage(standing.words)
-    if not standing.total:
-        return tr("{kind} {number}, {state} {doing}", kind=kind, number=request.row_id, state=state, doing=doing)
-    return tr(
-        "{kind} {number}, {state}: {done} of {total} {doing}",
-        kind=kind,
-        number=request.row_id,
-        state=state,
-        done=standing.done,
-        total=standing.total,
-        doing=doing,
-    )
+    return tr("{kind} {number}, {state} · {doing}", kind=kind, number=request.row_id, state=state, doing=look.how_far(standing))
 
 
 def _corrections(installation: Installation) -> None:

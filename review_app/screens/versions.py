@@ -5,6 +5,7 @@ from html import escape
 import streamlit as st
 from sqlmodel import col, select
 
+from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
 from flagback.review_app.screens import look
@@ -80,16 +81,7 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
         why = evaluation.error if evaluation else None
         look.note(tr("Not evaluated: {why}", why=look.quiet(retold(why))) if why else tr("Not evaluated yet."))
     elif evaluation.state in ("waiting", "running"):
-        st.progress(
-            0.3 if evaluation.stage == "blind samples" else 0.7 if evaluation.state == "running" else 0.0,
-            text=tr(
-                "Evaluation {number} is {state}: {stage}",
-                number=evaluation.id,
-                state=stored("state", evaluation.state),
-                stage=look.stage(evaluation.stage),
-            ),
-        )
-        _refresh_when_done(installation, evaluation.id)
+        _watch(installation, evaluation.id)
         return
     else:
         marks = {
@@ -157,11 +149,16 @@ def _blind_progress(evaluation: Evaluation) -> None:
 
 
 @st.fragment(run_every=1.0)
-def _refresh_when_done(installation: Installation, evaluation_id: int) -> None:
+def _watch(installation: Installation, evaluation_id: int) -> None:
+    """How far an open evaluation is; the whole page anew when it ends."""
     with installation.store.reading() as session:
-        state = session.exec(select(Evaluation.state).where(Evaluation.id == evaluation_id)).first()
-    if state not in ("waiting", "running"):
+        at = jobs.standing(session, jobs.Request("evaluation", evaluation_id))
+    if at.final:
         st.rerun()
+    words = tr(
+        "Evaluation {number} is {state}: {stage}", number=evaluation_id, state=stored("state", at.state), stage=look.how_far(at)
+    )
+    st.progress(at.share, text=words)
 
 
 def _ask_to_promote(installation: Installation, account: Account, version: ModelVersion, passed: bool) -> None:

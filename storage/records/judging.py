@@ -25,6 +25,9 @@ class Evaluation(Record, table=True):
     seed: int
     state: RunState = Field(default="waiting", sa_type=String)
     stage: str = "measure"
+    #: How much of the stage is done, and how much there is; 0 of 0 where that is not known.
+    stage_done: int = 0
+    stage_total: int = 0
     error: str | None = None
     #: {metric name: {"base", "candidate", "change", "low", "high", "n", "clusters", "unit"}}; null figures mean not enough data.
     figures: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

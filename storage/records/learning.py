@@ -92,8 +92,11 @@ class CorrectionRun(Record, table=True):
     teacher: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     seed: int
     state: RunState = Field(default="waiting", sa_type=String)
-    #: freeze, train, register, explain, done: the step that is under way.
+    #: freeze, train, register, explain, done: the step that is under way; or what of it is (`flagback.model.progress`).
     stage: str = "freeze"
+    #: How much of it is done, and how much there is; 0 of 0 where that is not known.
+    stage_done: int = 0
+    stage_total: int = 0
     error: str | None = None
     adapter_sha256: str | None = None
     candidate_id: int | None = Field(default=None, foreign_key="model_version.id")
