@@ -5,7 +5,6 @@ training (`reference.py`); what the candidate makes of it is kept for the next c
 on the disk meanwhile (`spool`).
 """
 
-import json
 import math
 import tempfile
 from array import array
@@ -17,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from flagback.model import checkpoint, dialogue
 from flagback.model.cycle import Clock, cancelled, progress_keeper, staged
-from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, flagged_from, from_dict, json_lines, pair_from
+from flagback.model.explanation import FILE, Explanation, FlaggedMove, PairMove, Side, flagged_from, json_lines, pair_from
 from flagback.model.groups import Axis
 from flagback.model.layout import choose_layout
 from flagback.model.lesson import answer_ids, training_pair
@@ -29,14 +28,12 @@ from flagback.model.shelf import Shelf
 from flagback.model.spool import Spool, View
 from flagback.model.trees import Ids, Tree, grown
 from flagback.storage import preferences
-from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import PairRow
 from flagback.storage.prompts import AT_A_TIME, TRAINING_SHARDS
 from flagback.storage.quarantine import withdrawn_generations
 from flagback.storage.records import CorrectionRun, Generation, ModelVersion, PolicyScore, PreferencePair, Prompt, now
 from flagback.storage.store import Store
 
-FILE = "explanation.json"
 #: Answers of one prompt that are laid out together at most.
 TOGETHER = 16
 #: From this harm on an answer counts as flagged: more likely harmful than not.
@@ -125,12 +122,6 @@ def explained(
         kept.explanation_sha256 = sha256
         session.add(kept)
     return sha256
-
-
-def read(artifacts: Artifacts, sha256: str) -> Explanation:
-    """An explanation as it was kept. Raises MissingArtifact and DamagedArtifact."""
-    artifacts.verify(sha256)
-    return from_dict(json.loads((artifacts.path(sha256) / FILE).read_text()))
 
 
 def _trained(session: Session, run_id: int) -> CorrectionRun:

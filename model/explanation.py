@@ -1,7 +1,7 @@
 """What a correction did to the very answers it was made of: by pair, by flagged answer, by group. Plain values in and out.
 
-Told in nats of log-probability, before (under the parent) and after (under the candidate). Knows nothing of models or of the store,
-and holds no text: rows name pairs and answers of the installation.
+Told in nats of log-probability, before (under the parent) and after (under the candidate). Knows nothing of models or of the
+database, and holds no text: rows name pairs and answers of the installation.
 """
 
 import json
@@ -9,6 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from flagback.storage.artifacts import Artifacts
+
+#: What the file is called in its artifact.
+FILE = "explanation.json"
 #: Raised when the file's fields change their meaning.
 FORMAT = 1
 #: A change of less than this is none, in nats: the odds moved by less than a tenth (e^0.1 = 1.105).
@@ -147,6 +151,12 @@ def from_dict(kept: Mapping[str, Any]) -> Explanation:
     """An explanation as `to_dict` wrote it."""
     pairs, flagged = tuple(pair_from(**row) for row in kept["pairs"]), tuple(flagged_from(**row) for row in kept["flagged"])
     return Explanation(kept["run"], kept["parent"], kept["candidate"], pairs, flagged, kept["left_out"])
+
+
+def read(artifacts: Artifacts, sha256: str) -> Explanation:
+    """An explanation as it was kept. Raises MissingArtifact and DamagedArtifact."""
+    artifacts.verify(sha256)
+    return from_dict(json.loads((artifacts.path(sha256) / FILE).read_text()))
 
 
 def pair_from(**row: Any) -> PairMove:

@@ -81,7 +81,7 @@ def model_card(told: Told, *, shape: Shape, dtype: str) -> str:
     lines += [f"- distance to the base: {version.distance_to_base:.2%} of its weights' norm"]
     if run is not None:
         lines += _taught(run, learnt)
-    lines += ["", "## What the gate found", "", *_found(told), ""]
+    lines += ["", "## What the gate found", "", *found_lines(told), ""]
     lines += [
         "## Limits",
         "",
@@ -109,7 +109,8 @@ def _taught(run: CorrectionRun, learnt: PreferenceSet | None) -> list[str]:
     return [*lines, f"- recipe: {settings}", f"- seed: {run.seed}", f"- adapter: `{run.adapter_sha256}`"]
 
 
-def _found(told: Told) -> list[str]:
+def found_lines(told: Told) -> list[str]:
+    """The gate's verdict, with a table of its checks."""
     if told.version.kind == "base":
         return ["A base is what corrections are compared with; no gate looks at it."]
     if told.evaluation is None:

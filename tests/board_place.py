@@ -20,6 +20,7 @@ from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Generation
 from flagback.storage.store import Store
 from tests.browser import WebProcess
+from tests.fresh import migrate
 from tests.people import person
 
 
@@ -53,7 +54,7 @@ class Place:
         settings = Settings(home=folder / "home", database_url=database)
         self.home = settings.home
         self.store = Store(settings.records_url)
-        self.store.migrate()
+        migrate(self.store)
         self.web = WebProcess(self.home, folder=folder, FLAGBACK_DATABASE_URL=database or "")
         self.key = settings.pseudonym_key()
         self.login = ""

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Before anything imports torch, and for the processes that tests start: several of them share two cores, where threads that wait
@@ -19,6 +20,7 @@ from sqlalchemy import create_engine, text
 
 from flagback.storage.store import Store
 from tests.browser import chromium
+from tests.fresh import migrate
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -74,28 +76,57 @@ def postgres_url() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'flagback.db'}"
-        return
-    server = request.getfixturevalue("postgres_url")
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> str:
+    """The name of a database that the migrations made, for others to be copied from."""
+    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE migrated"))
+    admin.dispose()
+    made = Store(postgres_url.replace("/postgres?", "/migrated?"))
+    made.migrate()
+    made.close()
+    return "migrated"
+
+
+@contextmanager
+def _database(server: str, template: str) -> Iterator[str]:
+    """The address of a database of its own, gone afterwards."""
     name = f"t{uuid.uuid4().hex}"
     admin = create_engine(server, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield server.replace("/postgres?", f"/{name}?")
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'flagback.db'}"
+        return
+    with _database(request.getfixturevalue("postgres_url"), "template1") as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind at the newest schema; of SQLite the place for one."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'flagback.db'}"
+        return
+    with _database(request.getfixturevalue("postgres_url"), request.getfixturevalue("postgres_template")) as address:
+        yield address
+
+
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
     """A migrated store of each kind."""
     opened = Store(database_url)
-    opened.migrate()
+    migrate(opened)
     yield opened
     opened.close()
 
@@ -104,6 +135,6 @@ def store(database_url: str) -> Iterator[Store]:
 def sqlite_store(tmp_path: Path) -> Iterator[Store]:
     """A migrated SQLite store, for tests where the kind of database does not matter."""
     opened = Store(f"sqlite:///{tmp_path / 'flagback.db'}")
-    opened.migrate()
+    migrate(opened)
     yield opened
     opened.close()

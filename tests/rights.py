@@ -30,6 +30,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import keyed_hash, pseudonym
 from flagback.storage.records import Account, Pool, Record, Role, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.people import PASSWORD, person
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -119,7 +120,7 @@ class Place:
         self.settings = Settings(home=folder, port=port, database_url=database_url, lease_minutes=600, **more)
         self.host = f"127.0.0.1:{port}".encode()
         store = Store(self.settings.records_url)
-        store.migrate()
+        migrate(store)
         with store.writing() as session:
             people = [person(session, f"{role}-{number}", role) for role in ROLES for number in (1, 2)]
             prompts = [NewPrompt([{"role": "user", "content": f"Visitor {n} said"}], lang=("en", "und")[n % 2]) for n in range(150)]

@@ -26,6 +26,7 @@ from flagback.storage import accounts, invitations, output_keys
 from flagback.storage.records import Role, now
 from flagback.storage.store import Store
 from tests.browser import WebProcess
+from tests.fresh import migrate
 from tests.people import person
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +50,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(home=folder)
         store = Store(self.settings.records_url)
-        store.migrate()
+        migrate(store)
         with store.writing() as session:
             people = {role: person(session, f"{role}-1", role) for role in ROLES}
         store.close()

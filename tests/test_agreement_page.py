@@ -12,6 +12,7 @@ from flagback.review_app.settings import Settings
 from flagback.storage.ratings import Columns, import_ratings
 from flagback.storage.store import Store
 from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
 from tests.people import PASSWORD, person
 from tests.reviewed_panel import NOON, Member, fill
 
@@ -26,7 +27,7 @@ def _severity(member: int, answer: int) -> str | None:
 def _home(folder: Path, *, filled: bool) -> Settings:
     settings = Settings(home=folder / "home")
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     key = settings.pseudonym_key()
     with store.writing() as session:
         person(session, "aud", "auditor")

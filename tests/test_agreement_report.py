@@ -18,6 +18,7 @@ from flagback.storage import consent, ratings
 from flagback.storage.accounts import by_login
 from flagback.storage.records import ScaleType
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.reviewed_panel import NOON, Member, fill
 
 KEY = b"k" * 32
@@ -41,7 +42,7 @@ def home(tmp_path: Path) -> Settings:
     """A migrated home."""
     settings = Settings(home=tmp_path / "home")
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     store.close()
     return settings
 

@@ -26,6 +26,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Account, AuditEntry, Generation, Item, Lease, Review, Role, now
 from flagback.storage.store import Store
 from tests import test_comparisons
+from tests.fresh import migrate
 from tests.people import person
 
 OURS = {"Origin": "http://127.0.0.1"}
@@ -36,7 +37,7 @@ def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
     """A home with five items, on each kind of database."""
     settings = Settings(home=tmp_path / "home", database_url=database_url)
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     with store.writing() as session:
         prompts = add_prompts(
             session, [NewPrompt([{"role": "user", "content": f"The visitor {number} said"}], lang="en") for number in range(5)]

@@ -20,6 +20,7 @@ from flagback.review_app.settings import Settings
 from flagback.storage.records import Role
 from flagback.storage.store import Store
 from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
 from tests.people import PASSWORD, person
 
 PEOPLE: dict[str, Role] = {"ada": "reviewer", "max": "maintainer", "audrey": "auditor"}
@@ -30,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with one account for each of three roles."""
     folder = tmp_path_factory.mktemp("app")
     store = Store(Settings(home=folder).records_url)
-    store.migrate()
+    migrate(store)
     with store.writing() as session:
         for login, role in PEOPLE.items():
             person(session, login, role)

@@ -23,6 +23,7 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Account, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.people import PASSWORD, form_token, person, sign_in_by_form
 
 OURS = "http://127.0.0.1"
@@ -33,7 +34,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     """A home with one reviewer."""
     settings = Settings(home=tmp_path)
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     with store.writing() as session:
         person(session, "ada")
     store.close()

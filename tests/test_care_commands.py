@@ -11,6 +11,7 @@ from flagback.review_app.settings import Settings
 from flagback.storage import accounts, wellbeing, withdrawals
 from flagback.storage.records import AuditEntry, Generation, Item, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.panel_of_two_groups import judged_panel
 
 
@@ -19,7 +20,7 @@ def home(tmp_path: Path) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     store = Store(Settings(home=folder).records_url)
-    store.migrate()
+    migrate(store)
     with store.writing() as session:
         accounts.create(session, "max", "a long password", "maintainer")
         accounts.create(session, "lea", "a long password", "lead")

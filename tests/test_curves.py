@@ -19,6 +19,7 @@ from flagback.review_app.tradeoff import Ends, Point
 from flagback.review_app.words import speaking
 from flagback.storage.store import Store
 from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
 from tests.gallery import recipes
 from tests.gallery.states import drawn
 from tests.people import PASSWORD, person
@@ -37,7 +38,7 @@ class Place(NamedTuple):
 def _home(folder: Path, *, filled: bool) -> Place:
     home = Settings(home=folder / "home")
     store = Store(home.records_url)
-    store.migrate()
+    migrate(store)
     home.pseudonym_key()
     with store.writing() as session:
         person(session, "max", "maintainer")

@@ -20,6 +20,7 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import AuditEntry, Detector, Generation, ItemPurpose, ModelVersion, SamplingRun, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 
 
 def ask(store: Store, count: int, *, first: int = 0, purpose: ItemPurpose = "loop") -> None:
@@ -114,7 +115,7 @@ def test_two_installations_with_the_same_reviews_have_the_same_weights(tmp_path:
     found = []
     for name, parts in (("one", (40,)), ("other", (15, 25))):
         store = Store(f"sqlite:///{tmp_path / name}.db")
-        store.migrate()
+        migrate(store)
         for number, part in enumerate(parts):
             ask(store, part, first=sum(parts[:number]))
         with store.writing() as session:  # their answers differ by prompt id only where the texts do

@@ -19,6 +19,7 @@ from flagback.review_app.settings import Settings
 from flagback.storage import accounts
 from flagback.storage.records import Account, Role, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.people import person, sign_in_by_form
 
 OURS = "http://127.0.0.1"
@@ -29,7 +30,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     """A home with two maintainers and a reviewer."""
     settings = Settings(home=tmp_path / "home")
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     people: dict[str, Role] = {"max": "maintainer", "mia": "maintainer", "ada": "reviewer"}
     with store.writing() as session:
         for login, role in people.items():

@@ -14,6 +14,7 @@ from flagback.storage.records import now
 from flagback.storage.store import Store
 from flagback.storage.suites import Answered, NewData
 from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
 from tests.people import PASSWORD, person
 from tests.test_monitoring import evaluation, judge, version
 
@@ -42,7 +43,7 @@ class Place:
     def __init__(self, folder: Path, *, filled: bool) -> None:
         settings = Settings(home=folder / "home")
         self.store = Store(settings.records_url)
-        self.store.migrate()
+        migrate(self.store)
         settings.pseudonym_key()
         with self.store.writing() as session:
             for login, role in (("max", "maintainer"), ("aud", "auditor")):

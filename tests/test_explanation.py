@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import select
 
 from flagback.model import cycle, dialogue, embedded, explaining
-from flagback.model.explanation import Explanation, FlaggedMove, PairMove, Side, from_dict, json_lines, summary, to_dict
+from flagback.model.explanation import FILE, Explanation, FlaggedMove, PairMove, Side, from_dict, json_lines, read, summary, to_dict
 from flagback.model.layout import sequence_logps
 from flagback.model.lesson import answer_ids
 from flagback.review_app import cli
@@ -91,7 +91,7 @@ def test_a_run_is_explained_once_pair_by_pair(corrected: tuple[Loop, CorrectionR
     loop, run = corrected
     sha256 = explaining.explain(loop.store, loop.shelf, run.id)
     assert explaining.explain(loop.store, loop.shelf, run.id) == sha256
-    found = explaining.read(loop.shelf.artifacts, sha256)
+    found = read(loop.shelf.artifacts, sha256)
     with loop.store.reading() as session:
         kept = session.get_one(CorrectionRun, run.id)
         pairs = session.exec(select(PreferencePair).where(PreferencePair.set_id == kept.set_id)).all()
@@ -119,7 +119,7 @@ def test_a_run_is_explained_once_pair_by_pair(corrected: tuple[Loop, CorrectionR
 
 def test_what_was_learnt_moved_towards_the_reviewers(corrected: tuple[Loop, CorrectionRun]) -> None:
     loop, run = corrected
-    found = summary(explaining.read(loop.shelf.artifacts, explaining.explained(loop.store, loop.shelf, run.id)))
+    found = summary(read(loop.shelf.artifacts, explaining.explained(loop.store, loop.shelf, run.id)))
     assert found["learnt"]["pairs_towards"] > found["learnt"]["pairs"] / 2
     assert found["learnt"]["margin_after"] > found["learnt"]["margin_before"]
     assert found["learnt"]["rejected_change"] < found["learnt"]["chosen_change"]
@@ -144,7 +144,7 @@ def test_a_pair_whose_text_was_withdrawn_since_is_left_out_of_the_explanation(co
         gone = pairs[0].rejected_id
         quarantine.put_away(session, gone, review_id=None, category="personal_data", seats=1, now=now())
         left = {pair.position for pair in pairs if gone not in (pair.chosen_id, pair.rejected_id)}
-    found = explaining.read(loop.shelf.artifacts, explaining.explained(loop.store, loop.shelf, run.id))
+    found = read(loop.shelf.artifacts, explaining.explained(loop.store, loop.shelf, run.id))
     assert {row.position for row in found.pairs} == left
     assert gone not in {row.generation_id for row in found.flagged}
 
@@ -152,11 +152,11 @@ def test_a_pair_whose_text_was_withdrawn_since_is_left_out_of_the_explanation(co
 def test_an_altered_explanation_is_not_read(corrected: tuple[Loop, CorrectionRun]) -> None:
     loop, run = corrected
     sha256 = explaining.explained(loop.store, loop.shelf, run.id)
-    place = loop.shelf.artifacts.path(sha256) / explaining.FILE
+    place = loop.shelf.artifacts.path(sha256) / FILE
     place.chmod(0o600)
     place.write_text(place.read_text().replace("towards", "against"))
     with pytest.raises(DamagedArtifact):
-        explaining.read(loop.shelf.artifacts, sha256)
+        read(loop.shelf.artifacts, sha256)
 
 
 def test_the_command_tells_it_in_lines_and_as_json(

@@ -34,6 +34,7 @@ from flagback.storage.reading import UnusableFile
 from flagback.storage.records import Item, Lease, PreferencePair, PreferenceSet, Review, SamplingRun, Slot
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
+from tests.fresh import migrate
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 #: Texts that readers like to change.
@@ -532,7 +533,7 @@ def test_export_then_import_is_the_same(
         session.connection().execute(delete(PreferenceSet))
     original = _texts(sqlite_store, _pairs(sqlite_store, texts).id)
     fresh = Store(f"sqlite:///{folder / 'fresh.db'}")
-    fresh.migrate()
+    migrate(fresh)
     prints = set()
     for layout in ("jsonl", "csv", "parquet", "jsonl conversational", "parquet conversational"):
         file_format, _, conversational = layout.partition(" ")

@@ -10,6 +10,7 @@ from flagback.storage import guidelines, practice
 from flagback.storage.guidance_words import GUIDELINES, PRACTICE, PracticeItem
 from flagback.storage.records import now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.people import person
 from tests.test_pages_in_spanish import _page
 
@@ -18,7 +19,7 @@ from tests.test_pages_in_spanish import _page
 def home(tmp_path: Path) -> Path:
     """A home with two leads."""
     store = Store(Settings(home=tmp_path).records_url)
-    store.migrate()
+    migrate(store)
     with store.writing() as session:
         person(session, "lea", "lead")
         person(session, "max", "lead")

@@ -57,6 +57,7 @@ from flagback.storage.versions import NewBase, register_base
 from flagback.storage.writers import LONGEST_CELL, harmless
 from tests.board_place import press
 from tests.browser import WebProcess, page_in, sign_in
+from tests.fresh import migrate
 from tests.hostile_texts import HONEST, HOSTILE, UNSTORABLE
 from tests.people import PASSWORD, person
 
@@ -149,7 +150,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     folder = tmp_path_factory.mktemp("hostile")
     settings = Settings(home=folder / "home")
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     base, candidate = _models(store)
     made = _answers(store, base)
     with open_home(settings) as installation:
@@ -450,7 +451,7 @@ def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
     """A home with one item, on each kind of database."""
     settings = Settings(home=tmp_path / "home", database_url=database_url)
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     with store.writing() as session:
         register_base(session, NewBase("tiny", "somewhere", "plain", {}, {}, "f" * 64), by="ada")
         (prompt,) = add_prompts(session, [NewPrompt([{"role": "user", "content": "The visitor said"}], lang="en")]).ids

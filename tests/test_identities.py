@@ -112,8 +112,8 @@ def test_an_account_whose_role_groups_give_connects_nobody_else(sqlite_store: St
         assert not identities.ask_to_connect(session, str(admission.cookie), now=NOON)
 
 
-def test_the_migration_keeps_the_accounts_and_sessions_that_are_there(database_url: str) -> None:
-    store = Store(database_url)
+def test_the_migration_keeps_the_accounts_and_sessions_that_are_there(empty_database_url: str) -> None:
+    store = Store(empty_database_url)
     store.migrate("0002")
     _insert(store, "account", id=7, login="old", role="lead", password_hash="h", created_at=NOON)
     _insert(store, "session", token_hash="t", account_id=7, browser="b", created_at=NOON, seen_at=NOON, expires_at=NOON)

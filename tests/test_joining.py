@@ -28,6 +28,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Account, AuditEntry, Invitation, Review, Role, now
 from flagback.storage.records import Session as SessionRow
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.people import PASSWORD, agree, form_token, page_token, person, sign_in_by_form
 
 OURS = "http://127.0.0.1"
@@ -40,7 +41,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     """A home with an administrator, ten items, and a study that wants three answers."""
     settings = Settings(home=tmp_path)
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     with store.writing() as session:
         person(session, "root", "administrator")
         invitations.make_pool(session, "study", "anonymous", answers_wanted=WANTED, completion_code="C0DE-42", now=now())

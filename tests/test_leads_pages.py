@@ -20,6 +20,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Adjudication, AuditEntry, Overlap, Review, SetAside, Slot, Study, now
 from flagback.storage.store import Store
 from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
 from tests.panel_of_two_groups import KEY, Panel, judged_panel, vote
 from tests.people import PASSWORD, person
 
@@ -39,7 +40,7 @@ class Served:
         (home / "pseudonym.key").chmod(0o600)
         settings = Settings(home=home)
         self.store = Store(settings.records_url)
-        self.store.migrate()
+        migrate(self.store)
         self.web = WebProcess(settings.home, folder=folder)
         self.panel: Panel | None = _fill(self.store) if filled else None
         with self.store.writing() as session:

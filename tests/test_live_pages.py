@@ -17,6 +17,7 @@ from flagback.storage.reading import Place, Row
 from flagback.storage.records import AuditEntry, OutputBatch, OutputKey, Slot, now
 from flagback.storage.store import Store
 from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
 from tests.people import PASSWORD, person
 from tests.test_outputs import AGREED, answer, numbered
 
@@ -31,7 +32,7 @@ class Served:
     def __init__(self, folder: Path) -> None:
         settings = Settings(home=folder / "home")
         self.store = Store(settings.records_url)
-        self.store.migrate()
+        migrate(self.store)
         self.folder = folder
         self.web = WebProcess(settings.home, folder=folder)
         with self.store.writing() as session:

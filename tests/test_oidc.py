@@ -16,6 +16,7 @@ from flagback.storage import accounts, records
 from flagback.storage.records import Account, AuditEntry, Identity, Role, now
 from flagback.storage.store import Store
 from tests.browser import WebProcess, chromium, free_port, page_of, sign_in
+from tests.fresh import migrate
 from tests.openid_provider import CLIENT_ID, CLIENT_SECRET, Fault, OpenIDProvider, Running, Someone, openid_provider
 
 PASSWORD = "a long password"  # pragma: allowlist secret - of accounts that live for one test
@@ -139,7 +140,7 @@ def callback_of(answer: httpx.Response) -> str:
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     home = tmp_path_factory.mktemp("home")
     store = Store(Settings(home=home).records_url)
-    store.migrate()
+    migrate(store)
     secret = home / "client.secret"
     secret.write_text(f"{CLIENT_SECRET}\n", encoding="utf-8")
     port = free_port()
@@ -596,7 +597,7 @@ def test_streamlits_sign_out_by_get_is_not_there(house: House) -> None:
 
 def test_without_single_sign_on_its_addresses_are_not_there(tmp_path: Path) -> None:
     store = Store(Settings(home=tmp_path).records_url)
-    store.migrate()
+    migrate(store)
     store.close()
     with WebProcess(tmp_path) as web, httpx.Client(base_url=web.url, headers={"Accept": "text/html"}) as http:
         for path in ("/auth/login", "/auth/logout", "/oauth2callback", "/oauth2callback?code=a&state=b"):

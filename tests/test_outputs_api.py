@@ -22,6 +22,7 @@ from flagback.review_app.settings import Settings
 from flagback.storage import accounts, output_keys
 from flagback.storage.records import AuditEntry, Generation, Item, OutputBatch, OutputKey, Record, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.people import person
 
 AGREED = "Users agreed in the terms of 2026-10-01 that answers are read by reviewers."
@@ -43,7 +44,7 @@ def one(tmp_path: Path) -> Iterator[Installation]:
 def opened(settings: Settings) -> Iterator[Installation]:
     """The home, migrated."""
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     store.close()
     found = open_installation(settings)
     yield found

@@ -16,13 +16,14 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.panel_of_two_groups import vote
 from tests.people import person
 
 
 def test_one_file_holds_everything_of_one_person_and_nothing_of_another(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
-    Store(settings.records_url).migrate()
+    migrate(Store(settings.records_url))
     here = open_installation(settings)
     with here.store.writing() as session:
         ada, bob = person(session, "ada"), person(session, "bob")

@@ -20,6 +20,7 @@ from flagback.storage.records import CorrectionRun, Decision, Evaluation, RunMet
 from flagback.storage.store import Store
 from flagback.storage.suites import Answered, NewData
 from tests.english_left import english_in
+from tests.fresh import migrate
 from tests.gallery import recipes
 from tests.panel_of_two_groups import KEY
 from tests.people import person
@@ -62,7 +63,7 @@ def home_of(folder: Path, *, filled: bool) -> Path:
     (home / "pseudonym.key").write_bytes(KEY)
     (home / "pseudonym.key").chmod(0o600)
     store = Store(Settings(home=home).records_url)
-    store.migrate()
+    migrate(store)
     if filled:
         _fill(store)
     with store.writing() as session:

@@ -22,6 +22,7 @@ from flagback.storage.records import CorrectionRun, Review, SetAside, now
 from flagback.storage.reviews import submit
 from flagback.storage.slots import claim
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.panel_of_two_groups import KEY, Panel, judged_panel
 
 
@@ -40,7 +41,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     (folder / "pseudonym.key").write_bytes(KEY)
     (folder / "pseudonym.key").chmod(0o600)
     store = Store(Settings(home=folder).records_url)
-    store.migrate()
+    migrate(store)
     panel = judged_panel(store)
     with store.writing() as session:
         accounts.create(session, "lea", "a long password", "lead")

@@ -22,6 +22,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import now
 from flagback.storage.store import Store
 from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
 from tests.people import PASSWORD, person
 
 WAIT = 30_000
@@ -35,7 +36,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(home=folder / "home")
         self.store = Store(self.settings.records_url)
-        self.store.migrate()
+        migrate(self.store)
         self.web = WebProcess(self.settings.home, folder=folder)
         with self.store.writing() as session:
             for login, role in (("audrey", "auditor"), ("max", "maintainer"), ("ada", "reviewer")):

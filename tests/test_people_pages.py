@@ -20,6 +20,7 @@ from flagback.storage.records import Account, AuditEntry, Generation, Invitation
 from flagback.storage.store import Store
 from tests.board_place import through_practice
 from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
 from tests.panel_of_two_groups import vote
 from tests.people import PASSWORD, agree, person
 
@@ -34,7 +35,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         settings = Settings(home=folder / "home")
         self.store = Store(settings.records_url)
-        self.store.migrate()
+        migrate(self.store)
         self.key = settings.pseudonym_key()
         self.web = WebProcess(settings.home, folder=folder)
         with self.store.writing() as session:

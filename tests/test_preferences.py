@@ -27,6 +27,7 @@ from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, co
 from flagback.storage.records import PreferencePair, PreferenceSet
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+from tests.fresh import migrate
 
 #: What is answered, and the texts of each prompt's four answers.
 TEXTS = (" a", " b", " ü\u2028", "")
@@ -128,7 +129,7 @@ def test_order_does_not_matter_and_every_weight_does(
     fresh = not path.exists()
     store = Store(f"sqlite:///{path}")
     if fresh:
-        store.migrate()
+        migrate(store)
     answers = world(store)
     pairs = [pair(answers, prompt, *sides, weight=weight) for prompt, sides, weight in rows]
     first = frozen(store, pairs)

@@ -41,6 +41,7 @@ from flagback.storage.store import Store
 from flagback.storage.suppression import SMALLEST
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 from tests.browser import WebProcess
+from tests.fresh import migrate
 from tests.people import PASSWORD, agree
 
 #: No page may hold these: logins and ids that cannot stand there by chance.
@@ -58,7 +59,7 @@ class Panel:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(home=folder)
         store = Store(self.settings.records_url)
-        store.migrate()
+        migrate(store)
         self.key = self.settings.pseudonym_key()
         self.logins = [f"zephyrine-{number}-{uuid.uuid4().hex[:6]}" for number in range(len(PEOPLE))]
         with store.writing() as session:

@@ -23,13 +23,14 @@ from flagback.storage.records import now
 from flagback.storage.slots import claim, held_claims
 from flagback.storage.store import Store
 from tests.browser import WebProcess, free_port
+from tests.fresh import migrate
 
 
 def migrated(home: Path) -> Settings:
     """A home with empty records."""
     settings = Settings(home=home)
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     store.close()
     return settings
 

@@ -27,6 +27,7 @@ from flagback.storage.records import Lease, Record, Review, Slot
 from flagback.storage.reviews import AlreadyAnswered, submit
 from flagback.storage.slots import claim, relax, release, sweep
 from flagback.storage.store import Store
+from tests.fresh import migrate
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 HALF_HOUR, KEPT = timedelta(minutes=30), timedelta(hours=2)
@@ -208,7 +209,7 @@ class SlotMachine(RuleBasedStateMachine):
 def test_the_desk_behaves_like_its_model_on_sqlite(tmp_path: Path) -> None:
     empty = tmp_path / "empty.db"
     first = Store(f"sqlite:///{empty}")
-    first.migrate()
+    migrate(first)
     first.close()
 
     def opened() -> tuple[Store, Callable[[], None]]:
@@ -229,7 +230,7 @@ def test_the_desk_behaves_like_its_model_on_postgresql(postgres_url: str) -> Non
     with admin.connect() as connection:
         connection.execute(text("CREATE DATABASE machine"))
     store = Store(postgres_url.replace("/postgres?", "/machine?"))
-    store.migrate()
+    migrate(store)
 
     def opened() -> tuple[Store, Callable[[], None]]:
         names = ", ".join(table.name for table in Record.metadata.sorted_tables)

@@ -33,8 +33,8 @@ def test_down_and_up_again_leaves_the_same_tables(store: Store) -> None:
     assert set(inspect(store.engine).get_table_names()) == before
 
 
-def test_an_unmigrated_database_is_refused_with_the_next_command(database_url: str) -> None:
-    empty = Store(database_url)
+def test_an_unmigrated_database_is_refused_with_the_next_command(empty_database_url: str) -> None:
+    empty = Store(empty_database_url)
     with pytest.raises(OlderSchema, match="flagback migrate"):
         empty.check_schema()
     empty.close()

@@ -13,6 +13,7 @@ from flagback.storage import audit, suites
 from flagback.storage.reading import BadImport
 from flagback.storage.records import AuditEntry, Evaluation, ModelVersion, SuiteComparison, SuiteData, SuiteItem, SuiteRun, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.test_evaluating import Candidate
 
 HEAD = "sent_more,sent_less,stereo_antistereo,bias_type\n"
@@ -36,7 +37,7 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Candidate]:
     """A base and its candidate; each test takes in data of its own."""
     folder = tmp_path_factory.mktemp("suite-runs")
     store = Store(f"sqlite:///{folder / 'records.db'}")
-    store.migrate()
+    migrate(store)
     yield Candidate(store, folder, prompts=60)
     store.close()
 

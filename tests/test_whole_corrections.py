@@ -22,6 +22,7 @@ from flagback.storage.preferences import NoPairs
 from flagback.storage.records import CorrectionRun, ModelVersion, Prompt, RunMetric
 from flagback.storage.store import Store
 from tests.foreign_models import make
+from tests.fresh import migrate
 from tests.test_cycle import RECIPE, Loop
 
 
@@ -31,7 +32,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(home=folder)
         self.store = Store(self.settings.records_url)
-        self.store.migrate()
+        migrate(self.store)
         self.loop = Loop(self.store, folder, prompts=8)
         self.loop.sample()
         self.loop.review()

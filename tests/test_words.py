@@ -19,6 +19,7 @@ from flagback.storage.consent import PURPOSES
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import CATEGORIES, Category
 from tests.english_left import english_in
+from tests.fresh import migrate
 from tests.people import person
 
 
@@ -145,7 +146,7 @@ def test_the_board_is_told_its_language_and_keeps_the_codes() -> None:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings(home=tmp_path_factory.mktemp("words"))
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     with store.writing() as session:
         for login in ("ada", "eva"):
             account = person(session, login)

@@ -22,6 +22,7 @@ from flagback.review_app.settings import Settings
 from flagback.storage import runs
 from flagback.storage.records import ModelVersion, Prompt, SamplingRun, WorkerHeartbeat, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 
 #: A worker whose sampling has three small steps that write what they do to a file; the second waits for a file named "go".
 SMALL_STEPS = """
@@ -69,7 +70,7 @@ class Workers:
     def __init__(self, home: Path, url: str | None) -> None:
         self.settings = Settings(home=home, database_url=url)
         self.store = Store(self.settings.records_url)
-        self.store.migrate()
+        migrate(self.store)
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str) -> subprocess.Popen[str]:

@@ -176,7 +176,7 @@ def explain(
 
         shelf = Shelf(Artifacts(settings.artifacts), threads=settings.threads)
         sha256 = explaining.explained(store, shelf, int(number))
-    found = explaining.read(shelf.artifacts, sha256)
+    found = explanation.read(shelf.artifacts, sha256)
     show({"sha256": sha256, **explanation.to_dict(found)}, as_json=as_json, lines=_explained(found, limit))
 
 

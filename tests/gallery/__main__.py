@@ -19,6 +19,7 @@ from playwright.sync_api import Error, Page
 from flagback.review_app.settings import Settings
 from flagback.storage.store import Store
 from tests.browser import WebProcess, chromium
+from tests.fresh import migrate
 from tests.gallery import states
 from tests.gallery.home import Door, rehearsed
 from tests.gallery.states import State, Visits
@@ -106,7 +107,7 @@ def furnished(folder: Path) -> tuple[Settings, Door]:
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(made, home)
     settings = Settings(home=home)
-    Store(settings.records_url).migrate()
+    migrate(Store(settings.records_url))
     return settings, Door(*kept.read_text(encoding="utf-8").split())
 
 

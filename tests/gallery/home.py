@@ -22,6 +22,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, Generation, Prompt, Role, now
 from flagback.storage.store import Store
+from tests.fresh import migrate
 from tests.gallery import recipes
 from tests.panel_of_two_groups import KEY, judged_panel, vote
 from tests.people import PASSWORD, person
@@ -72,7 +73,7 @@ def small(home: Path) -> tuple[Settings, Door]:
     (home / "pseudonym.key").chmod(0o600)
     settings = Settings(home=home)
     store = Store(settings.records_url)
-    store.migrate()
+    migrate(store)
     panel = judged_panel(store, prompts=4)
     with store.writing() as session:
         version(session, panel.version_id + 1, parent=panel.version_id)

@@ -1,0 +1,163 @@
+"""The report of one correction in Markdown: who asked, on whose word, how it learnt, what became of its pairs, what was decided.
+
+Knows records and Markdown; knows no weights. Names from outside are shown as code where they could be Markdown. No person is named
+who only reviewed.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from flagback.storage import model_card
+from flagback.storage.card import inert
+from flagback.storage.prompts import AT_A_TIME
+from flagback.storage.recipes import in_use
+from flagback.storage.records import CorrectionRun, Decision, ModelVersion, PreferencePair, PreferenceSet, Review, RunMetric
+
+#: Groups with the most pairs come first, and no more than these are listed.
+MOST_GROUPS = 40
+MARGIN = (
+    "Margin: how much likelier the chosen answer is than the rejected one, in nats of log-probability, before and after. A pair is "
+    "still where that changed by less than 0.1. Held-out pairs were never trained on."
+)
+
+
+def run_report(session: Session, run: CorrectionRun, moved: Mapping[str, Any] | None) -> str:
+    """The report as it stands; `moved` is the summary of the run's explanation (`flagback.model.explanation`), if it has one."""
+    candidate = session.get(ModelVersion, run.candidate_id) if run.candidate_id is not None else None
+    lines = [f"# Correction {run.id}", "", *_asked(run), ""]
+    lines += ["## What it learnt from", "", *_learnt_from(session, run), ""]
+    lines += ["## How it learnt", "", *_learning(session, run), ""]
+    if moved is not None:
+        lines += ["## What became of its pairs", "", *moved_lines(moved), ""]
+    if candidate is not None:
+        told = model_card.told_of(session, candidate)
+        lines += ["## What the gate found", "", *model_card.found_lines(told), ""]
+        lines += ["## What was decided", "", *_decided(session, candidate), ""]
+    lines += ["## To do it again", "", *_again(run, candidate)]
+    return "\n".join(lines) + "\n"
+
+
+def moved_lines(moved: Mapping[str, Any]) -> list[str]:
+    """What became of pairs and flagged answers: in words, and as a table by side and by group."""
+    said = [MARGIN]
+    change = moved["all"]["flagged_change"]
+    if change is not None:
+        factor = math.exp(abs(change))
+        said.append(f"Flagged answers became {factor:,.2f} times {'less' if change <= 0 else 'more'} likely (geometric mean).")
+    if (moved["all"]["chosen_change"] or 0.0) < -1.0:
+        said.append("Chosen answers became less likely too: an anchor on them, or fewer steps, would hold them.")
+    groups = list(moved["groups"].items())
+    rows = [(name, moved[side]) for name, side in (("all", "all"), ("learnt", "learnt"), ("held out", "held_out"))]
+    rows += [(inert(name), figures) for name, figures in groups[:MOST_GROUPS]]
+    head = ["", "pairs", "towards", "still", "against", "margin before", "after", "flagged answers", "less likely", "more likely"]
+    table = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    for name, one in rows:
+        cells = [name, *(f"{one[f'pairs{way}']:,}" for way in ("", "_towards", "_still", "_against"))]
+        cells += ["" if one[key] is None else f"{one[key]:+.2f}" for key in ("margin_before", "margin_after")]
+        cells += [f"{one[f'flagged{way}']:,}" for way in ("", "_towards", "_against")]
+        table.append("| " + " | ".join(cells) + " |")
+    more = [f"{len(groups) - MOST_GROUPS:,} more groups are in the explanation itself."] if len(groups) > MOST_GROUPS else []
+    return [" ".join(said), "", *table, *([""] if more else []), *more]
+
+
+def _asked(run: CorrectionRun) -> list[str]:
+    ended = f", ended {run.ended_at:%Y-%m-%d %H:%M} UTC" if run.ended_at else ""
+    lines = [f"Asked for by {inert(run.asked_by)} on {run.created_at:%Y-%m-%d %H:%M} UTC{ended}: **{run.state}**."]
+    if run.simulated:
+        lines += ["", "**The reviewers were simulated; no person judged anything.**"]
+    if run.error:
+        lines += ["", f"It said: {inert(run.error)}"]
+    for alarm in run.environment.get("alarms", []):
+        lines += ["", f"Step {alarm['step']}: {inert(str(alarm['advice']))}"]
+    return lines
+
+
+def _learnt_from(session: Session, run: CorrectionRun) -> list[str]:
+    lines = [f"- parent: version {run.parent_id}"]
+    if run.teacher:
+        teacher = run.teacher
+        return [*lines, f"- teacher: {inert(str(teacher.get('name')))}, fingerprint `{teacher.get('fingerprint')}`"]
+    found = session.get(PreferenceSet, run.set_id) if run.set_id is not None else None
+    if found is None:
+        return [*lines, "- no set was frozen"]
+    kinds: Counter[str] = Counter()
+    words: set[int] = set()
+    rows = select(PreferencePair.kind, PreferencePair.review_ids).where(PreferencePair.set_id == found.id)
+    for kind, review_ids in session.exec(rows.execution_options(yield_per=AT_A_TIME)):
+        kinds[kind] += 1
+        words.update(review_ids)
+    lines.append(f"- set {found.id}: {found.n_pairs:,} pairs, fingerprint `{found.fingerprint}`")
+    lines.append(f"- policy: {inert(found.policy)} {inert(found.policy_version)}, guideline {inert(found.guideline_version)}")
+    lines.append("- kinds of pairs: " + ", ".join(f"{inert(kind)} {count:,}" for kind, count in sorted(kinds.items())))
+    if words:
+        lines.append(f"- on the word of {_people(session, sorted(words)):,} people, in {len(words):,} reviews")
+    if "pairs" in run.environment:
+        dropped = run.environment.get("dropped", 0)
+        lines.append(f"- learnt: {run.environment['pairs']:,} of them; {dropped:,} could not be used; the rest is held out")
+    return lines
+
+
+def _people(session: Session, review_ids: list[int]) -> int:
+    """How many people gave these reviews."""
+    found: set[str] = set()
+    for start in range(0, len(review_ids), AT_A_TIME):
+        some = review_ids[start : start + AT_A_TIME]
+        found.update(session.exec(select(Review.reviewer).where(col(Review.id).in_(some)).distinct()).all())
+    return len(found)
+
+
+def _learning(session: Session, run: CorrectionRun) -> list[str]:
+    last = session.exec(select(func.max(RunMetric.step)).where(RunMetric.run_id == run.id)).one()
+    lines = []
+    if last is not None:
+        first, end = (session.get_one(RunMetric, (run.id, step)).metrics for step in (1, last) if step)
+        lines.append(f"- {last:,} of {int(end.get('steps', last)):,} steps")
+        lines += [f"- {name}: {first[name]:.3f} to {end[name]:.3f}" for name in ("loss", "margin") if name in first and name in end]
+    swept, stopped = run.environment.get("rate_sweep"), run.environment.get("early_stop")
+    if swept is not None:
+        lines.append(f"- learning rate {swept['suggestion']:.2g} was found; {len(swept['tried'])} rates were tried")
+    if stopped is not None:
+        lines.append(f"- step {stopped['best_step']} was best on {stopped['pairs']} pairs kept aside, and is what is kept")
+    lines += [f"- {stage}: {seconds:,.1f} s" for stage, seconds in run.seconds.items()]
+    return lines or ["It did not come to a step."]
+
+
+def _decided(session: Session, candidate: ModelVersion) -> list[str]:
+    found = session.exec(
+        select(Decision)
+        .where((Decision.version_id == candidate.id) | (Decision.previous_id == candidate.id))
+        .order_by(col(Decision.id))
+    ).all()
+    return [_decision(row) for row in found] or [f"Nothing yet: version {candidate.id} is {candidate.state}."]
+
+
+def _decision(row: Decision) -> str:
+    instead = f" instead of {row.previous_id}" if row.previous_id is not None else ""
+    reason = f": {inert(row.reason)}" if row.reason else ""
+    return (
+        f"- {row.created_at:%Y-%m-%d %H:%M} UTC, {row.kind.replace('_', ' ')} by {inert(row.decided_by)}, version "
+        f"{row.version_id}{instead}{reason}"
+    )
+
+
+def _again(run: CorrectionRun, candidate: ModelVersion | None) -> list[str]:
+    def told(settings: Iterable[tuple[str, Any]]) -> str:
+        return ", ".join(f"{name} {json.dumps(value)}" for name, value in settings)
+
+    built = {name: value for name, value in run.environment.items() if isinstance(value, (str, int, float))}
+    lines = [f"- recipe: {told(in_use(run.recipe).items())}", f"- seed: {run.seed}"]
+    if built:
+        lines.append(f"- built with: {told(sorted(built.items()))}")
+    if run.adapter_sha256:
+        lines.append(f"- adapter: `{run.adapter_sha256}`")
+    if run.explanation_sha256:
+        lines.append(f"- explanation: `{run.explanation_sha256}`")
+    if candidate is not None:
+        lines.append(f"- version {candidate.id}: `{candidate.fingerprint}`")
+    return lines
