@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from flagback.storage.artifacts import Artifacts
+from flagback.storage.artifacts import Artifacts, DamagedArtifact, MissingArtifact
+from flagback.storage.records import CorrectionRun
 
 #: What the file is called in its artifact.
 FILE = "explanation.json"
@@ -157,6 +158,16 @@ def read(artifacts: Artifacts, sha256: str) -> Explanation:
     """An explanation as it was kept. Raises MissingArtifact and DamagedArtifact."""
     artifacts.verify(sha256)
     return from_dict(json.loads((artifacts.path(sha256) / FILE).read_text()))
+
+
+def summary_of(run: CorrectionRun, artifacts: Artifacts) -> dict[str, Any] | None:
+    """The summary of a run's explanation; None where it has none, or its file is gone or altered."""
+    if run.explanation_sha256 is None:
+        return None
+    try:
+        return summary(read(artifacts, run.explanation_sha256))
+    except (MissingArtifact, DamagedArtifact):
+        return None
 
 
 def pair_from(**row: Any) -> PairMove:

@@ -1,4 +1,4 @@
-"""Files on their way to a browser: exports of the Data page, tables behind pictures, one's own data; gone after an hour.
+"""Files on their way to a browser: exports of the Data page, tables behind pictures, reports, one's own data; gone after an hour.
 
 Only who had a file prepared can fetch it, and only in the role they had it prepared in. It stands in the home under its ticket's
 hash, never in Streamlit's media store, whose addresses ask for no role.
@@ -13,6 +13,7 @@ import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -26,7 +27,7 @@ from flagback.storage.records import Account
 
 #: How long a prepared file waits, seconds.
 KEPT_FOR = 3_600.0
-_TYPES = {"zip": "application/zip", "csv": "text/csv; charset=utf-8"}
+_TYPES = {"zip": "application/zip", "csv": "text/csv; charset=utf-8", "md": "text/markdown; charset=utf-8"}
 _TICKET = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
@@ -45,16 +46,16 @@ def prepare(installation: Installation, account: Account, folder: Path, name: st
     return ticket
 
 
-def prepare_table(installation: Installation, account: Account, table: bytes) -> str:
-    """Puts a CSV table down for its account to fetch, and returns the ticket. The same table is put down once."""
-    ticket = base64.urlsafe_b64encode(hashlib.sha256(table).digest()[:24]).decode()
-    place = _place(installation, account, ticket, "csv")
+def prepare_file(installation: Installation, account: Account, content: bytes, kind: Literal["csv", "md"]) -> str:
+    """Puts a table or a report down for its account to fetch, and returns the ticket. The same content is put down once."""
+    ticket = base64.urlsafe_b64encode(hashlib.sha256(content).digest()[:24]).decode()
+    place = _place(installation, account, ticket, kind)
     if place.exists():
         place.touch()  # it waits its hour anew
         return ticket
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = place.with_suffix(f".{secrets.token_hex(4)}.part")
-    aside.write_bytes(table)
+    aside.write_bytes(content)
     aside.replace(place)
     return ticket
 
@@ -78,7 +79,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
             told = tr("This download is gone, or was prepared by someone else; reload the page it came from and prepare it again.")
             return JSONResponse({"error": {"code": "not_found", "message": told}}, 404)
         kind = place.suffix[1:]
-        # A table's own name is on its link, which a name from here would overrule.
+        # Its own name is on its link, which a name from here would overrule.
         return FileResponse(
             place,
             media_type=_TYPES[kind],

@@ -4,11 +4,13 @@ Knows records and Markdown; knows no weights. Names from outside are shown as co
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from sqlmodel import Session, col, select
 
 from flagback.storage.card import inert
+from flagback.storage.moves import moved_lines
 from flagback.storage.recipes import in_use
 from flagback.storage.records import CorrectionRun, Evaluation, ModelVersion, PreferenceSet
 
@@ -56,8 +58,11 @@ def hub_id(version: ModelVersion) -> tuple[str, str] | None:
     return (name, commit) if sign and name.count("/") <= 1 and not name.startswith(("/", ".")) else None
 
 
-def model_card(told: Told, *, shape: Shape, dtype: str) -> str:
-    """The README.md of a folder with the version's weights or its adapter. No place on this machine is named."""
+def model_card(told: Told, *, shape: Shape, dtype: str, moved: Mapping[str, Any] | None = None) -> str:
+    """The README.md of a folder with the version's weights or its adapter. No place on this machine is named.
+
+    `moved` is the summary of the correction's explanation (`flagback.model.explanation`), if it has one.
+    """
     version, first, run, learnt, _ = told
     base = hub_id(first)
     head: dict[str, Any] = {"library_name": "peft" if shape == "adapter" else "transformers", "tags": ["flagback"]}
@@ -81,6 +86,8 @@ def model_card(told: Told, *, shape: Shape, dtype: str) -> str:
     lines += [f"- distance to the base: {version.distance_to_base:.2%} of its weights' norm"]
     if run is not None:
         lines += _taught(run, learnt)
+    if moved is not None:
+        lines += ["", "## What became of its pairs", "", *moved_lines(moved)]
     lines += ["", "## What the gate found", "", *found_lines(told), ""]
     lines += [
         "## Limits",

@@ -15,12 +15,13 @@ people's and simulated pairs never share a set.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
 from flagback.storage import guidelines
 from flagback.storage.prompts import AT_A_TIME, HELD_OUT_SHARDS, TRAINING_SHARDS
@@ -179,13 +180,15 @@ def freeze(
     return session.exec(select(PreferenceSet).where(PreferenceSet.fingerprint == fingerprint)).one()
 
 
-def sizes(session: Session) -> dict[int, tuple[int, int]]:
-    """(pairs to learn from, pairs kept to test on) of every set that has any, by the side of the split their prompt stands on."""
+def sizes(session: Session, set_ids: Iterable[int] | None = None) -> dict[int, tuple[int, int]]:
+    """(pairs to learn from, pairs kept to test on) of these sets, or all, that have any, by the side of the split their prompt
+    stands on."""
+    wanted = [] if set_ids is None else [col(PreferencePair.set_id).in_(list(set_ids))]
     training = col(Prompt.shard).in_(TRAINING_SHARDS)
     rows = session.exec(
         select(PreferencePair.set_id, training, func.count())
         .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
-        .where(still_shown())
+        .where(still_shown(), *wanted)
         .group_by(col(PreferencePair.set_id), training)
     ).all()
     found: dict[int, tuple[int, int]] = {}
@@ -214,22 +217,34 @@ def each_pair(session: Session, set_id: int, *, training: bool | None = None) ->
     Read some at a time, so that a large set is never in memory whole. Pairs with a text that was withdrawn since are left out.
     """
     check_set(session, set_id)
-    chosen, rejected = aliased(Generation), aliased(Generation)
-    query = (
-        select(PreferencePair, Prompt, chosen, rejected)
-        .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
-        .join(chosen, col(chosen.id) == PreferencePair.chosen_id)
-        .join(rejected, col(rejected.id) == PreferencePair.rejected_id)
-        .where(PreferencePair.set_id == set_id, still_shown())
-        .order_by(col(PreferencePair.position))
-        .limit(AT_A_TIME)
-    )
+    query = _with_texts(set_id).limit(AT_A_TIME)
     if training is not None:
         query = query.where(col(Prompt.shard).in_(TRAINING_SHARDS if training else HELD_OUT_SHARDS))
     last = -1
     while found := session.exec(query.where(col(PreferencePair.position) > last)).all():
         yield from (_row_of(*one) for one in found)
         last = found[-1][0].position
+
+
+def pairs_at(session: Session, set_id: int, positions: Iterable[int]) -> dict[int, PairRow | None]:
+    """A set's pairs at some positions, in the order asked for; None for one with a text that was withdrawn since."""
+    asked = list(positions)
+    rows = session.exec(_with_texts(set_id).where(col(PreferencePair.position).in_(asked))).all()
+    found = {row[0].position: _row_of(*row) for row in rows}
+    return {position: found.get(position) for position in asked}
+
+
+def _with_texts(set_id: int) -> Select[PreferencePair, Prompt, Generation, Generation]:
+    """A set's pairs in its order with their prompts, the chosen answers and the rejected ones; none whose text was withdrawn."""
+    chosen, rejected = aliased(Generation), aliased(Generation)
+    return (
+        select(PreferencePair, Prompt, chosen, rejected)
+        .join(Prompt, col(Prompt.id) == PreferencePair.prompt_id)
+        .join(chosen, col(chosen.id) == PreferencePair.chosen_id)
+        .join(rejected, col(rejected.id) == PreferencePair.rejected_id)
+        .where(PreferencePair.set_id == set_id, still_shown())
+        .order_by(col(PreferencePair.position))
+    )
 
 
 def _row_of(pair: PreferencePair, prompt: Prompt, better: Generation, worse: Generation) -> PairRow:

@@ -5,7 +5,6 @@ who only reviewed.
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,16 +14,10 @@ from sqlmodel import Session, col, select
 
 from flagback.storage import model_card
 from flagback.storage.card import inert
+from flagback.storage.moves import moved_lines
 from flagback.storage.prompts import AT_A_TIME
 from flagback.storage.recipes import in_use
 from flagback.storage.records import CorrectionRun, Decision, ModelVersion, PreferencePair, PreferenceSet, Review, RunMetric
-
-#: Groups with the most pairs come first, and no more than these are listed.
-MOST_GROUPS = 40
-MARGIN = (
-    "Margin: how much likelier the chosen answer is than the rejected one, in nats of log-probability, before and after. A pair is "
-    "still where that changed by less than 0.1. Held-out pairs were never trained on."
-)
 
 
 def run_report(session: Session, run: CorrectionRun, moved: Mapping[str, Any] | None) -> str:
@@ -41,29 +34,6 @@ def run_report(session: Session, run: CorrectionRun, moved: Mapping[str, Any] | 
         lines += ["## What was decided", "", *_decided(session, candidate), ""]
     lines += ["## To do it again", "", *_again(run, candidate)]
     return "\n".join(lines) + "\n"
-
-
-def moved_lines(moved: Mapping[str, Any]) -> list[str]:
-    """What became of pairs and flagged answers: in words, and as a table by side and by group."""
-    said = [MARGIN]
-    change = moved["all"]["flagged_change"]
-    if change is not None:
-        factor = math.exp(abs(change))
-        said.append(f"Flagged answers became {factor:,.2f} times {'less' if change <= 0 else 'more'} likely (geometric mean).")
-    if (moved["all"]["chosen_change"] or 0.0) < -1.0:
-        said.append("Chosen answers became less likely too: an anchor on them, or fewer steps, would hold them.")
-    groups = list(moved["groups"].items())
-    rows = [(name, moved[side]) for name, side in (("all", "all"), ("learnt", "learnt"), ("held out", "held_out"))]
-    rows += [(inert(name), figures) for name, figures in groups[:MOST_GROUPS]]
-    head = ["", "pairs", "towards", "still", "against", "margin before", "after", "flagged answers", "less likely", "more likely"]
-    table = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    for name, one in rows:
-        cells = [name, *(f"{one[f'pairs{way}']:,}" for way in ("", "_towards", "_still", "_against"))]
-        cells += ["" if one[key] is None else f"{one[key]:+.2f}" for key in ("margin_before", "margin_after")]
-        cells += [f"{one[f'flagged{way}']:,}" for way in ("", "_towards", "_against")]
-        table.append("| " + " | ".join(cells) + " |")
-    more = [f"{len(groups) - MOST_GROUPS:,} more groups are in the explanation itself."] if len(groups) > MOST_GROUPS else []
-    return [" ".join(said), "", *table, *([""] if more else []), *more]
 
 
 def _asked(run: CorrectionRun) -> list[str]:
@@ -96,7 +66,9 @@ def _learnt_from(session: Session, run: CorrectionRun) -> list[str]:
     lines.append(f"- policy: {inert(found.policy)} {inert(found.policy_version)}, guideline {inert(found.guideline_version)}")
     lines.append("- kinds of pairs: " + ", ".join(f"{inert(kind)} {count:,}" for kind, count in sorted(kinds.items())))
     if words:
-        lines.append(f"- on the word of {_people(session, sorted(words)):,} people, in {len(words):,} reviews")
+        people = _people(session, sorted(words))
+        whose = "one person" if people == 1 else f"{people:,} people"
+        lines.append(f"- on the word of {whose}, in {len(words):,} reviews")
     if "pairs" in run.environment:
         dropped = run.environment.get("dropped", 0)
         lines.append(f"- learnt: {run.environment['pairs']:,} of them; {dropped:,} could not be used; the rest is held out")

@@ -106,8 +106,8 @@ def test_a_run_shows_when_it_stopped_which_step_it_kept_and_why(place: Place, br
 def test_a_run_that_did_neither_shows_neither(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         _open(page, place, f"corrections?run={place.run - 1}")
-        assert page.locator('[class*="st-key-picture-learning-rates-"]').count() == 1  # of the other run, folded
-        assert page.locator('[class*="st-key-picture-stop-"]').count() == 2
+        assert page.locator('[class*="st-key-picture-learning-rates-"]').count() == 0
+        assert page.locator('[class*="st-key-picture-stop-"]').count() == 0
         assert page.get_by_text("How the learning rate was found").filter(visible=True).count() == 0
 
 

@@ -139,8 +139,8 @@ def test_only_the_owner_of_the_home_can_look_into_the_folder(installation: Insta
 
 def test_the_table_behind_a_picture_is_put_down_once_and_fetched_as_csv(installation: Installation) -> None:
     table = b"group,share\nolder people,0.25\n"
-    ticket = downloads.prepare_table(installation, account(installation), table)
-    assert downloads.prepare_table(installation, account(installation), table) == ticket
+    ticket = downloads.prepare_file(installation, account(installation), table, "csv")
+    assert downloads.prepare_file(installation, account(installation), table, "csv") == ticket
     assert len(list(installation.settings.downloads.iterdir())) == 1
     answer = browser(installation, "max").get(f"/downloads/{ticket}")
     assert (answer.status_code, answer.content) == (200, table)

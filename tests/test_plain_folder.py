@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from flagback.model import checkpoint
 from flagback.model.directory import check_files
+from flagback.model.explanation import Explanation, FlaggedMove, PairMove, summary
 from flagback.model.plain_folder import NoAdapter, write_adapter, write_merged
 from flagback.storage.export import FolderInUse
 from flagback.storage.model_card import Told, hub_id, model_card
@@ -155,6 +156,18 @@ def test_the_card_says_what_the_records_say() -> None:
     assert "simulated" not in text
     assert "`It fell \\| from .4 to .1 <b>.`".replace("`", "") in text.replace("`", "")
     assert "no person judged" in model_card(told(simulated=True), shape="merged", dtype="float32")
+    rows = (
+        PairMove(0, "h", "contrast", "learnt", ("gender: woman",), 1.0, 1.0, 7, 8, -3.0, -2.0, -2.0, -4.0),
+        PairMove(1, "i", "contrast", "held_out", (), 1.0, 1.0, 7, 8, -3.0, -3.0, -2.0, -2.0),
+    )
+    moved = summary(Explanation(2, 1, 3, rows, (FlaggedMove(8, "learnt", (), 0.9, -2.0, -4.0),), 0))
+    with_moves = model_card(told(), shape="merged", dtype="float32", moved=moved)
+    # learnt: -3 - -2 = -1 before, -2 - -4 = 2 after; e^2 = 7.39
+    assert "| learnt | 1 | 1 | 0 | 0 | -1.00 | +2.00 | 1 | 1 | 0 |" in with_moves
+    assert "| `gender: woman` | 1 |".replace("`", "") in with_moves.replace("`", "")
+    assert "| held out | 1 | 0 | 1 | 0 | -1.00 | -1.00 | 0 | 0 | 0 |" in with_moves
+    assert "7.39 times less likely" in with_moves
+    assert "What became" not in text
     assert "distillation" in model_card(told(teacher={"name": "big", "fingerprint": "f9"}), shape="merged", dtype="float32")
 
 

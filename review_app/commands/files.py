@@ -178,6 +178,7 @@ def model(
     Nothing in it needs Flagback: AutoModelForCausalLM loads merged weights, PeftModel the adapter.
     """
     from flagback.model import plain_folder
+    from flagback.model.explanation import summary_of
     from flagback.model.shelf import Shelf
     from flagback.storage import model_card, versions
     from flagback.storage.artifacts import Artifacts
@@ -186,7 +187,8 @@ def model(
     artifacts = Artifacts(settings.artifacts)
     with records(context) as store, store.reading() as session:
         told = model_card.told_of(session, versions.get(session, version))
-    card = model_card.model_card(told, shape=shape, dtype=dtype if shape == "merged" else "float32")
+    moved = summary_of(told.run, artifacts) if told.run is not None else None
+    card = model_card.model_card(told, shape=shape, dtype=dtype if shape == "merged" else "float32", moved=moved)
     if shape == "adapter":
         paths = [artifacts.path(address) for address in told.version.adapters]
         plain_folder.write_adapter(paths, folder, card=card, base=model_card.hub_id(told.first))

@@ -1,5 +1,6 @@
-"""Commands that list: prompts, reviews, runs, versions. `runs --cancel` stops one, `runs explain` says what one did."""
+"""Commands that list: prompts, reviews, runs, versions. `runs --cancel` stops one, `runs explain` and `report` tell of one."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -24,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     family = typer.Typer()
     family.callback(invoke_without_command=True)(runs)
     family.command()(explain)
+    family.command()(report)
     app.add_typer(family, name="runs")
 
 
@@ -165,19 +167,56 @@ def explain(
     from flagback.model import explaining, explanation
 
     settings = settings_of(context)
-    number = run.removeprefix("correction-")
-    if not number.isdecimal():
-        raise UnknownRun(
-            f"{run!r} names no correction; expected its number, or its name such as correction-3. See 'flagback runs'."
-        )
+    number = _correction(run)
     with records(context) as store:
         from flagback.model.shelf import Shelf
         from flagback.storage.artifacts import Artifacts
 
         shelf = Shelf(Artifacts(settings.artifacts), threads=settings.threads)
-        sha256 = explaining.explained(store, shelf, int(number))
+        sha256 = explaining.explained(store, shelf, number)
     found = explanation.read(shelf.artifacts, sha256)
     show({"sha256": sha256, **explanation.to_dict(found)}, as_json=as_json, lines=_explained(found, limit))
+
+
+def report(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="A correction, by its name or number in 'flagback runs'.")],
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write it here, as Markdown.", show_default="the terminal")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Report one correction: on whose word, how it learnt, what became of its pairs, what was decided.
+
+    Names no reviewer. The page Corrections writes the same.
+    """
+    from flagback.model.explanation import summary_of
+    from flagback.storage.artifacts import Artifacts
+    from flagback.storage.records import CorrectionRun
+    from flagback.storage.run_report import run_report
+
+    number = _correction(run)
+    with records(context) as store, store.reading() as session:
+        found = session.get(CorrectionRun, number)
+        if found is None:
+            raise UnknownRun(f"There is no correction {number}; list them with 'flagback runs'.")
+        text = run_report(session, found, summary_of(found, Artifacts(settings_of(context).artifacts)))
+    told: dict[str, Any] = {"run": f"correction-{number}"}
+    if out is None:
+        show(told | {"report": text}, as_json=as_json, lines=[text])
+        return
+    out.write_text(text, encoding="utf-8")
+    show(told | {"file": str(out)}, as_json=as_json, lines=[f"The report of correction {number} is in {out}."])
+
+
+def _correction(run: str) -> int:
+    """The number of a correction that was named. Raises UnknownRun."""
+    number = run.removeprefix("correction-")
+    if not number.isdecimal() or len(number) > 8:
+        raise UnknownRun(
+            f"{run!r} names no correction; expected its number, or its name such as correction-3. See 'flagback runs'."
+        )
+    return int(number)
 
 
 def _explained(found: "Explanation", limit: int) -> list[str]:

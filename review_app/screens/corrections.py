@@ -1,32 +1,31 @@
 """Corrections: preview what a run would learn from, start it, watch it learn, and read how each one ended."""
 
+from dataclasses import asdict
 from html import escape
+from typing import Any
 
 import streamlit as st
 from sqlmodel import col, select
 
 from flagback.model import pair_sets
-from flagback.model.recipe import Recipe
+from flagback.model.kept_recipe import differences, read_recipe
+from flagback.model.recipe import BadRecipe, Recipe
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import look, policy_choice, run_curves, tradeoff_curve
+from flagback.review_app.screens import look, pair_texts, past_corrections, policy_choice, run_curves, tradeoff_curve
 from flagback.review_app.words import number, stored, tr, trn, written
-from flagback.storage import preferences, recipes, runs
+from flagback.storage import recipes, runs
 from flagback.storage.preferences import NoPairs
-from flagback.storage.prompts import TRAINING_SHARDS
 from flagback.storage.records import (
     Account,
     CorrectionRun,
-    Evaluation,
-    ModelVersion,
+    KeptRecipe,
     PreferenceSet,
     RunMetric,
     now,
 )
 from flagback.storage.versions import NoModel, current
-
-PAIRS_A_PAGE = 5
 
 
 def show(installation: Installation, account: Account) -> None:
@@ -41,7 +40,7 @@ def show(installation: Installation, account: Account) -> None:
     _preview(installation, account)
     _watch(installation, account)
     tradeoff_curve.draw(installation, account)
-    _list(installation, account)
+    past_corrections.draw(installation, account)
 
 
 def _preview(installation: Installation, account: Account) -> None:
@@ -95,10 +94,11 @@ def _preview(installation: Installation, account: Account) -> None:
                 took=took,
             )
         )
-        recipe, seed = _recipe()
+        recipe, followed, seed = _recipe(installation)
         ready = not from_reviews or (would is not None and would.training > 0)
         if st.button(tr("Start the correction"), type="primary", disabled=not ready):
             try:
+                read_recipe(recipe)  # refuses what cannot work before it is stored
                 with installation.store.writing() as session:
                     runs.request_correction(
                         session,
@@ -106,17 +106,18 @@ def _preview(installation: Installation, account: Account) -> None:
                         now=now(),
                         seed=seed,
                         recipe=recipe,
+                        recipe_id=followed,
                         set_id=sources[chosen],
                         pairs=choice.to_dict(),
                     )
-            except (NoPairs, runs.RunUnderWay) as error:
+            except (NoPairs, BadRecipe, runs.RunUnderWay) as error:
                 look.said(retold(str(error)), "flag")
             else:
                 st.rerun()
         if would is not None and would.examples:
             with st.expander(tr("Some of the pairs it would learn from")):
                 for messages, good, bad in would.examples:
-                    _pair(messages, good, bad)
+                    pair_texts.show(messages, good, bad)
 
 
 def _said_of(would: policy_choice.Preview, version_id: int) -> str:
@@ -159,28 +160,50 @@ def _said_of(would: policy_choice.Preview, version_id: int) -> str:
     )
 
 
-def _recipe() -> tuple[dict[str, float | int], int]:
+def _recipe(installation: Installation) -> tuple[dict[str, Any], int | None, int]:
+    """Settings as they are asked for, the kept recipe that they begin from, and the seed."""
+    with installation.store.reading() as session:
+        kept = {f"{row.name}@{row.number}": row for row in recipes.newest(session)}
     with st.expander(tr("Recipe")):
+        name = str(st.selectbox(tr("Begin from"), [tr("default"), *kept], key="recipe-from")) if kept else ""
+        start, followed = _begun(kept.get(name))
+        recipe: dict[str, Any] = {} if followed is None else asdict(start)
+        columns = st.columns(5)
+
+        def chosen(place: int, label: str, setting: str, low: float, high: float, form: str | None = None) -> float:
+            """A number of the recipe; a kept one may lie beyond what is offered."""
+            value = getattr(start, setting)
+            found = columns[place].number_input(
+                label, min(low, value), max(high, value), value, format=form, key=f"recipe-{setting}-{name}"
+            )
+            return type(value)(found)  # type: ignore[no-any-return] # a whole number stays one
+
+        recipe["steps"] = chosen(0, tr("Steps"), "steps", 1, 10_000)
+        if start.find_rate:
+            columns[1].caption(tr("The learning rate is found by a sweep."))
+        else:
+            recipe["learning_rate"] = chosen(1, tr("Learning rate"), "learning_rate", 1e-6, 1e-1, "%.1e")
+        recipe["beta"] = chosen(2, tr("Beta"), "beta", 0.01, 5.0)
+        if start.tuning == "lora":
+            recipe["rank"] = chosen(3, tr("LoRA rank"), "rank", 1, 256)
+        return recipe, followed, int(columns[4].number_input(tr("Seed"), 0, 2**31 - 1, 0))
+
+
+def _begun(kept: KeptRecipe | None) -> tuple[Recipe, int | None]:
+    """The recipe that settings begin from, with a word about it, and its row where it is a kept one."""
+    if kept is None:
         st.caption(tr("Defaults fit the embedded model. Steps are optimiser steps, so that runs with few and many pairs compare."))
-        columns, known = st.columns(5), Recipe()
-        recipe: dict[str, float | int] = {
-            "steps": int(columns[0].number_input(tr("Steps"), 1, 10_000, known.steps)),
-            "learning_rate": float(columns[1].number_input(tr("Learning rate"), 1e-6, 1e-1, known.learning_rate, format="%.1e")),
-            "beta": float(columns[2].number_input(tr("Beta"), 0.01, 5.0, known.beta)),
-            "rank": int(columns[3].number_input(tr("LoRA rank"), 1, 256, known.rank)),
-        }
-        return recipe, int(columns[4].number_input(tr("Seed"), 0, 2**31 - 1, 0))
-
-
-def _done(stage: str) -> str:
-    """What a step did, once it is over."""
-    return tr("learning") if stage == "train" else look.stage(stage)
-
-
-def _pair(messages: list[dict[str, str]], good: str, bad: str, note: str = "") -> None:
-    look.html(look.asked(messages))
-    rather = tr("rather this ({note})", note=note) if note else tr("rather this")
-    look.side_by_side((rather, look.quote(good)), (tr("than this"), look.quote(bad)))
+        return Recipe(), None
+    try:
+        found = read_recipe(kept.settings, form=kept.form)
+    except BadRecipe as error:
+        look.said(retold(str(error)), "flag")
+        return Recipe(), None
+    if kept.note:
+        look.note(look.quiet(kept.note))
+    changed = ", ".join(f"{row.setting} {row.after}" for row in differences(Recipe(), found)) or "–"
+    look.note(tr("Unlike the default: {settings}", settings=escape(changed)))
+    return found, kept.id
 
 
 @st.fragment(run_every=1.0)
@@ -208,113 +231,3 @@ def _watch(installation: Installation, account: Account) -> None:
             st.rerun(scope="fragment")
         if steps:
             run_curves.learning(run.id, steps)
-
-
-def _list(installation: Installation, account: Account) -> None:
-    with installation.store.reading() as session:
-        found = session.exec(
-            select(CorrectionRun)
-            .where(col(CorrectionRun.state).in_(["succeeded", "failed", "cancelled"]))
-            .order_by(col(CorrectionRun.id).desc())
-        ).all()
-        sets = {row.id: row for row in session.exec(select(PreferenceSet)).all()}
-        sizes = preferences.sizes(session)
-        versions = {row.id: row for row in session.exec(select(ModelVersion)).all()}
-        judged = {row.candidate_id: row for row in session.exec(select(Evaluation).order_by(col(Evaluation.id))).all()}
-    st.subheader(tr("Past corrections"), anchor=False)
-    if not found:
-        look.empty(tr("None yet."), tr("Each one stays here with the pairs it learnt from, its learning curve and its end."))
-        return
-    asked = st.query_params.get("run")
-    for run in found:
-        frozen = sets.get(run.set_id or 0)
-        ends = {"succeeded": tr("done"), "failed": stored("state", "failed"), "cancelled": tr("stopped by hand")}
-        learnt, kept = sizes.get(run.set_id or 0, (0, 0))
-        learnt = run.environment.get("pairs", learnt)
-        title = tr("Correction {run} · {end} · {when}", run=run.id, end=ends[run.state], when=look.clock(run.created_at))
-        if frozen and run.state == "succeeded":
-            size = trn(
-                "{count} pair learnt, {kept} kept to test on",
-                "{count} pairs learnt, {kept} kept to test on",
-                learnt,
-                kept=number(kept),
-            )
-            title = f"{title} · {size}"
-        if run.candidate_id is not None:
-            title = f"{title} · {tr('version {version}', version=run.candidate_id)}"
-        with st.expander(title, expanded=asked == str(run.id)):
-            _detail(installation, account, run, frozen, versions, judged)
-
-
-def _detail(
-    installation: Installation,
-    account: Account,
-    run: CorrectionRun,
-    frozen: PreferenceSet | None,
-    versions: dict[int, ModelVersion],
-    judged: dict[int, Evaluation],
-) -> None:
-    if run.error:
-        look.said(retold(run.error), "flag" if run.state == "failed" else "plain")
-    for alarm in run.environment.get("alarms", []):
-        look.said(tr("Step {step}: {advice}", step=alarm["step"], advice=retold(alarm["advice"])), "flag")
-    candidate = versions.get(run.candidate_id or 0)
-    if candidate is not None:
-        evaluation = judged.get(candidate.id)
-        verdict = look.verdict_pill(evaluation.verdict if evaluation else None)
-        made = tr(
-            "Made {version} ({state}) from version {parent}",
-            version=f"<b>{tr('version {version}', version=candidate.id)}</b>",
-            state=stored("state", candidate.state),
-            parent=run.parent_id,
-        )
-        compared = look.link(f"/compare?version={candidate.id}", tr("compare them"))
-        # On a line of their own: between other words only their colour would tell them apart.
-        look.html(f"{made} {verdict}<div>{compared} &emsp;{look.link('/versions', tr('decide'))}</div>")
-    with installation.store.reading() as session:
-        steps = session.exec(select(RunMetric).where(RunMetric.run_id == run.id).order_by(col(RunMetric.step))).all()
-        learnt = preferences.pairs_of(session, frozen.id) if frozen else []
-    if steps:
-        run_curves.learning(run.id, steps)
-    run_curves.draw(run, installation, account)
-    if learnt:
-        pages = -(-len(learnt) // PAIRS_A_PAGE)
-        page = (
-            int(st.number_input(tr("Page of {pages}", pages=pages), 1, pages, 1, key=f"page-{run.id}", width=160))
-            if pages > 1
-            else 1
-        )
-        for pair in learnt[(page - 1) * PAIRS_A_PAGE : page * PAIRS_A_PAGE]:
-            kind, weight = stored("kind of pair", pair.kind), written(pair.weight, ".2f")
-            note = (
-                tr("{kind}, weight {weight}", kind=kind, weight=weight)
-                if pair.shard in TRAINING_SHARDS
-                else tr("{kind}, weight {weight}, held out", kind=kind, weight=weight)
-            )
-            _pair(pair.messages, pair.chosen_text, pair.rejected_text, note)
-    rows = [
-        [tr("asked by"), f"{look.quiet(run.asked_by)}, {look.clock(run.created_at)}"],
-        [
-            tr("time"),
-            escape(", ".join(f"{_done(stage)} {written(value, '.1f')} s" for stage, value in run.seconds.items())) or "–",
-        ],
-        [tr("recipe"), escape(", ".join(f"{name} {_plain(value)}" for name, value in recipes.in_use(run.recipe).items())) or "–"],
-        [
-            tr("set"),
-            tr(
-                "{set}, policy {policy}, fingerprint {fingerprint}…",
-                set=frozen.id,
-                policy=look.quiet(f"{frozen.policy} {frozen.policy_version}"),
-                fingerprint=frozen.fingerprint[:16],
-            )
-            if frozen
-            else tr("none"),
-        ],
-        [tr("adapter"), f"sha256 {run.adapter_sha256[:16]}…" if run.adapter_sha256 else tr("none")],
-    ]
-    look.table(["", ""], rows)
-
-
-def _plain(value: object) -> str:
-    """A setting as people write it: a rate that was found has sixteen digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ from flagback.storage.records import Account
 def offer(frame: pd.DataFrame, name: str, installation: Installation, account: Account) -> None:
     """A link to a picture's data as CSV; `name` is the file's, without its ending."""
     table = frame.to_csv(index=False).encode("utf-8", "replace")
-    ticket = downloads.prepare_table(installation, account, table)
+    ticket = downloads.prepare_file(installation, account, table, "csv")
     rows = trn("CSV, {count} row", "CSV, {count} rows", len(frame))
     look.html(
         f'<div class="small"><a href="/downloads/{ticket}" download="{escape(name)}.csv">{tr("Download the data")}</a> '

@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> int:
                             if view.dark == dark:
                                 take(page, folder / f"{state.name}-{view.name}.png", view)
             except (Error, AssertionError) as error:
-                missed.append(f"{state.name}: {str(error).splitlines()[0]}")
+                missed.append(f"{state.name}: {(str(error) or type(error).__name__).splitlines()[0]}")
             print(f"  {time.monotonic() - began:5.0f} s  {state.name}", file=sys.stderr)
     (folder / "index.html").write_text(gallery(folder, [(state, views(state)) for state in all_states]), encoding="utf-8")
     for line in missed:

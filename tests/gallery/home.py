@@ -95,7 +95,9 @@ def small(home: Path) -> tuple[Settings, Door]:
 
 def rehearsed(home: Path, *, rounds: int = 2, say: Callable[[str], None]) -> tuple[Settings, Door]:
     """The loop gone round on the embedded model; what simulated reviewers said stands as if people had, so that pages show it."""
-    from flagback.model import rehearsal
+    from flagback.model import explaining, rehearsal
+    from flagback.model.shelf import Shelf
+    from flagback.storage.artifacts import Artifacts
 
     home.mkdir(parents=True)
     settings = Settings(home=home)
@@ -113,6 +115,9 @@ def rehearsed(home: Path, *, rounds: int = 2, say: Callable[[str], None]) -> tup
             background.set_answers(session, key, account.id, said, now=now())
             consent.set_consent(session, account.id, {"training": True, "export": True}, now=now())
         names = [pseudonym(key, account.id) for account in [ada, *members]]
+        trained = session.connection().exec_driver_sql("SELECT id FROM correction_run").scalars().all()
+    for run_id in trained:
+        explaining.explained(store, Shelf(Artifacts(settings.artifacts)), run_id)
     store.close()
     _as_if_people_had(home / "flagback.db", names)
     store = Store(settings.records_url)

@@ -254,15 +254,18 @@ def _uncovered(page: Page) -> None:
     drawn(page)
 
 
-def _unfolded(words: str) -> Callable[[Page], None]:
-    """A past correction opened, the first that says so inside."""
+def _unfolded(title: str, words: str, read: str = "") -> Callable[[Page], None]:
+    """A past correction opened, in which these words then stand; `read` are texts to be opened in it."""
 
     def act(page: Page) -> None:
         drawn(page)
-        run = page.get_by_test_id("stExpander").filter(has_text=words).first
+        run = page.get_by_test_id("stExpander").filter(has_text=title).first
         run.locator("summary").click()
         expect(run.get_by_text(words).first).to_be_visible(timeout=WAIT)
         drawn(page)
+        if read:
+            run.get_by_role("radio", name=read).click()
+            drawn(page)
 
     return act
 
@@ -282,7 +285,15 @@ def pages() -> tuple[State, ...]:
             "steering",
             "maintainer",
             "corrections",
-            _unfolded("How the learning rate was found"),
+            _unfolded("Correction 7 ·", "How the learning rate was found"),
+        ),
+        State(
+            "corrections-moves",
+            "A correction: what became of its pairs and flagged answers",
+            "steering",
+            "maintainer",
+            "corrections",
+            _unfolded("Correction 2 ·", "What became of its pairs", "Moved against"),
         ),
     ]
     for listed in PAGES:

@@ -1,0 +1,208 @@
+"""Past corrections on the page Corrections, in a real browser: what became of the pairs, the texts behind it, and the report."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from sqlmodel import col, select
+
+from flagback.model import cycle, embedded, explaining
+from flagback.model.explanation import Explanation, read, summary
+from flagback.model.kept_recipe import FORM
+from flagback.model.recipe import Recipe
+from flagback.review_app.settings import Settings
+from flagback.storage import preferences, quarantine, recipes, run_report
+from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, shard_of
+from flagback.storage.records import Account, CorrectionRun, ModelVersion, Prompt, Review, now
+from flagback.storage.store import Store
+from tests.browser import WebProcess, page_of, sign_in
+from tests.fresh import migrate
+from tests.gallery.states import drawn
+from tests.people import PASSWORD, person
+from tests.test_cli import Run, home, run  # noqa: F401
+from tests.test_cycle import RECIPE, Loop
+
+WAIT = 30_000
+#: Runs that were stopped before they began, so that the list has a second page.
+STOPPED = 20
+
+
+class Place(NamedTuple):
+    """A served home with one correction that was trained and explained, the oldest of many."""
+
+    web: WebProcess
+    settings: Settings
+    store: Store
+    run: CorrectionRun
+    found: Explanation
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("past")
+    settings = Settings(home=folder / "home")
+    store = Store(settings.records_url)
+    migrate(store)
+    settings.pseudonym_key()
+    loop = Loop(store, settings.home, prompts=6)
+    with store.writing() as session:
+        person(session, "max", "maintainer")
+        aside = [one for one in embedded.prompts() if one.tags and shard_of(one.split_key) not in TRAINING_SHARDS][:8]
+        add_prompts(session, [NewPrompt(one.messages, "en", one.tags, one.split_key) for one in aside])
+        recipes.keep(session, "swift", asdict(Recipe(steps=7, loss="ipo")), form=FORM, note="for a trial", by="max", now=now())
+    loop.sample()
+    loop.review()
+    made = loop.correction()
+    with store.writing() as session:
+        session.get_one(CorrectionRun, made.id).recipe = dict(RECIPE, steps=12, learning_rate=5e-3, pairs_per_step=16)
+    cycle.freeze(store, made.id)
+    cycle.train(store, loop.shelf, made.id, work=settings.home / "work")
+    cycle.register(store, loop.shelf, made.id)
+    sha256 = explaining.explain(store, loop.shelf, made.id)
+    cycle.finish(store, made.id, by="max")
+    with store.writing() as session:
+        for _ in range(STOPPED):
+            row = CorrectionRun(parent_id=made.parent_id, recipe=dict(RECIPE), seed=0, asked_by="max", state="cancelled")
+            session.add(row)
+    with store.reading() as session:
+        run_row = session.get_one(CorrectionRun, made.id)
+    with WebProcess(settings.home, folder=folder) as web:
+        yield Place(web, settings, store, run_row, read(loop.shelf.artifacts, sha256))
+    store.close()
+
+
+def _open(page: Page, place: Place, where: str) -> None:
+    sign_in(page, place.web.url, "max", PASSWORD)
+    page.goto(f"{place.web.url}/{where}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections", timeout=WAIT)
+    drawn(page)
+
+
+def test_a_run_shows_what_became_of_its_pairs_and_the_texts_that_went_amiss(place: Place, browser: Browser) -> None:
+    told = summary(place.found)
+    amiss = [pair for pair in place.found.pairs if pair.direction == "against"]
+    with page_of(browser) as page:
+        _open(page, place, f"corrections?run={place.run.id}")
+        learnt = told["learnt"]
+        moved = "Of {pairs} pairs that it learnt from, {pairs_towards} moved towards".format(**learnt)
+        expect(page.get_by_text(moved)).to_be_visible(timeout=WAIT)
+        picture = page.locator(f".st-key-picture-moves-{place.run.id}")
+        expect(picture.get_by_text("held out").first).to_be_visible(timeout=WAIT)
+        with page.expect_download() as waiting:
+            page.locator(f'a[download="moves-{place.run.id}.csv"]').click()
+        rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
+        counted = {(row["pairs"], row["moved"]): int(row["count"]) for row in rows}
+        assert counted["learnt", "towards"] == learnt["pairs_towards"]
+        assert counted["held out", "against"] == told["held_out"]["pairs_against"]
+        assert amiss, "twelve steps of a model this small move some held-out pair the wrong way"
+        worst = min(amiss, key=lambda pair: pair.change)
+        with place.store.reading() as session:
+            pair = preferences.pairs_at(session, place.run.set_id or 0, [worst.position])[worst.position]
+        assert pair is not None
+        page.get_by_text(f"Moved against the reviewers ({len(amiss)})").click()
+        expect(page.get_by_text(pair.chosen_text.strip()).first).to_be_visible(timeout=WAIT)
+
+
+def test_what_is_folded_is_not_read_and_the_run_that_was_asked_for_stands_on_its_page(place: Place, browser: Browser) -> None:
+    with page_of(browser) as page:
+        _open(page, place, "corrections")
+        listed = page.get_by_test_id("stExpander").filter(has_text="Correction ")
+        expect(listed).to_have_count(STOPPED, timeout=WAIT)
+        expect(page.get_by_text("stopped by hand").first).to_be_visible()
+        assert page.get_by_text("asked by").count() == 0
+        listed.first.locator("summary").click()
+        expect(page.get_by_text("asked by")).to_have_count(1, timeout=WAIT)
+        page.goto(f"{place.web.url}/corrections?run={place.run.id}")
+        expect(listed).to_have_count(1, timeout=WAIT)
+        expect(page.get_by_text("What became of its pairs")).to_be_visible(timeout=WAIT)
+
+
+def test_the_report_of_a_run_is_written_and_fetched(place: Place, browser: Browser) -> None:
+    with page_of(browser) as page:
+        _open(page, place, f"corrections?run={place.run.id}")
+        page.get_by_role("button", name="Write the report").click()
+        with page.expect_download() as waiting:
+            page.get_by_role("link", name="Download the report").click()
+        text = Path(waiting.value.path()).read_text(encoding="utf-8")
+    assert waiting.value.suggested_filename == f"flagback-correction-{place.run.id}.md"
+    with place.store.reading() as session:
+        run_row = session.get_one(CorrectionRun, place.run.id)
+        assert text == run_report.run_report(session, run_row, summary(place.found))
+        names = set(session.exec(select(Review.reviewer)).all())
+        version = session.get_one(ModelVersion, place.run.candidate_id)
+    assert "on the word of one person" in text
+    assert not any(name in text for name in names), "who only reviewed is not named"
+    for told in (
+        f"`{place.run.adapter_sha256}`",
+        f"`{version.fingerprint}`",
+        "| learnt |",
+        "steps 12",
+        "12 of 12 steps",
+        "seed: 0",
+    ):
+        assert told in text
+    assert f"| all | {len(place.found.pairs):,} |" in text
+
+
+def test_a_kept_recipe_can_be_begun_from_and_changed(place: Place, browser: Browser) -> None:
+    with place.store.reading() as session:
+        kept = recipes.find(session, "swift")
+        before = session.exec(select(CorrectionRun.id).order_by(col(CorrectionRun.id).desc())).first()
+        login = session.exec(select(Account.login)).first()
+    assert login == "max"
+    with page_of(browser) as page:
+        _open(page, place, "corrections")
+        page.get_by_test_id("stExpander").filter(has_text="Recipe").first.locator("summary").click()
+        page.get_by_role("combobox", name="Begin from").click()
+        page.keyboard.press("ArrowDown")
+        page.get_by_role("option", name="swift@1").click()
+        expect(page.get_by_text("Unlike the default: steps 7, loss ipo")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("7")
+        page.get_by_role("spinbutton", name="LoRA rank").fill("4")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Start the correction").click()
+        expect(page.get_by_text("is waiting")).to_be_visible(timeout=WAIT)
+    with place.store.writing() as session:
+        asked = session.exec(select(CorrectionRun).where(col(CorrectionRun.id) > before)).one()
+        asked.state = "cancelled"
+        session.add(asked)
+    assert (asked.recipe_id, asked.recipe) == (kept.id, asdict(Recipe(steps=7, loss="ipo", rank=4)))
+
+
+def test_a_text_that_was_withdrawn_is_shown_nowhere(place: Place, browser: Browser) -> None:
+    with place.store.writing() as session:
+        pair = preferences.pairs_at(session, place.run.set_id or 0, [0])[0]
+        assert pair is not None
+        quarantine.put_away(session, pair.rejected_id, review_id=None, category="personal_data", seats=1, now=now())
+        assert preferences.pairs_at(session, place.run.set_id or 0, [1, 0])[0] is None
+        assert session.exec(select(Prompt.id)).first() is not None
+    with page_of(browser) as page:
+        _open(page, place, f"corrections?run={place.run.id}")
+        expect(page.get_by_text("Pair 1: its text was withdrawn.")).to_be_visible(timeout=WAIT)
+
+
+def test_the_command_reports_a_run_and_names_one_that_is_not_there(run: Run, tmp_path: Path) -> None:  # noqa: F811
+    assert run("migrate").code == 0
+    missing = run("runs", "report", "correction-3")
+    assert (missing.code, missing.err.strip()) == (1, "There is no correction 3; list them with 'flagback runs'.")
+    assert "names no correction" in run("runs", "report", "sampling-1").err
+    store = Store(Settings(home=tmp_path / "home").records_url)
+    with store.writing() as session:
+        session.add(ModelVersion(kind="base", state="current", name="none", location="none", template="plain", fingerprint="0"))
+        session.flush()
+        session.add(
+            CorrectionRun(parent_id=1, recipe={"steps": 3}, seed=5, asked_by="lena", state="failed", error="The disk was full.")
+        )
+    store.close()
+    said = run("runs", "report", "1")
+    assert said.code == 0
+    for told in ("# Correction 1", "Asked for by lena", "**failed**", "The disk was full.", "no set was frozen", "seed: 5"):
+        assert told in said.out
+    kept = run("runs", "report", "correction-1", "--out", str(tmp_path / "report.md"), "--json")
+    assert kept.json == {"run": "correction-1", "file": str(tmp_path / "report.md")}
+    assert (tmp_path / "report.md").read_text(encoding="utf-8").strip() == said.out.strip()
