@@ -113,7 +113,7 @@ def test_what_is_folded_is_not_read_and_the_run_that_was_asked_for_stands_on_its
         _open(page, place, "corrections")
         listed = page.get_by_test_id("stExpander").filter(has_text="Correction ")
         expect(listed).to_have_count(STOPPED, timeout=WAIT)
-        expect(page.get_by_text("stopped by hand").first).to_be_visible()
+        expect(page.get_by_text("stopped by hand").first).to_be_visible(timeout=WAIT)
         assert page.get_by_text("asked by").count() == 0
         listed.first.locator("summary").click()
         expect(page.get_by_text("asked by")).to_have_count(1, timeout=WAIT)
@@ -162,9 +162,10 @@ def test_a_kept_recipe_can_be_begun_from_and_changed(place: Place, browser: Brow
         page.keyboard.press("ArrowDown")
         page.get_by_role("option", name="swift@1").click()
         expect(page.get_by_text("Unlike the default: steps 7, loss ipo")).to_be_visible(timeout=WAIT)
-        expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("7")
+        expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("7", timeout=WAIT)
         page.get_by_role("spinbutton", name="LoRA rank").fill("4")
         page.keyboard.press("Enter")
+        drawn(page)
         page.get_by_role("button", name="Start the correction").click()
         expect(page.get_by_text("is waiting")).to_be_visible(timeout=WAIT)
     with place.store.writing() as session:

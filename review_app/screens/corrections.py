@@ -43,6 +43,7 @@ def show(installation: Installation, account: Account) -> None:
     past_corrections.draw(installation, account)
 
 
+@st.fragment
 def _preview(installation: Installation, account: Account) -> None:
     with installation.store.reading() as session:
         try:

@@ -54,7 +54,8 @@ def draw(run: CorrectionRun, installation: Installation, account: Account) -> No
         return
     st.markdown(f"**{tr('What became of its pairs')}**")
     try:
-        kept = _kept(installation.settings.artifacts, run.explanation_sha256)
+        with st.spinner(tr("Reading what became of its pairs…")):
+            kept = _kept(installation.settings.artifacts, run.explanation_sha256)
     except (MissingArtifact, DamagedArtifact) as error:
         look.said(retold(str(error)), "flag")
         return

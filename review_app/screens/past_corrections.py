@@ -1,6 +1,6 @@
 """Past corrections: each with what it learnt from, how it learnt, what became of its pairs, and its end.
 
-What is folded away is not read: a set may hold tens of thousands of pairs.
+What is folded away is not read: a set may hold tens of thousands of pairs. What is unfolded draws the list alone anew.
 """
 
 from html import escape
@@ -36,6 +36,7 @@ class Ended(NamedTuple):
     size: tuple[int, int]
 
 
+@st.fragment
 def draw(installation: Installation, account: Account) -> None:
     """The list, newest first; the one that the address asks for stands open."""
     asked = st.query_params.get("run", "")
