@@ -153,6 +153,7 @@ class BothModels:
         if not listed:
             return []
         rows = measuring.text_rows(listed, max_tokens=window)
+        self.on_progress("measure texts", 0, 2 * len(rows))
         moved = divergences(self.base.model, self.candidate.model, rows, should_stop=self.should_stop)
         return [
             *measuring.compare_texts(listed, *self._both("measure texts", rows), max_tokens=window, seed=self.seed),

@@ -10,13 +10,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, select
 
 from flagback.model import (
@@ -432,10 +434,9 @@ def progress_keeper(store: Store, kind: type[CorrectionRun] | type[Evaluation], 
         if doing == last[0] and time.monotonic() - last[1] < 1.0:
             return
         last = (doing, time.monotonic())
-        with store.writing() as session:
-            run = session.get_one(kind, row_id)
-            run.stage, run.stage_done, run.stage_total = doing, done, total
-            session.add(run)
+        far = update(kind).where(col(kind.id) == row_id, col(kind.state) == "running")
+        with suppress(OperationalError), store.writing() as session:  # to be looked at only: no run ends for it
+            session.exec(far.values(stage=doing, stage_done=done, stage_total=total))
 
     return keep
 

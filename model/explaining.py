@@ -208,7 +208,8 @@ def _measured(
     layout = choose_layout(loaded.model, trees).layout if trees else "padded"
 
     def half(turn: int) -> Scored:
-        return lambda done, total: on_progress("explain", turn * total + done, 2 * total)
+        # What was kept from before counts as done.
+        return lambda done, new: on_progress("explain", (turn + 1) * len(trees) - new + done, 2 * len(trees))
 
     found = [
         _logps(made, version, trees, layout, shelf, on_scored=half(turn), should_stop=should_stop)

@@ -126,19 +126,21 @@ def _followed(
     (place / "told.jsonl").unlink(missing_ok=True)
     with (place / "output.txt").open("ab") as output:
         started = subprocess.Popen(command(folder, processes), stdout=output, stderr=output)  # nosec B603 # our own words
-    last: dict[str, Any] = {}
+    ending: dict[str, Any] = {}
     heard = 0
     try:
         while True:
             ended = started.poll() is not None
             lines = _told(place)
-            for last in lines[heard:]:
-                if "step" in last:
-                    on_step(StepMetrics(**last["step"]))
-                elif "alarm" in last:
-                    on_alarm(Alarm(**last["alarm"]))
-                elif "progress" in last:
-                    on_progress(*last["progress"])
+            for said in lines[heard:]:
+                if "step" in said:
+                    on_step(StepMetrics(**said["step"]))
+                elif "alarm" in said:
+                    on_alarm(Alarm(**said["alarm"]))
+                elif "progress" in said:
+                    on_progress(*said["progress"])
+                else:
+                    ending = ending or said  # others may go on talking for a while behind an error
             heard = len(lines)
             if ended:
                 break
@@ -149,7 +151,7 @@ def _followed(
         if started.poll() is None:
             started.terminate()
             started.wait(PATIENCE)
-    return _ending(last, started.returncode, place)
+    return _ending(ending, started.returncode, place)
 
 
 def _end_earlier(folder: Path) -> None:
@@ -162,10 +164,10 @@ def _end_earlier(folder: Path) -> None:
     psutil.wait_procs(left, PATIENCE)
 
 
-def _ending(last: dict[str, Any], code: int, place: Path) -> Trained:
-    """What the processes' last word means."""
-    if "trained" in last:
-        found = last["trained"]
+def _ending(ending: dict[str, Any], code: int, place: Path) -> Trained:
+    """What the word with which the processes ended means; they may have said none."""
+    if "trained" in ending:
+        found = ending["trained"]
         return Trained(
             **found
             | {
@@ -175,9 +177,9 @@ def _ending(last: dict[str, Any], code: int, place: Path) -> Trained:
                 "alarms": tuple(Alarm(*one) for one in found["alarms"]),
             }
         )
-    if "error" in last:
-        kind = {known.__name__: known for known in ENDINGS}.get(last["error"], JointRunFailed)
-        raise kind(last["words"])
+    if "error" in ending:
+        kind = {known.__name__: known for known in ENDINGS}.get(ending["error"], JointRunFailed)
+        raise kind(ending["words"])
     raise JointRunFailed(
         f"The processes of the correction ended with code {code} and no word; what they printed is in {place / 'output.txt'}. The "
         "current model is untouched; run 'flagback correct' again."

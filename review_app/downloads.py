@@ -28,6 +28,8 @@ from flagback.storage.records import Account
 #: How long a prepared file waits, seconds.
 KEPT_FOR = 3_600.0
 _TYPES = {"zip": "application/zip", "csv": "text/csv; charset=utf-8", "md": "text/markdown; charset=utf-8"}
+#: What a file is, and how its name ends.
+Kind = Literal["zip", "csv", "md"]
 _TICKET = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
@@ -46,7 +48,7 @@ def prepare(installation: Installation, account: Account, folder: Path, name: st
     return ticket
 
 
-def prepare_file(installation: Installation, account: Account, content: bytes, kind: Literal["csv", "md"]) -> str:
+def prepare_file(installation: Installation, account: Account, content: bytes, kind: Kind) -> str:
     """Puts a table or a report down for its account to fetch, and returns the ticket. The same content is put down once."""
     ticket = base64.urlsafe_b64encode(hashlib.sha256(content).digest()[:24]).decode()
     place = _place(installation, account, ticket, kind)
@@ -60,9 +62,9 @@ def prepare_file(installation: Installation, account: Account, content: bytes, k
     return ticket
 
 
-def size(installation: Installation, account: Account, ticket: str) -> int | None:
+def size(installation: Installation, account: Account, ticket: str, kind: Kind = "zip") -> int | None:
     """Bytes of a prepared file; None once it is gone."""
-    place = _place(installation, account, ticket)
+    place = _place(installation, account, ticket, kind)
     return place.stat().st_size if place.exists() else None
 
 

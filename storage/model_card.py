@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from sqlmodel import Session, col, select
 
 from flagback.storage.card import inert
-from flagback.storage.moves import moved_lines
+from flagback.storage.moves import LOST, moved_lines
 from flagback.storage.recipes import in_use
 from flagback.storage.records import CorrectionRun, Evaluation, ModelVersion, PreferenceSet
 
@@ -85,9 +85,9 @@ def model_card(told: Told, *, shape: Shape, dtype: str, moved: Mapping[str, Any]
     lines += [f"- fingerprint of the base: `{first.fingerprint}`", f"- stored as: {dtype}"]
     lines += [f"- distance to the base: {version.distance_to_base:.2%} of its weights' norm"]
     if run is not None:
-        lines += _taught(run, learnt)
-    if moved is not None:
-        lines += ["", "## What became of its pairs", "", *moved_lines(moved)]
+        lines += _taught(run, learnt, len(version.facts.get("round", {}).get("sets", [])))
+    if run is not None and run.explanation_sha256 is not None:
+        lines += ["", "## What became of its pairs", "", *(LOST if moved is None else moved_lines(moved))]
     lines += ["", "## What the gate found", "", *found_lines(told), ""]
     lines += [
         "## Limits",
@@ -98,13 +98,22 @@ def model_card(told: Told, *, shape: Shape, dtype: str, moved: Mapping[str, Any]
     return "\n".join(lines) + "\n"
 
 
-def _taught(run: CorrectionRun, learnt: PreferenceSet | None) -> list[str]:
+def sets_of(session: Session, run: CorrectionRun, candidate: ModelVersion | None) -> list[PreferenceSet]:
+    """The sets that a run learnt from, the newest last: its own, or those of all rounds where it learnt them anew."""
+    told = candidate.facts.get("round", {}).get("sets") if candidate is not None else None
+    numbers = told or ([run.set_id] if run.set_id is not None else [])
+    return [found for number in numbers if (found := session.get(PreferenceSet, number)) is not None]
+
+
+def _taught(run: CorrectionRun, learnt: PreferenceSet | None, sets: int) -> list[str]:
+    """`sets`: how many it learnt from, of which `learnt` is the newest."""
     lines = []
     if learnt is not None:
         pairs = run.environment.get("pairs", learnt.n_pairs)  # without those held out
+        of = f"the sets of {sets} rounds, the newest of" if sets > 1 else ""
         lines.append(
-            f"- learnt from: {pairs:,} of {learnt.n_pairs:,} pairs, policy {inert(learnt.policy)} {inert(learnt.policy_version)}, "
-            f"set `{learnt.fingerprint}`"
+            f"- learnt from: {pairs:,} {'pairs of ' + of if of else 'of'} {learnt.n_pairs:,} pairs, policy {inert(learnt.policy)} "
+            f"{inert(learnt.policy_version)}, set `{learnt.fingerprint}`"
         )
     if run.teacher:
         lines.append(f"- teacher: {inert(str(run.teacher.get('name')))}, fingerprint `{run.teacher.get('fingerprint')}`")

@@ -14,18 +14,26 @@ MARGIN = (
 )
 
 
+#: A change of likelihood beyond e to the power of this is not told to its last digit: a million times.
+MOST_NATS = math.log(1e6)
+
+
+#: Where an explanation was kept and cannot be read.
+LOST = ["Its explanation is gone, or was altered since it was kept."]
+
+
 def moved_lines(moved: Mapping[str, Any]) -> list[str]:
     """What became of pairs and flagged answers: in words, and as a table by side and by group."""
     said = [MARGIN]
     change = moved["all"]["flagged_change"]
     if change is not None:
-        factor = math.exp(abs(change))
-        said.append(f"Flagged answers became {factor:,.2f} times {'less' if change <= 0 else 'more'} likely (geometric mean).")
+        way = "less" if change <= 0 else "more"
+        said.append(f"Flagged answers became {_times(abs(change))} times {way} likely (geometric mean).")
     if (moved["all"]["chosen_change"] or 0.0) < -1.0:
         said.append("Chosen answers became less likely too: an anchor on them, or fewer steps, would hold them.")
     groups = list(moved["groups"].items())
     rows = [(name, moved[side]) for name, side in (("all", "all"), ("learnt", "learnt"), ("held out", "held_out"))]
-    rows += [(inert(name), figures) for name, figures in groups[:MOST_GROUPS]]
+    rows += [(inert(name).replace("|", "\\|"), figures) for name, figures in groups[:MOST_GROUPS]]
     head = ["", "pairs", "towards", "still", "against", "margin before", "after", "flagged answers", "less likely", "more likely"]
     table = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for name, one in rows:
@@ -35,3 +43,7 @@ def moved_lines(moved: Mapping[str, Any]) -> list[str]:
         table.append("| " + " | ".join(cells) + " |")
     more = [f"{len(groups) - MOST_GROUPS:,} more groups are in the explanation itself."] if len(groups) > MOST_GROUPS else []
     return [" ".join(said), "", *table, *([""] if more else []), *more]
+
+
+def _times(nats: float) -> str:
+    return "more than 1,000,000" if nats > MOST_NATS else f"{math.exp(nats):,.2f}"

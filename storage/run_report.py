@@ -12,22 +12,22 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from flagback.storage import model_card
+from flagback.storage import model_card, preferences
 from flagback.storage.card import inert
-from flagback.storage.moves import moved_lines
+from flagback.storage.moves import LOST, moved_lines
 from flagback.storage.prompts import AT_A_TIME
 from flagback.storage.recipes import in_use
-from flagback.storage.records import CorrectionRun, Decision, ModelVersion, PreferencePair, PreferenceSet, Review, RunMetric
+from flagback.storage.records import CorrectionRun, Decision, ModelVersion, PreferencePair, Review, RunMetric
 
 
 def run_report(session: Session, run: CorrectionRun, moved: Mapping[str, Any] | None) -> str:
     """The report as it stands; `moved` is the summary of the run's explanation (`flagback.model.explanation`), if it has one."""
     candidate = session.get(ModelVersion, run.candidate_id) if run.candidate_id is not None else None
     lines = [f"# Correction {run.id}", "", *_asked(run), ""]
-    lines += ["## What it learnt from", "", *_learnt_from(session, run), ""]
+    lines += ["## What it learnt from", "", *_learnt_from(session, run, candidate), ""]
     lines += ["## How it learnt", "", *_learning(session, run), ""]
-    if moved is not None:
-        lines += ["## What became of its pairs", "", *moved_lines(moved), ""]
+    if run.explanation_sha256 is not None:
+        lines += ["## What became of its pairs", "", *(LOST if moved is None else moved_lines(moved)), ""]
     if candidate is not None:
         told = model_card.told_of(session, candidate)
         lines += ["## What the gate found", "", *model_card.found_lines(told), ""]
@@ -48,30 +48,36 @@ def _asked(run: CorrectionRun) -> list[str]:
     return lines
 
 
-def _learnt_from(session: Session, run: CorrectionRun) -> list[str]:
+def _learnt_from(session: Session, run: CorrectionRun, candidate: ModelVersion | None) -> list[str]:
     lines = [f"- parent: version {run.parent_id}"]
     if run.teacher:
         teacher = run.teacher
         return [*lines, f"- teacher: {inert(str(teacher.get('name')))}, fingerprint `{teacher.get('fingerprint')}`"]
-    found = session.get(PreferenceSet, run.set_id) if run.set_id is not None else None
-    if found is None:
+    sets = model_card.sets_of(session, run, candidate)
+    if not sets:
         return [*lines, "- no set was frozen"]
     kinds: Counter[str] = Counter()
     words: set[int] = set()
-    rows = select(PreferencePair.kind, PreferencePair.review_ids).where(PreferencePair.set_id == found.id)
+    rows = select(PreferencePair.kind, PreferencePair.review_ids).where(col(PreferencePair.set_id).in_([one.id for one in sets]))
     for kind, review_ids in session.exec(rows.execution_options(yield_per=AT_A_TIME)):
         kinds[kind] += 1
         words.update(review_ids)
-    lines.append(f"- set {found.id}: {found.n_pairs:,} pairs, fingerprint `{found.fingerprint}`")
-    lines.append(f"- policy: {inert(found.policy)} {inert(found.policy_version)}, guideline {inert(found.guideline_version)}")
+    for found in sets:
+        how = f"policy {inert(found.policy)} {inert(found.policy_version)}, guideline {inert(found.guideline_version)}"
+        lines.append(f"- set {found.id}: {found.n_pairs:,} pairs, {how}, fingerprint `{found.fingerprint}`")
     lines.append("- kinds of pairs: " + ", ".join(f"{inert(kind)} {count:,}" for kind, count in sorted(kinds.items())))
     if words:
         people = _people(session, sorted(words))
         whose = "one person" if people == 1 else f"{people:,} people"
         lines.append(f"- on the word of {whose}, in {len(words):,} reviews")
     if "pairs" in run.environment:
+        aside = run.environment.get("early_stop", {}).get("pairs", 0)
+        held_out = sum(kept for _, kept in preferences.sizes(session, [one.id for one in sets]).values())
+        said = [f"{run.environment['pairs']:,} learnt", f"{held_out:,} held out to test on"]
+        said += [f"{aside:,} kept aside to tell when to stop"] if aside else []
         dropped = run.environment.get("dropped", 0)
-        lines.append(f"- learnt: {run.environment['pairs']:,} of them; {dropped:,} could not be used; the rest is held out")
+        said += [f"{dropped:,} could not be used"] if dropped else []
+        lines.append(f"- of these pairs: {', '.join(said)}")
     return lines
 
 
@@ -85,10 +91,11 @@ def _people(session: Session, review_ids: list[int]) -> int:
 
 
 def _learning(session: Session, run: CorrectionRun) -> list[str]:
-    last = session.exec(select(func.max(RunMetric.step)).where(RunMetric.run_id == run.id)).one()
+    steps = select(func.min(RunMetric.step), func.max(RunMetric.step)).where(RunMetric.run_id == run.id)
+    earliest, last = session.exec(steps).one()
     lines = []
     if last is not None:
-        first, end = (session.get_one(RunMetric, (run.id, step)).metrics for step in (1, last) if step)
+        first, end = (session.get_one(RunMetric, (run.id, step)).metrics for step in (earliest, last))
         lines.append(f"- {last:,} of {int(end.get('steps', last)):,} steps")
         lines += [f"- {name}: {first[name]:.3f} to {end[name]:.3f}" for name in ("loss", "margin") if name in first and name in end]
     swept, stopped = run.environment.get("rate_sweep"), run.environment.get("early_stop")

@@ -110,6 +110,9 @@ def test_the_commands_keep_list_show_and_tell_apart(run: Run, tmp_path: Path) ->
     assert "same settings" in run("recipes", "diff", "default", "default").out
     anew = run("recipes", "keep", "gentle", "--from", "default", "--set", "steps=9", "--json")
     assert anew.json["settings"] == asdict(Recipe(steps=9)), "nothing is taken over from its earlier numbers"
+    run("recipes", "keep", "sought", "--set", "learning_rate=find")
+    found = run("recipes", "keep", "sought", "--set", "learning_rate=0.001", "--json")
+    assert found.json["settings"] == asdict(Recipe(learning_rate=0.001)), "a rate that is named is not looked for"
     assert run("recipes", "keep", "gentle").out.startswith("Recipe gentle@3 is kept: these settings.")
     assert run("recipes", "keep", "other", "--from", "gentle@1").out.startswith("Recipe other@1 is kept: the same as gentle@1.")
 

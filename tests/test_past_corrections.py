@@ -2,23 +2,29 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from flagback.model import cycle, embedded, explaining
-from flagback.model.explanation import Explanation, read, summary
+from flagback.model.explanation import Explanation, FlaggedMove, read, summary
 from flagback.model.kept_recipe import FORM
 from flagback.model.recipe import Recipe
+from flagback.review_app.screens import moves
 from flagback.review_app.settings import Settings
 from flagback.storage import preferences, quarantine, recipes, run_report
+from flagback.storage.generations import NewGeneration, add_generations
+from flagback.storage.moves import moved_lines
 from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, shard_of
-from flagback.storage.records import Account, CorrectionRun, ModelVersion, Prompt, Review, now
+from flagback.storage.records import Account, CorrectionRun, ModelVersion, PreferenceSet, Review, RunMetric, now
 from flagback.storage.store import Store
 from tests.browser import WebProcess, page_of, sign_in
 from tests.fresh import migrate
@@ -54,7 +60,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         person(session, "max", "maintainer")
         aside = [one for one in embedded.prompts() if one.tags and shard_of(one.split_key) not in TRAINING_SHARDS][:8]
         add_prompts(session, [NewPrompt(one.messages, "en", one.tags, one.split_key) for one in aside])
-        recipes.keep(session, "swift", asdict(Recipe(steps=7, loss="ipo")), form=FORM, note="for a trial", by="max", now=now())
+        kept = asdict(Recipe(steps=7, loss="ipo")) | {"beta": 1}  # written as a whole number
+        recipes.keep(session, "swift", kept, form=FORM, note="for a trial", by="max", now=now())
     loop.sample()
     loop.review()
     made = loop.correction()
@@ -161,30 +168,119 @@ def test_a_kept_recipe_can_be_begun_from_and_changed(place: Place, browser: Brow
         page.get_by_role("combobox", name="Begin from").click()
         page.keyboard.press("ArrowDown")
         page.get_by_role("option", name="swift@1").click()
-        expect(page.get_by_text("Unlike the default: steps 7, loss ipo")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("Unlike the default: steps 7, beta 1, loss ipo")).to_be_visible(timeout=WAIT)
         expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("7", timeout=WAIT)
         page.get_by_role("spinbutton", name="LoRA rank").fill("4")
         page.keyboard.press("Enter")
         drawn(page)
+        with place.store.writing() as session:  # by somebody else, meanwhile
+            recipes.keep(session, "swift", asdict(Recipe(steps=3)), form=FORM, by="lena", now=now())
         page.get_by_role("button", name="Start the correction").click()
         expect(page.get_by_text("is waiting")).to_be_visible(timeout=WAIT)
     with place.store.writing() as session:
         asked = session.exec(select(CorrectionRun).where(col(CorrectionRun.id) > before)).one()
         asked.state = "cancelled"
         session.add(asked)
-    assert (asked.recipe_id, asked.recipe) == (kept.id, asdict(Recipe(steps=7, loss="ipo", rank=4)))
+    assert (asked.recipe_id, asked.recipe) == (kept.id, asdict(Recipe(steps=7, loss="ipo", beta=1.0, rank=4)))
 
 
 def test_a_text_that_was_withdrawn_is_shown_nowhere(place: Place, browser: Browser) -> None:
+    amiss = [pair for pair in place.found.pairs if pair.direction == "against"]
+    worst = min(amiss, key=lambda pair: pair.change)
     with place.store.writing() as session:
-        pair = preferences.pairs_at(session, place.run.set_id or 0, [0])[0]
+        there = preferences.pairs_at(session, place.run.set_id or 0, range(len(place.found.pairs)))
+        pair = there[worst.position]
         assert pair is not None
+        text = pair.rejected_text.strip()
         quarantine.put_away(session, pair.rejected_id, review_id=None, category="personal_data", seats=1, now=now())
-        assert preferences.pairs_at(session, place.run.set_id or 0, [1, 0])[0] is None
-        assert session.exec(select(Prompt.id)).first() is not None
+        left = preferences.pairs_at(session, place.run.set_id or 0, range(len(place.found.pairs)))
+        assert left[worst.position] is None
+        assert {found.position for found in left.values() if found} < set(left), "the others are there"
     with page_of(browser) as page:
         _open(page, place, f"corrections?run={place.run.id}")
-        expect(page.get_by_text("Pair 1: its text was withdrawn.")).to_be_visible(timeout=WAIT)
+        page.get_by_text("Moved against the reviewers").click()
+        expect(page.get_by_text(f"Pair {worst.position + 1}: its text was withdrawn.").first).to_be_visible(timeout=WAIT)
+        drawn(page)
+        assert page.get_by_text(text, exact=True).count() == 0
+
+
+def test_an_answer_that_was_withdrawn_is_named_by_its_number_alone(place: Place) -> None:
+    rows = list(place.found.flagged[:2])
+    with place.store.writing() as session:
+        quarantine.put_away(session, rows[0].generation_id, review_id=None, category="personal_data", seats=1, now=now())
+        found = moves.answers_of(session, rows)
+    assert rows[0].generation_id not in found
+    assert rows[1].generation_id in found or rows[1].generation_id in _same_text(place, rows[0].generation_id)
+
+
+def _same_text(place: Place, generation_id: int) -> list[int]:
+    with place.store.reading() as session:
+        return quarantine.same_texts(session, generation_id)
+
+
+@given(st.floats(-5000, 5000))
+def test_a_change_of_likelihood_can_be_read_whatever_it_is(nats: float) -> None:
+    flagged = FlaggedMove(8, "learnt", ("origin: a|b",), 0.9, -10.0, -10.0 + nats)
+    said = moved_lines(summary(Explanation(2, 1, 3, (), (flagged,), 0)))
+    assert len(said[0]) < 500
+    assert len(moves.factor_of(nats)) < 15
+    if abs(nats) > 14:
+        assert "more than 1,000,000 times" in said[0]
+    row = next(line for line in said if "origin" in line)
+    assert row.replace("\\|", "").count("|") == said[2].count("|"), "a name does not add a cell"
+
+
+def test_factors_by_hand() -> None:
+    told = {0.0: "1.00", math.log(37.13): "37.1", math.log(0.25): "0.25", math.log(1808): "1,808", math.log(0.0042): "0.0042"}
+    assert {nats: moves.factor_of(nats) for nats in told} == told
+    assert (moves.factor_of(800), moves.factor_of(-800)) == (">1,000,000", "<0.0000010")
+
+
+def test_a_run_that_learnt_the_sets_of_all_rounds_anew_names_them_all(sqlite_store: Store) -> None:
+    with sqlite_store.writing() as session:
+        made = [_set(session, number) for number in (1, 2)]
+        base = ModelVersion(id=1, kind="base", state="retired", name="m", location="m", template="plain", fingerprint="f1")
+        round_two = {"round": {"sets": [one.id for one in made]}}
+        session.add(base)
+        session.add(
+            ModelVersion(
+                id=2,
+                kind="correction",
+                state="retired",
+                name="m",
+                location="m",
+                template="plain",
+                fingerprint="f2",
+                facts=round_two,
+            )
+        )
+        session.flush()
+        session.add(
+            CorrectionRun(
+                id=1, parent_id=1, candidate_id=2, set_id=made[1].id, recipe={"rounds": "rebase"}, seed=0, asked_by="lena",
+                state="succeeded", environment={"pairs": 2}, explanation_sha256="gone",
+            )
+        )  # fmt: skip
+        session.add_all(RunMetric(run_id=1, step=step, metrics={"loss": 1 / step, "steps": 24.0}) for step in range(9, 25))
+    with sqlite_store.reading() as session:
+        text = run_report.run_report(session, session.get_one(CorrectionRun, 1), None)
+    assert "- set 1: 1 pairs" in text
+    assert "- set 2: 1 pairs" in text
+    assert "- kinds of pairs: imported 2" in text
+    assert "- loss: 0.111 to 0.042" in text, "the steps before a kill may never have been told"
+    assert "gone, or was altered" in text
+
+
+def _set(session: Session, number: int) -> PreferenceSet:
+    """A set of one pair of its own."""
+    (prompt,) = add_prompts(session, [NewPrompt([{"role": "user", "content": f"Say {number}"}], "en")]).ids
+    rows = [
+        NewGeneration(prompt_id=prompt, text=f" {word} {number}", finish_reason="given", source="imported", origin="test")
+        for word in ("good", "bad")
+    ]
+    chosen, rejected = add_generations(session, rows)
+    pair = preferences.NewPair("imported", prompt, chosen, rejected, 1.0, 1.0, [])
+    return preferences.freeze(session, [pair], origin="import:x", policy="given", policy_version="1", arguments={}, salt="s")
 
 
 def test_the_command_reports_a_run_and_names_one_that_is_not_there(run: Run, tmp_path: Path) -> None:  # noqa: F811

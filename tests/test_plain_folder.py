@@ -161,7 +161,9 @@ def test_the_card_says_what_the_records_say() -> None:
         PairMove(1, "i", "contrast", "held_out", (), 1.0, 1.0, 7, 8, -3.0, -3.0, -2.0, -2.0),
     )
     moved = summary(Explanation(2, 1, 3, rows, (FlaggedMove(8, "learnt", (), 0.9, -2.0, -4.0),), 0))
-    with_moves = model_card(told(), shape="merged", dtype="float32", moved=moved)
+    explained = told(explanation_sha256="e")
+    assert "gone, or was altered" in model_card(explained, shape="merged", dtype="float32")
+    with_moves = model_card(explained, shape="merged", dtype="float32", moved=moved)
     # learnt: -3 - -2 = -1 before, -2 - -4 = 2 after; e^2 = 7.39
     assert "| learnt | 1 | 1 | 0 | 0 | -1.00 | +2.00 | 1 | 1 | 0 |" in with_moves
     assert "| `gender: woman` | 1 |".replace("`", "") in with_moves.replace("`", "")

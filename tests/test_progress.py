@@ -1,15 +1,18 @@
 """How far a run is, as its parts tell it and as screens and commands find it in the store."""
 
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from flagback.model import cycle, evaluating, explaining
+from flagback.model import cycle, evaluating, explaining, joint_run
 from flagback.model.layout import tree_logps
 from flagback.model.progress import Doing, Progress
 from flagback.model.rate_sweep import sweep, usual_rates
-from flagback.model.recipe import Recipe
+from flagback.model.recipe import Alarm, OutOfMemory, Recipe
 from flagback.model.training import correct
 from flagback.model.trees import Tree
 from flagback.review_app import jobs
@@ -98,6 +101,9 @@ def test_a_run_shows_how_far_it_is_in_every_long_part(seen: list[Standing], sqli
     cycle.register(sqlite_store, loop.shelf, run.id)
     explaining.explain(sqlite_store, loop.shelf, run.id)
     assert list(dict.fromkeys(at.words for at in seen)) == ["score the pairs", "try step sizes", "train", "explain"]
+    explained = [(at.done, at.total) for at in seen if at.words == "explain"]
+    assert explained == sorted(explained)
+    assert len({total for _, total in explained}) == 1, "what was kept from the training is done, and not left out"
     assert all(0 <= at.share <= 1 and at.total for at in seen)
     with sqlite_store.reading() as session:
         assert set(session.get_one(CorrectionRun, run.id).seconds) == {"freeze", "train", "register", "explain"}
@@ -105,6 +111,48 @@ def test_a_run_shows_how_far_it_is_in_every_long_part(seen: list[Standing], sqli
     with sqlite_store.reading() as session:
         at = jobs.standing(session, Request("correction", run.id))
     assert (at.state, at.words, at.total) == ("succeeded", "done", 0)
+
+
+def test_what_cannot_be_kept_or_is_over_ends_no_run(sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(sqlite_store, tmp_path, prompts=2)
+    loop.sample(k=2)
+    loop.review()
+    run = loop.correction()
+    keep = cycle.progress_keeper(sqlite_store, CorrectionRun, run.id)
+
+    def stage() -> tuple[str, int]:
+        with sqlite_store.reading() as session:
+            found = session.get_one(CorrectionRun, run.id)
+            return found.stage, found.stage_done
+
+    keep("score the pairs", 1, 4)
+    assert stage() == ("freeze", 0), "nobody is at it"
+    with sqlite_store.writing() as session:
+        session.get_one(CorrectionRun, run.id).state = "running"
+    keep("explain", 2, 4)
+    assert stage() == ("explain", 2)
+
+    def locked() -> None:
+        raise OperationalError("UPDATE", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_store, "writing", locked)
+        keep("train", 3, 4)
+    assert stage() == ("explain", 2)
+
+
+def test_an_error_of_one_process_is_told_though_another_goes_on_talking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [{"error": "OutOfMemory", "words": "memory ran out"}, {"progress": ["score the pairs", 3, 4]}]
+    lines = "".join(json.dumps(line) + "\n" for line in said)
+    code = f"import pathlib, sys; pathlib.Path({str(tmp_path / 'joint/told.jsonl')!r}).write_text({lines!r}); sys.exit(1)"
+    monkeypatch.setattr(joint_run, "command", lambda *_: [sys.executable, "-c", code])
+    (tmp_path / "joint").mkdir()
+    heard = Heard()
+    alarms: list[Alarm] = []
+    with pytest.raises(OutOfMemory, match="memory ran out"):
+        joint_run.correct(tmp_path, 2, on_progress=heard, on_alarm=alarms.append)
+    assert heard.of("score the pairs") == [(3, 4), (3, 4)], "tried once more with half as much at once"
+    assert [alarm.kind for alarm in alarms] == ["memory"]
 
 
 def test_an_evaluation_shows_its_samples_and_what_it_measures(seen: list[Standing], sqlite_store: Store, tmp_path: Path) -> None:
@@ -128,5 +176,6 @@ def test_an_evaluation_shows_its_samples_and_what_it_measures(seen: list[Standin
     assert [at.done for at in between] == sorted(at.done for at in between)
     evaluating.evaluate(sqlite_store, made.shelf, request.row_id)
     assert {"measure pairs", "measure texts"} <= {at.words for at in seen}
+    assert ("measure texts", 0) in {(at.words, at.done) for at in seen}, "how far the texts' words differ is measured first"
     assert all(at.total for at in seen)
     assert (standing().state, standing().words, standing().total) == ("succeeded", "done", 0)

@@ -114,7 +114,8 @@ def keep(
         with store.writing() as session:
             taken = name in {row.name for row in recipes.newest(session)}
             before, title = named(session, start or (name if taken else "default"))
-            recipe = read_recipe(asdict(before) | given)
+            found = {"find_rate": False} if "learning_rate" in given else {}  # "find" sets it again
+            recipe = read_recipe(asdict(before) | found | given)
             made = recipes.keep(session, name, asdict(recipe), form=FORM, note=note, by=by, now=now())
     full = f"{made.name}@{made.number}"
     changed = ", ".join(f"{row.setting} {row.after}" for row in differences(before, recipe))

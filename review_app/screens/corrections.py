@@ -27,6 +27,9 @@ from flagback.storage.records import (
 )
 from flagback.storage.versions import NoModel, current
 
+#: Under which the session keeps the recipe that is begun from.
+RECIPE = "recipe-from"
+
 
 def show(installation: Installation, account: Account) -> None:
     """Draws the page."""
@@ -165,19 +168,21 @@ def _recipe(installation: Installation) -> tuple[dict[str, Any], int | None, int
     """Settings as they are asked for, the kept recipe that they begin from, and the seed."""
     with installation.store.reading() as session:
         kept = {f"{row.name}@{row.number}": row for row in recipes.newest(session)}
+        before = str(st.session_state.get(RECIPE, tr("default")))
+        if kept and before not in (tr("default"), *kept):  # there is a newer number of it since
+            kept[before] = recipes.find(session, before)
     with st.expander(tr("Recipe")):
-        name = str(st.selectbox(tr("Begin from"), [tr("default"), *kept], key="recipe-from")) if kept else ""
+        name = str(st.selectbox(tr("Begin from"), [tr("default"), *kept], key=RECIPE)) if kept else ""
         start, followed = _begun(kept.get(name))
         recipe: dict[str, Any] = {} if followed is None else asdict(start)
         columns = st.columns(5)
 
         def chosen(place: int, label: str, setting: str, low: float, high: float, form: str | None = None) -> float:
             """A number of the recipe; a kept one may lie beyond what is offered."""
-            value = getattr(start, setting)
-            found = columns[place].number_input(
-                label, min(low, value), max(high, value), value, format=form, key=f"recipe-{setting}-{name}"
-            )
-            return type(value)(found)  # type: ignore[no-any-return] # a whole number stays one
+            kind = type(low)  # a kept number may be written as a whole one
+            value = kind(getattr(start, setting))
+            key = f"recipe-{setting}-{followed or 'default'}"
+            return kind(columns[place].number_input(label, min(low, value), max(high, value), value, format=form, key=key))
 
         recipe["steps"] = chosen(0, tr("Steps"), "steps", 1, 10_000)
         if start.find_rate:

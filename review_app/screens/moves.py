@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 import altair as alt
 import pandas as pd
 import streamlit as st
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from flagback.model import explanation
 from flagback.model.explanation import STILL, Direction, FlaggedMove, PairMove
@@ -24,6 +24,7 @@ from flagback.review_app.screens.texts import TEXTS_A_PAGE, paged
 from flagback.review_app.words import number, percent, signs, tr, trn, written
 from flagback.storage import preferences
 from flagback.storage.artifacts import Artifacts, DamagedArtifact, MissingArtifact
+from flagback.storage.moves import MOST_NATS
 from flagback.storage.quarantine import withdrawn_generations
 from flagback.storage.records import Account, CorrectionRun, Generation, Prompt
 
@@ -106,7 +107,7 @@ def _words(kept: Kept) -> str:
             )
         )
     if everything["flagged_change"] is not None:
-        factor = _factor(abs(everything["flagged_change"]))
+        factor = factor_of(abs(everything["flagged_change"]))
         said.append(
             trn(
                 "{count} flagged answer became {factor} times less likely.",
@@ -221,14 +222,15 @@ def _signed(nats: float) -> str:
 
 def _times(change: float) -> str:
     """A change in nats as people say it: ×0.25."""
-    return f"×{_factor(change)}"
+    return f"×{factor_of(change)}"
 
 
-def _factor(change: float) -> str:
-    """e to the power of it: 0.004, 0.25, 1.10, 12.5, 1,808."""
-    factor = math.exp(change)
+def factor_of(change: float) -> str:
+    """e to the power of it: 0.004, 0.25, 1.10, 12.5, 1,808; beyond a million times no further."""
+    beyond = "" if abs(change) <= MOST_NATS else ">" if change > 0 else "<"
+    factor = math.exp(max(-MOST_NATS, min(MOST_NATS, change)))
     form = ".2f" if 0.1 <= factor < 10 else ".1f" if 10 <= factor < 100 else ",.0f"
-    return written(factor, form if factor >= 0.1 else f".{math.ceil(-math.log10(factor)) + 1}f")
+    return beyond + written(factor, form if factor >= 0.1 else f".{math.ceil(-math.log10(factor)) + 1}f")
 
 
 # ------------------------------------------------------------------------- texts
@@ -276,14 +278,19 @@ def _pairs(run: CorrectionRun, rows: Sequence[PairMove], installation: Installat
         pair_texts.show(pair.messages, pair.chosen_text, pair.rejected_text, f"{note}, {_side(row)}")
 
 
+def answers_of(session: Session, rows: Sequence[FlaggedMove]) -> dict[int, tuple[Generation, Prompt]]:
+    """The answers by their numbers, with their prompts; none whose text was withdrawn since."""
+    asked = (
+        select(Generation, Prompt)
+        .join(Prompt, col(Prompt.id) == Generation.prompt_id)
+        .where(col(Generation.id).in_([row.generation_id for row in rows]), col(Generation.id).not_in(withdrawn_generations()))
+    )
+    return {generation.id: (generation, prompt) for generation, prompt in session.exec(asked).all()}
+
+
 def _answers(rows: Sequence[FlaggedMove], installation: Installation) -> None:
     with installation.store.reading() as session:
-        asked = (
-            select(Generation, Prompt)
-            .join(Prompt, col(Prompt.id) == Generation.prompt_id)
-            .where(col(Generation.id).in_([row.generation_id for row in rows]), col(Generation.id).not_in(withdrawn_generations()))
-        )
-        texts = {generation.id: (generation, prompt) for generation, prompt in session.exec(asked).all()}
+        texts = answers_of(session, rows)
     for row in rows:
         if row.generation_id not in texts:
             look.note(tr("Answer {number}: its text was withdrawn.", number=row.generation_id))

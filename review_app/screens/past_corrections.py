@@ -209,7 +209,7 @@ def _report(installation: Installation, account: Account, run: CorrectionRun) ->
             text = run_report(session, run, summary_of(run, Artifacts(installation.settings.artifacts)))
         st.session_state[key] = downloads.prepare_file(installation, account, text.encode("utf-8", "replace"), "md")
     ticket = st.session_state.get(key)
-    if ticket is not None:
+    if ticket is not None and downloads.size(installation, account, ticket, "md") is not None:
         name = f"flagback-correction-{run.id}.md"
         words = tr("Download the report of correction {run}", run=run.id)
         look.html(f'<p><a class="fb-download" href="/downloads/{ticket}" download="{name}">{words}</a></p>')
