@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, background, comparisons, consent, invitations, practice, wellbeing
+from flagback.storage.artifacts import Artifacts
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
@@ -81,6 +82,7 @@ def small(home: Path) -> tuple[Settings, Door]:
         rows = [(metric, f"c{n}", 1.0, 0.0) for metric in ("flag_rate", "flag_rate:age=old") for n in range(12)]
         evaluation(session, panel.version_id, panel.version_id + 1, {"flag_rate": FIGURE, "flag_rate:age=old": group}, rows)
         recipes.tried_on(session, panel.version_id)
+        recipes.explained(session, panel.version_id, Artifacts(settings.artifacts))
     door = furnish(store, KEY, version_id=panel.version_id)
     with store.reading() as session:
         ada = pseudonym(KEY, accounts.by_login(session, "ada").id)
@@ -95,9 +97,7 @@ def small(home: Path) -> tuple[Settings, Door]:
 
 def rehearsed(home: Path, *, rounds: int = 2, say: Callable[[str], None]) -> tuple[Settings, Door]:
     """The loop gone round on the embedded model; what simulated reviewers said stands as if people had, so that pages show it."""
-    from flagback.model import explaining, rehearsal
-    from flagback.model.shelf import Shelf
-    from flagback.storage.artifacts import Artifacts
+    from flagback.model import rehearsal
 
     home.mkdir(parents=True)
     settings = Settings(home=home)
@@ -115,15 +115,13 @@ def rehearsed(home: Path, *, rounds: int = 2, say: Callable[[str], None]) -> tup
             background.set_answers(session, key, account.id, said, now=now())
             consent.set_consent(session, account.id, {"training": True, "export": True}, now=now())
         names = [pseudonym(key, account.id) for account in [ada, *members]]
-        trained = session.connection().exec_driver_sql("SELECT id FROM correction_run").scalars().all()
-    for run_id in trained:
-        explaining.explained(store, Shelf(Artifacts(settings.artifacts)), run_id)
     store.close()
     _as_if_people_had(home / "flagback.db", names)
     store = Store(settings.records_url)
     door = furnish(store, key, version_id=current)
     with store.writing() as session:
         recipes.tried_on(session, current)
+        recipes.explained(session, current, Artifacts(settings.artifacts))
     store.close()
     return settings, door
 

@@ -4,16 +4,21 @@ Made of rows alone, nothing is trained; the numbers are of the size that the emb
 """
 
 import math
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import func
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
+from flagback.model.explanation import FILE, Explanation, FlaggedMove, PairMove, Side, json_lines
 from flagback.model.kept_recipe import FORM
 from flagback.model.recipe import Recipe
-from flagback.storage import recipes
-from flagback.storage.records import CorrectionRun, Evaluation, ModelVersion, RunMetric, now
+from flagback.storage import preferences, recipes
+from flagback.storage.artifacts import Artifacts
+from flagback.storage.prompts import TRAINING_SHARDS
+from flagback.storage.records import CorrectionRun, Evaluation, Generation, ModelVersion, PreferenceSet, RunMetric, now
 from tests.test_evidence_pages import FIGURE
 from tests.test_monitoring import evaluation, version
 
@@ -97,6 +102,49 @@ def tried_on(session: Session, parent: int) -> int:
                 session.add(RunMetric(run_id=run.id, step=step, metrics=metrics))
         _judged(session, parent, number, tried)
     return found
+
+
+def explained(session: Session, version_id: int, artifacts: Artifacts) -> None:
+    """Gives the newest run a set and what became of its pairs: most moved towards their reviewers, some not at all or against."""
+    run = session.exec(select(CorrectionRun).order_by(col(CorrectionRun.id).desc())).first()
+    assert run is not None
+    frozen = session.exec(select(PreferenceSet).order_by(col(PreferenceSet.id).desc())).first()
+    if frozen is None:
+        frozen = _frozen(session, version_id)
+    named = (("gender: woman",), ("gender: man",), (), ("age: old", "gender: woman"), ("faith: Quorish",))
+    moved: list[PairMove] = []
+    flagged: list[FlaggedMove] = []
+    for pair in preferences.each_pair(session, frozen.id):
+        change = (2.4, 3.1, 0.04, 1.2, -1.7)[pair.position * 7 % 5]
+        side: Side = "learnt" if pair.shard in TRAINING_SHARDS else "held_out"
+        groups = named[pair.position % len(named)]
+        ids = (pair.chosen_id, pair.rejected_id)
+        moved.append(
+            PairMove(
+                pair.position, pair.row_hash, pair.kind, side, groups, pair.weight, pair.soft_label, *ids, -30.0, -29.9, -31.2,
+                -31.1 - change,
+            )
+        )  # fmt: skip
+        flagged.append(FlaggedMove(pair.rejected_id, side, groups, 0.8, -31.2, -31.1 - change))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / FILE).write_text("".join(json_lines(Explanation(run.id, run.parent_id, version_id, moved, flagged, 0))))
+        run.explanation_sha256 = artifacts.put(Path(folder))
+    run.set_id = frozen.id
+    session.add(run)
+
+
+def _frozen(session: Session, version_id: int) -> PreferenceSet:
+    """A set of the first two answers to every prompt."""
+    answers: dict[int, list[int]] = {}
+    for row in session.exec(select(Generation).where(Generation.version_id == version_id).order_by(col(Generation.id))):
+        answers.setdefault(row.prompt_id, []).append(row.id)
+    pairs = [
+        preferences.NewPair("contrast", prompt, two[1], two[0], 1.0, 0.75, []) for prompt, two in answers.items() if len(two) > 1
+    ]
+    told = {"version": version_id}
+    return preferences.freeze(
+        session, pairs, origin="reviews", policy="majority", policy_version="1", arguments=told, salt=preferences.SALT
+    )
 
 
 def _judged(session: Session, parent: int, number: int, tried: Tried) -> None:

@@ -5,6 +5,7 @@ wait for.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -254,12 +255,12 @@ def _uncovered(page: Page) -> None:
     drawn(page)
 
 
-def _unfolded(title: str, words: str, read: str = "") -> Callable[[Page], None]:
-    """A past correction opened, in which these words then stand; `read` are texts to be opened in it."""
+def _unfolded(place: int, words: str, read: str = "") -> Callable[[Page], None]:
+    """A past correction opened, in which these words then stand: 0 is the newest. `read` are texts to be opened in it."""
 
     def act(page: Page) -> None:
         drawn(page)
-        run = page.get_by_test_id("stExpander").filter(has_text=title).first
+        run = page.get_by_test_id("stExpander").filter(has_text=re.compile(r"Correction \d+ ·")).nth(place)
         run.locator("summary").click()
         expect(run.get_by_text(words).first).to_be_visible(timeout=WAIT)
         drawn(page)
@@ -285,7 +286,7 @@ def pages() -> tuple[State, ...]:
             "steering",
             "maintainer",
             "corrections",
-            _unfolded("Correction 7 ·", "How the learning rate was found"),
+            _unfolded(1, "How the learning rate was found"),
         ),
         State(
             "corrections-moves",
@@ -293,7 +294,7 @@ def pages() -> tuple[State, ...]:
             "steering",
             "maintainer",
             "corrections",
-            _unfolded("Correction 2 ·", "What became of its pairs", "Moved against"),
+            _unfolded(0, "What became of its pairs", "Moved against"),
         ),
     ]
     for listed in PAGES:
