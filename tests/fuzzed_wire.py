@@ -121,7 +121,7 @@ def storm_on_the_wire(place: Place, seed: int, count: int) -> Mapping[str, int]:
     """Sends and judges `count` connections; returns how many answers of which status there were."""
     pick, fuzzer = Random(seed), Fuzzer(place, seed)
     found: dict[str, int] = {}
-    #: A request whose sender did not wait may still be under way.
+    #: A request whose sender did not wait may still be under way: on a busy machine while several others come and go.
     late: list[Shot] = []
     unanswered: list[Shot] = []
     for number, shot in enumerate(fuzzer.shots(count)):
@@ -133,7 +133,7 @@ def storm_on_the_wire(place: Place, seed: int, count: int) -> Mapping[str, int]:
             judge(place, _joined(shot, second), reply, [])
             found[str(reply.status)] = found.get(str(reply.status), 0) + 1
         changes = place.changes()
-        late = [shot, *([second] if second else []), *late][:6]
+        late = [shot, *([second] if second else []), *late][:20]
         if changes:
             _judge_any(place, [*late, *unanswered], changes)
         unanswered = unanswered if replies else [shot, *([second] if second else []), *unanswered][:40]

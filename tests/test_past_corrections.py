@@ -32,6 +32,7 @@ from tests.gallery.states import drawn
 from tests.people import PASSWORD, person
 from tests.test_cli import Run, home, run  # noqa: F401
 from tests.test_cycle import RECIPE, Loop
+from tests.test_leads_pages import pick
 
 WAIT = 30_000
 #: Runs that were stopped before they began, so that the list has a second page.
@@ -165,9 +166,7 @@ def test_a_kept_recipe_can_be_begun_from_and_changed(place: Place, browser: Brow
     with page_of(browser) as page:
         _open(page, place, "corrections")
         page.get_by_test_id("stExpander").filter(has_text="Recipe").first.locator("summary").click()
-        page.get_by_role("combobox", name="Begin from").click()
-        page.keyboard.press("ArrowDown")
-        page.get_by_role("option", name="swift@1").click()
+        pick(page, "Begin from", "swift@1")
         expect(page.get_by_text("Unlike the default: steps 7, beta 1, loss ipo")).to_be_visible(timeout=WAIT)
         expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("7", timeout=WAIT)
         page.get_by_role("spinbutton", name="LoRA rank").fill("4")
