@@ -143,11 +143,23 @@ def test_a_click_on_a_point_opens_the_same_texts(judged: Place, browser: Browser
     with page_of(browser, width=1200) as page:
         judged.open(page, "audrey")
         words = page.locator(".st-key-fb-card-words")
-        dots = words.locator("[data-testid=stVegaLiteChart] path[aria-roledescription=circle]")
+        dots = words.locator("[data-testid=stVegaLiteChart] .mark-symbol.role-mark path")
         expect(dots.first).to_be_visible(timeout=WAIT)
         page.wait_for_timeout(1_000)
         dots.first.click()
         expect(words.get_by_text("the most flagged first")).to_be_visible(timeout=WAIT)
+
+
+def test_a_picture_is_spoken_whole_and_no_mark_of_it_alone(judged: Place, browser: Browser) -> None:
+    detecting.detect(judged.store, Artifacts(judged.settings.artifacts), by="root")
+    with page_of(browser, width=1200) as page:
+        judged.open(page, "audrey")
+        for card in ("words", "groups", "detector"):
+            expect(page.locator(f".st-key-fb-card-{card} [data-testid=stVegaLiteChart][aria-label] .role-mark").first).to_be_attached(
+                timeout=WAIT
+            )
+        # Vega's own name of a layer of intervals with none in it is empty, which nobody can hear.
+        assert page.locator("[data-testid=stVegaLiteChart] [role=graphics-symbol]").count() == 0
 
 
 def test_groups_stand_beside_the_prompts_and_small_groups_of_reviewers_do_not_stand_at_all(judged: Place, browser: Browser) -> None:

@@ -126,8 +126,7 @@ def _reliability(figures: dict[str, Any], installation: Installation, account: A
         for row in figures["reliability"]
     )
     st.altair_chart(
-        drawn.configure(**picture.ground()).configure_view(strokeWidth=0),
-        height=300,
+        picture.quiet(drawn, 300),
         alt=tr("What the detector expected beside what people flagged: {points}", points=spoken),
         key="patterns_reliability",
     )
@@ -189,8 +188,7 @@ def _errors(figures: dict[str, Any], installation: Installation, account: Accoun
     bars = place.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=across), x2="high:Q")
     spoken = "; ".join(f"{row['about']}, {row['error']}: {percent(row['share'])}" for row in rows)
     event = st.altair_chart(
-        (bars + dots).configure(**picture.ground()).configure_view(strokeWidth=0),
-        height=36 * int(frame["about"].nunique()) + 130,
+        picture.quiet(bars + dots, 36 * int(frame["about"].nunique()) + 130),
         alt=tr("Errors of the detector by group: {points}", points=spoken),
         on_select="rerun",
         selection_mode="error",

@@ -165,8 +165,7 @@ def _picture(cells: list[Cell]) -> str | None:
         for row in frame.rename(columns={"name": "name_"}).itertuples()
     )
     event = st.altair_chart(
-        (one + bars + dots).configure(**picture.ground()).configure_view(strokeWidth=0),
-        height=44 * int(frame["name"].nunique()) + 110,
+        picture.quiet(one + bars + dots, 44 * int(frame["name"].nunique()) + 110),
         alt=tr("Share of each group over its share among prompts: {points}", points=spoken),
         on_select="rerun",
         selection_mode="group",
@@ -253,8 +252,7 @@ def _reviewers(installation: Installation, account: Account) -> None:
         bars = place.mark_bar(color=palette["accent"], height=14, cornerRadiusEnd=3)
         words = place.mark_text(align="left", dx=8, fontSize=13, color=palette["soft"]).encode(text="people:N")
         st.altair_chart(
-            (bars + words).configure(**picture.ground()).configure_view(strokeWidth=0),
-            height=30 * len(part) + 20,
+            picture.quiet(bars + words, 30 * len(part) + 20),
             alt="; ".join(f"{row.group}: {row.people}" for row in part.itertuples()),
             key=f"patterns_reviewers_{question}",
         )

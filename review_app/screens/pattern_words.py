@@ -195,8 +195,7 @@ def _picture(frame: pd.DataFrame, names: tuple[str, str]) -> str | None:
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=palette["line"], strokeWidth=1.5).encode(x="x:Q")
     spoken = "; ".join(_spoken(str(row.word), float(str(row.log_odds)), sure=bool(row.sure)) for row in frame.itertuples())
     event = st.altair_chart(
-        (zero + stems + dots).configure(**picture.ground()).configure_view(strokeWidth=0),
-        height=max(160, 26 * len(frame) + 60),
+        picture.quiet(zero + stems + dots, max(160, 26 * len(frame) + 60)),
         alt=tr("Log odds of words, {more} above 0, {less} below: {words}", more=names[0], less=names[1], words=spoken),
         on_select="rerun",
         selection_mode="word",

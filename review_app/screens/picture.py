@@ -38,7 +38,7 @@ class Shades(NamedTuple):
     of: dict[str, str]
 
 
-def ground() -> dict[str, Any]:
+def _ground() -> dict[str, Any]:
     """What every chart is configured with: no background, and numbers written in the language of the page."""
     code = language()
     if code == "en":
@@ -197,8 +197,7 @@ def show(
         still(chart, name=name, spoken=spoken, height=height)
         figure_data.offer(frame, name, installation, account)
         return None
-    quiet = _quiet(chart, height)
-    event = st.altair_chart(quiet, key=f"picture-{name}", alt=spoken, on_select="rerun", selection_mode=POINT)
+    event = st.altair_chart(quiet(chart, height), key=f"picture-{name}", alt=spoken, on_select="rerun", selection_mode=POINT)
     figure_data.offer(frame, name, installation, account)
     found = event["selection"].get(POINT) if event else None
     return dict(found[0]) if found else None
@@ -208,12 +207,12 @@ def still(chart: alt.LayerChart, *, name: str, spoken: str, height: int) -> None
     """Draws it alone: nothing to click, and its data are offered elsewhere."""
     # Streamlit gives a chart that takes no clicks no class of its key.
     with st.container(key=f"picture-{name}"):
-        st.altair_chart(_quiet(chart, height), alt=spoken)
+        st.altair_chart(quiet(chart, height), alt=spoken)
 
 
-def _quiet(chart: alt.LayerChart, height: int) -> alt.LayerChart:
-    # The whole picture is spoken by `alt`; its marks by themselves would be many without a name.
-    bare = chart.properties(height=height).configure(**ground(), aria=False)
+def quiet(chart: alt.LayerChart, height: int) -> alt.LayerChart:
+    """On no ground of its own, `height` pixels high, its marks without names: `alt` speaks the whole of it."""
+    bare = chart.properties(height=height).configure(**_ground(), aria=False)
     return bare.configure_mark(aria=False).configure_view(strokeWidth=0)
 
 
