@@ -26,12 +26,11 @@ SHOWN_PROMPT = 60
 _WORD = re.compile(r"\w+")
 
 
-class PairTexts(NamedTuple):
-    """What of a pair is compared."""
+class Taught(NamedTuple):
+    """What of a pair, or of an answer without one, is compared."""
 
     messages: Sequence[Mapping[str, str]]
-    chosen: str
-    rejected: str
+    answers: Sequence[str]
 
 
 class Asked(NamedTuple):
@@ -71,9 +70,10 @@ def grams(said: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(said[start : start + GRAM])
 
 
-def hits(pairs: Iterable[PairTexts], tests: Sequence[Asked]) -> list[tuple[int, Hit]]:
-    """(place, first overlap) of each pair that has one, in order. A pair's texts: every turn of its prompt, and the last turn with
-    each of both answers behind it. A text under eight words counts where it is equal to a whole text of the test.
+def hits(taught: Iterable[Taught], tests: Sequence[Asked]) -> list[tuple[int, Hit]]:
+    """(place, first overlap) of each pair or answer that has one, in order. Its texts: every turn of its prompt, each of its
+    answers, and the last turn with each of them behind it. A text under eight words counts where it is equal to a whole text of
+    the test.
     """
     order: dict[tuple[str, ...], tuple[int, Asked]] = {}  # by gram where it stands first, and in which test
     for test in tests:
@@ -82,7 +82,7 @@ def hits(pairs: Iterable[PairTexts], tests: Sequence[Asked]) -> list[tuple[int, 
     found: list[tuple[int, Hit]] = []
     if not order:
         return found
-    for place, pair in enumerate(pairs):
+    for place, pair in enumerate(taught):
         shared = {gram for text in _texts(pair) for gram in grams(words(text)) if gram in order}
         if shared:
             gram = min(shared, key=lambda gram: order[gram][0])
@@ -94,10 +94,9 @@ def hits(pairs: Iterable[PairTexts], tests: Sequence[Asked]) -> list[tuple[int, 
     return found
 
 
-def _texts(pair: PairTexts) -> list[str]:
+def _texts(pair: Taught) -> list[str]:
     last = pair.messages[-1]["content"]
-    answers = [pair.chosen, pair.rejected]
-    return [*(turn["content"] for turn in pair.messages), *answers, *(f"{last} {answer}" for answer in answers)]
+    return [*(turn["content"] for turn in pair.messages), *pair.answers, *(f"{last} {answer}" for answer in pair.answers)]
 
 
 def tests_in_use(session: Session, artifacts: Artifacts) -> list[Asked]:

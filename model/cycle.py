@@ -240,7 +240,7 @@ def train(
             asked = joint_run.Asked(
                 start.location, adapters, start.template, asdict(recipe), run.seed, torch.get_num_threads(), named
             )
-            joint_run.write(folder, asked, learnt.pairs, swaps=learnt.swaps, replay=learnt.replay)
+            joint_run.write(folder, asked, learnt.pairs, flags=learnt.flags, swaps=learnt.swaps, replay=learnt.replay)
             trained = joint_run.correct(
                 folder, recipe.processes, on_step=on_step, on_alarm=on_alarm, on_progress=on_progress, should_stop=stop
             )
@@ -249,6 +249,7 @@ def train(
                 loaded,
                 learnt.pairs,
                 aside=learnt.aside,
+                flags=learnt.flags,
                 swaps=learnt.swaps,
                 replay=learnt.replay,
                 recipe=recipe,
@@ -316,6 +317,7 @@ def _settled(
         swept = rate_sweep.sweep(
             loaded,
             learnt.pairs,
+            flags=learnt.flags,
             swaps=learnt.swaps,
             replay=learnt.replay,
             recipe=recipe,

@@ -29,6 +29,8 @@ class Forecast:
     dropped: int
     #: Pairs that are not learnt from, and tell when to stop.
     aside: int
+    #: Answers without a counterpart.
+    unpaired: int
     replay: int
     steps: int
     pairs_per_step: int
@@ -104,7 +106,9 @@ def forecast(
     examples = lesson.lesson_of(given, recipe, loaded)
     del given  # the texts of all pairs
     limits = training.limits_of(model)
-    plan = make_plan(examples.pairs, examples.replay, recipe=recipe, seed=seed, limits=limits, swaps=examples.swaps)
+    plan = make_plan(
+        examples.pairs, examples.replay, recipe=recipe, seed=seed, limits=limits, flags=examples.flags, swaps=examples.swaps
+    )
     layout = (
         choose_layout(model, reference_trees(plan, recipe)) if recipe.layout == "auto" else Choice(recipe.layout, "asked for")
     ).layout
@@ -120,6 +124,7 @@ def forecast(
         pairs=len(plan.pairs),
         dropped=len(plan.dropped),
         aside=len(examples.aside),
+        unpaired=len(plan.flags),
         replay=len(plan.replay),
         steps=recipe.steps,
         pairs_per_step=plan.pairs_per_step,

@@ -1,14 +1,15 @@
-"""What a correction is given: pairs of a frozen set, swapped prompts and neutral lines, as token ids of the model it starts from.
+"""What a correction is given: pairs and unpaired answers of a frozen set, swapped prompts and neutral lines, as token ids of the
+model it starts from.
 
 The way from the records to the trainer, which knows neither. Reads the store and writes nothing there; pairs, as text and as ids,
 are on the disk (`spool`) and never all in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sqlmodel import Session, col, select
 
@@ -16,11 +17,14 @@ from flagback.model import counterparts, dialogue
 from flagback.model.checkpoint import Loaded
 from flagback.model.groups import Axis
 from flagback.model.mentions import tagged_axes
-from flagback.model.recipe import Pair, Recipe, SwappedPrompt
+from flagback.model.recipe import Flag, Pair, Recipe, SwappedPrompt
 from flagback.model.spool import Spool
-from flagback.storage import preferences
+from flagback.storage import preferences, unpaired
 from flagback.storage.preferences import PairRow
 from flagback.storage.records import PreferenceSet, Prompt, ReferenceText
+from flagback.storage.unpaired import UnpairedRow
+
+Row = TypeVar("Row", PairRow, UnpairedRow)
 
 
 class Lesson(NamedTuple):
@@ -29,6 +33,8 @@ class Lesson(NamedTuple):
     pairs: Sequence[Pair]
     #: Pairs that are not learnt from: they tell an early stop when it is time.
     aside: Sequence[Pair]
+    #: Answers without a counterpart.
+    flags: Sequence[Flag]
     swaps: list[SwappedPrompt]
     replay: list[list[int]]
 
@@ -37,6 +43,7 @@ class Records(NamedTuple):
     """The same as it stands in the store."""
 
     rows: Sequence[PairRow]
+    alone: Sequence[UnpairedRow]
     replay: list[str]
     #: Groups to weigh pairs by or to swap; none where the recipe asks for neither.
     axes: Sequence[Axis]
@@ -46,10 +53,12 @@ class Records(NamedTuple):
 
 def records_of(session: Session, set_ids: Sequence[int], recipe: Recipe, *, folder: Path | None = None) -> Records:
     """What a recipe reads of these sets' training shards; a row of several sets counts once. Raises NoPairs."""
-    rows = Spool(PairRow, folder=folder)
-    for row in _each_once(session, set_ids):
+    rows, alone = Spool(PairRow, folder=folder), Spool(UnpairedRow, folder=folder)
+    for row in _each_once(set_ids, lambda number: preferences.each_pair(session, number, training=True)):
         rows.append(row._asdict())
-    if not rows:
+    for answer in _each_once(set_ids, lambda number: unpaired.each_unpaired(session, number, training=True)):
+        alone.append(answer._asdict())
+    if not rows and not alone:
         frozen = session.get_one(PreferenceSet, set_ids[-1])
         raise preferences.NoPairs(
             f"Set {frozen.id} has {frozen.n_pairs} pairs, all on held-out prompts, and none to train on; have more "
@@ -57,14 +66,14 @@ def records_of(session: Session, set_ids: Sequence[int], recipe: Recipe, *, fold
         )
     replay = replay_texts(session)
     grouped = counterparts.wants_groups(recipe) or counterparts.wants_swaps(recipe)
-    return Records(rows, replay, tagged_axes(session.exec(select(Prompt.tags)).all()) if grouped else [], folder)
+    return Records(rows, alone, replay, tagged_axes(session.exec(select(Prompt.tags)).all()) if grouped else [], folder)
 
 
-def _each_once(session: Session, set_ids: Sequence[int]) -> Iterator[PairRow]:
+def _each_once(set_ids: Sequence[int], rows_of: Callable[[int], Iterator[Row]]) -> Iterator[Row]:
     """The sets' rows, the newest set's first and of equal ones the newest; in a set they follow each other."""
     seen: set[bytes] = set()
     for set_id in reversed(set_ids):
-        for name, equal in groupby(preferences.each_pair(session, set_id, training=True), key=lambda row: row.row_hash):
+        for name, equal in groupby(rows_of(set_id), key=lambda row: row.row_hash):
             *_, row = equal
             if bytes.fromhex(name) not in seen:
                 yield row
@@ -86,7 +95,11 @@ def lesson_of(given: Records, recipe: Recipe, loaded: Loaded) -> Lesson:
         if counterparts.wants_groups(recipe):
             pair = replace(pair, group=counterparts.group_of(row, given.axes))
         (aside if row.shard in recipe.shards_aside else pairs).append(vars(pair))
-    if not pairs:
+    flags = Spool(Flag, folder=given.folder)
+    for answer in given.alone:
+        if answer.shard not in recipe.shards_aside:
+            flags.append(vars(unpaired_flag(answer, loaded)))
+    if not pairs and not flags:
         raise preferences.NoPairs(
             f"All {len(aside)} pairs for training are of the {len(recipe.shards_aside)} shards kept aside for the early stop, and "
             "none is left to learn from; lower stop_shards, set stop_every to 0, or have more prompts reviewed."
@@ -95,6 +108,7 @@ def lesson_of(given: Records, recipe: Recipe, loaded: Loaded) -> Lesson:
     return Lesson(
         pairs,
         aside,
+        flags,
         counterparts.swapped_prompts(teaching, loaded, given.axes) if counterparts.wants_swaps(recipe) else [],
         [dialogue.answer_ids(loaded.tokenizer, text, "plain") for text in given.replay],
     )
@@ -109,6 +123,17 @@ def training_pair(row: PairRow, loaded: Loaded) -> Pair:
         rejected_ids=answer_ids(row.rejected_ids, row.rejected_text, loaded),
         weight=row.weight,
         soft_label=row.soft_label,
+    )
+
+
+def unpaired_flag(row: UnpairedRow, loaded: Loaded) -> Flag:
+    """A frozen answer without a counterpart as token ids."""
+    return Flag(
+        key=row.row_hash,
+        prompt_ids=dialogue.prompt_ids(loaded.tokenizer, row.messages, loaded.template),
+        answer_ids=answer_ids(row.token_ids, row.text, loaded),
+        harmful=row.harmful,
+        weight=row.weight,
     )
 
 

@@ -6,13 +6,13 @@ command can show what a set would hold by the very code that makes it.
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 from sqlmodel import Session
 
 from flagback.model import contamination, pairs, policies, policy
-from flagback.storage import adjudications, comparisons, preferences, rater_groups, reviews
+from flagback.storage import adjudications, comparisons, preferences, rater_groups, reviews, unpaired
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.comparisons import Compared
 from flagback.storage.generations import NewGeneration, add_generations
@@ -20,6 +20,7 @@ from flagback.storage.preferences import NewPair
 from flagback.storage.rater_groups import Grouping
 from flagback.storage.records import Conclusion, Generation, PreferenceSet, Prompt, Review
 from flagback.storage.store import insert_missing
+from flagback.storage.unpaired import NewUnpaired
 
 #: What a lead's conclusion makes of an answer's harm at least (harm) or at most (fine): a person's word, not a certainty.
 CONCLUDED: Mapping[Conclusion, float] = {"harm": 0.95, "fine": 0.05}
@@ -33,8 +34,10 @@ class Choice(NamedTuple):
     by: str | None = None
     #: A jury's seats by group; None: twelve dealt out evenly.
     seats: Mapping[str, int] | None = None
-    #: Leave out pairs that overlap a published test in place of refusing them all.
+    #: Leave out what overlaps a published test in place of refusing all.
     drop_contaminated: bool = False
+    #: Have answers without a counterpart teach too.
+    unpaired: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the defaults, for JSON."""
@@ -139,6 +142,8 @@ class Built(NamedTuple):
 
     #: A rewrite has no generation before the set is frozen: minus its review's number stands for it.
     pairs: list[NewPair]
+    #: Judged answers in none of them; empty where the choice wants none.
+    unpaired: list[NewUnpaired]
     rewrites: list[Rewritten]
     judgements: dict[int, policy.Judgement]
 
@@ -207,7 +212,8 @@ def build(
 
     The majority keeps hard labels and plain weights, as it always had. Graded policies have hard labels too: their harm is a share
     of people, and of two shares far apart it is not in doubt which is larger. The others have soft labels. Those that weigh groups
-    have their weights balanced, so that the flags of each group count alike.
+    have their weights balanced, so that the flags of each group count alike; answers without a counterpart, where the choice wants
+    them, weigh what the policy makes of their votes.
     """
     known = policies.named(choice.policy)
     judged = judgements(rows, choice, grouping, concluded)
@@ -237,7 +243,7 @@ def build(
     built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels, compared=two)
     if known.needs_groups:
         built = pairs.balanced(built, flags_by_group(rows, grouping, beside))
-    return Built(built, rewrites, judged)
+    return Built(built, pairs.build_unpaired(answers, built) if choice.unpaired else [], rewrites, judged)
 
 
 def flags_by_group(rows: Sequence[Read], grouping: Grouping, beside: Sequence[Sides] = ()) -> dict[int, dict[str, float]]:
@@ -283,7 +289,7 @@ def freeze(
     compared = comparisons.judged(session, version_id, simulated=simulated)
     known = grouping_for(session, choice, rows, key, compared) if grouping is None else grouping
     built = build(rows, choice, known, adjudications.of_generations(session), compared)
-    clean, dropped = _clean(session, built, rows, compared, choice, artifacts)
+    clean, alone, dropped = _clean(session, built, rows, compared, choice, artifacts)
     stored = {-one.review_id: _stored(session, one) for one in built.rewrites}
     kept = [pair._replace(chosen_id=stored.get(pair.chosen_id, pair.chosen_id)) for pair in clean]
     arguments: dict[str, Any] = {
@@ -300,6 +306,7 @@ def freeze(
     frozen = preferences.freeze(
         session,
         kept,
+        alone=alone,
         origin="reviews",
         policy=choice.policy,
         policy_version=policies.named(choice.policy).version,
@@ -330,36 +337,40 @@ def _clean(
     compared: Sequence[Compared],
     choice: Choice,
     artifacts: Artifacts | None,
-) -> tuple[list[NewPair], list[contamination.Hit]]:
-    """The pairs that overlap no published test in use, and what was left out for it. Raises Contaminated."""
+) -> tuple[list[NewPair], list[NewUnpaired], list[contamination.Hit]]:
+    """The pairs and answers that overlap no published test in use, and what was left out for it. Raises Contaminated."""
     hits = overlaps(session, built, rows, artifacts, compared)
     if hits and not choice.drop_contaminated:
         raise Contaminated(refusal([hit for _, hit in hits]))
     places = {place for place, _ in hits}
-    return [pair for place, pair in enumerate(built.pairs) if place not in places], [hit for _, hit in hits]
+    clean = [pair for place, pair in enumerate(built.pairs) if place not in places]
+    alone = [one for place, one in enumerate(built.unpaired, start=len(built.pairs)) if place not in places]
+    return clean, alone, [hit for _, hit in hits]
 
 
 def overlaps(
     session: Session, built: Built, rows: Sequence[Read], artifacts: Artifacts | None, compared: Sequence[Compared] = ()
 ) -> list[tuple[int, contamination.Hit]]:
-    """(place among the pairs, hit) of pairs whose texts stand in a published test in use."""
+    """(place, hit) of pairs, and behind them answers without one, whose texts stand in a published test in use."""
     if artifacts is None:
         return []
     prompts = {row.prompt.id: row.prompt for row in rows} | {one.prompt.id: one.prompt for one in compared}
     texts = {row.generation.id: row.generation.text for row in rows} | {-one.review_id: one.text for one in built.rewrites}
     texts |= {generation.id: generation.text for one in compared for generation in one.generations}
     asked = [
-        contamination.PairTexts(prompts[pair.prompt_id].messages, texts[pair.chosen_id], texts[pair.rejected_id])
+        contamination.Taught(prompts[pair.prompt_id].messages, [texts[pair.chosen_id], texts[pair.rejected_id]])
         for pair in built.pairs
     ]
+    asked += [contamination.Taught(prompts[one.prompt_id].messages, [texts[one.generation_id]]) for one in built.unpaired]
     return contamination.hits(asked, contamination.tests_in_use(session, artifacts))
 
 
 def check_frozen(session: Session, set_id: int, artifacts: Artifacts) -> None:
     """Raises Contaminated where a frozen set, an imported one too, overlaps a test that was taken in since."""
     rows = preferences.each_pair(session, set_id)
-    asked = (contamination.PairTexts(row.messages, row.chosen_text, row.rejected_text) for row in rows)
-    hits = contamination.hits(asked, contamination.tests_in_use(session, artifacts))
+    of_pairs = (contamination.Taught(row.messages, [row.chosen_text, row.rejected_text]) for row in rows)
+    alone = (contamination.Taught(row.messages, [row.text]) for row in unpaired.each_unpaired(session, set_id))
+    hits = contamination.hits(chain(of_pairs, alone), contamination.tests_in_use(session, artifacts))
     if hits:
         raise Contaminated(refusal([hit for _, hit in hits], frozen=set_id))
 
@@ -375,7 +386,7 @@ def refusal(hits: Sequence[contamination.Hit], *, frozen: int | None = None) -> 
         if frozen is None
         else "Import the set again without those rows, or withdraw the test: 'flagback suites withdraw'."
     )
-    what = "pair overlaps" if len(hits) == 1 else "pairs overlap"
+    what = "example overlaps" if len(hits) == 1 else "examples overlap"
     return (
         f"{len(hits)} {what} a published test in use, which would then measure what was learnt by heart: {tests}. {named}{more}. "
         f"{remedy}"

@@ -1,7 +1,8 @@
 """Turns judged answers and rewrites into preference pairs. Pure: knows neither the database nor torch.
 
-A pair teaches "rather this than that" for one prompt: an answer judged fine over one judged harmful, or a reviewer's rewrite over
-the answer it mends. Nothing empty and no refusal stands on either side, so that silence is never what the model learns.
+A pair teaches "rather this than that" for one prompt: an answer judged fine over one judged harmful, or a reviewer's rewrite
+over the answer it mends. What was judged and found no counterpart can teach alone. Nothing empty and no refusal stands on
+either side, so that silence is never what the model learns.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import Literal, NamedTuple
 from flagback.model.policy import Judgement
 from flagback.storage.preferences import NewPair
 from flagback.storage.records import PairKind
+from flagback.storage.unpaired import NewUnpaired
 
 #: At most so many pairs a prompt: a talkative prompt must not drown the others.
 PAIRS_PER_PROMPT = 4
@@ -107,6 +109,51 @@ def build_pairs(
         kept = [one for one in alone if (one.chosen_text, one.rejected_text) not in turned]
         pairs += _capped([*kept, *both[prompt_hash]], per_prompt)
     return pairs
+
+
+def build_unpaired(answers: Sequence[Answer], pairs: Sequence[NewPair], *, per_prompt: int = PAIRS_PER_PROMPT) -> list[NewUnpaired]:
+    """Answers that were judged and stand in none of these pairs: harmful ones, and fine ones against them; by content hash.
+
+    KTO's undesirable and desirable examples (Ethayarajh 2024, arXiv 2402.01306, eq. 8). Each weighs how likely the panel's word
+    is: h where it was judged harmful, 1 - h where fine. All fine ones are weighed down alike where they would count more than all
+    harmful ones: what was not flagged outnumbers what was. Without a harmful one none is taken.
+
+    A prompt has at most `per_prompt` of both kinds and of pairs; harmful ones come first, then the surest. Equal texts count once.
+    """
+    inside = {number for pair in pairs for number in (pair.chosen_id, pair.rejected_id)}
+    texts = {(answer.prompt_hash, answer.text) for answer in answers if answer.generation_id in inside}
+    room = Counter({answer.prompt_hash: per_prompt for answer in answers})
+    room.subtract(Counter(_prompts_of(answers, pairs)))
+    bad: list[NewUnpaired] = []
+    good: list[NewUnpaired] = []
+    for answer in sorted(answers, key=_alone):
+        judged = answer.judgement
+        wanted = judged.outcome == "harmful" or (judged.outcome == "fine" and not judged.nonsense)
+        place = (answer.prompt_hash, answer.text)
+        if wanted and place not in texts and room[answer.prompt_hash] > 0 and _usable(answer.text):
+            texts.add(place)
+            room[answer.prompt_hash] -= 1
+            harmful = judged.outcome == "harmful"
+            weight = judged.harm if harmful else 1 - judged.harm
+            (bad if harmful else good).append(
+                NewUnpaired(answer.prompt_id, answer.generation_id, harmful, round(weight, 6), sorted(judged.review_ids))
+            )
+    if not bad:
+        return []
+    share = min(1.0, sum(one.weight for one in bad) / (sum(one.weight for one in good) or 1.0))
+    return [*bad, *(one._replace(weight=max(round(one.weight * share, 6), 1e-6)) for one in good)]
+
+
+def _prompts_of(answers: Sequence[Answer], pairs: Sequence[NewPair]) -> list[str]:
+    """The prompt's hash of every pair whose prompt is among the answers'."""
+    hashes = {answer.prompt_id: answer.prompt_hash for answer in answers}
+    return [hashes[pair.prompt_id] for pair in pairs if pair.prompt_id in hashes]
+
+
+def _alone(answer: Answer) -> tuple[bool, float, str]:
+    """The order in which answers are taken: harmful before fine, the surest first, then by content."""
+    harmful = answer.judgement.outcome == "harmful"
+    return (not harmful, -answer.judgement.harm if harmful else answer.judgement.harm, _key(answer.prompt_hash, answer.text))
 
 
 class _Candidate(NamedTuple):

@@ -19,7 +19,7 @@ from flagback.model import training
 from flagback.model.contents import usable
 from flagback.model.draws import stream
 from flagback.model.progress import Progress, untold
-from flagback.model.recipe import HIGHEST_FULL_RATE, RATES, NotFinite, Pair, Recipe, StepMetrics, Stopped, SwappedPrompt
+from flagback.model.recipe import HIGHEST_FULL_RATE, RATES, Flag, NotFinite, Pair, Recipe, StepMetrics, Stopped, SwappedPrompt
 from flagback.model.reference import KeptReference
 
 Example = TypeVar("Example")
@@ -70,6 +70,7 @@ def sweep(
     loaded: training.HasModel,
     pairs: Sequence[Pair],
     *,
+    flags: Sequence[Flag] = (),
     swaps: Sequence[SwappedPrompt] = (),
     replay: Sequence[Sequence[int]] = (),
     recipe: Recipe,
@@ -110,6 +111,7 @@ def sweep(
             training.correct(
                 loaded,
                 _same(examples, [pair.key for pair in examples], recipe.pairs_per_step, seed),
+                flags=_same(flags, [flag.key for flag in flags], recipe.flags_per_step, seed),
                 swaps=_same(swaps, [swap.key for swap in swaps], recipe.swaps_per_step, seed),
                 replay=_same(replay, [json.dumps(list(line)) for line in replay], recipe.replay_per_step, seed),
                 recipe=replace(asked, checkpoint_every=asked.steps),

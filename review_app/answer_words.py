@@ -75,7 +75,7 @@ def in_short(fate: Fate) -> str:
         "differed": tr("not used"),
         "too_few": tr("not used yet"),
         "no_pair": tr("not used"),
-        "in_set": tr("in a set of pairs"),
+        "in_set": tr("in a set to learn from"),
         "kept_aside": tr("used for testing"),
         "learning": tr("being learnt from"),
         "stopped": tr("learnt from, not in use"),
@@ -112,10 +112,8 @@ def in_full(fate: Fate) -> str:
             "too like a published test.",
             **of,
         ),
-        "in_set": tr("In a set of pairs since {since}. The next correction may learn from it.", **of),
-        "kept_aside": tr(
-            "In a set of pairs since {since}, on the side that is never learnt from: corrections are tried on it.", **of
-        ),
+        "in_set": tr("In a set to learn from since {since}. The next correction may learn from it.", **of),
+        "kept_aside": tr("In a set since {since}, on the side that is never learnt from: corrections are tried on it.", **of),
         "learning": tr("A correction learns from it right now ({correction}).", **of),
         "stopped": tr("Learnt from in {correction}, which did not come into use: nobody gets its answers.", **of),
         "learnt": tr("Learnt from in {correction}, which is being tested. It comes into use only if it passes.", **of),

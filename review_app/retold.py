@@ -95,8 +95,10 @@ TABLES: dict[str, tuple[str, ...]] = {
         "Finished ratings",
         "Reviews",
         "Preference pairs of the newest set",
+        "Unpaired answers of the newest set",
         "reviews",
         "pairs",
+        "unpaired",
     ),
     "column": (
         "version",

@@ -1,4 +1,4 @@
-"""Exports of reviews and preference pairs: a folder with data, card and manifest, whole or not at all.
+"""Exports of reviews, and what every export shares: a folder with data, card and manifest, whole or not at all.
 
 Knows queries and which columns an export has; formats are writers.py's, the card is card.py's. Rows stream in pages by key, each
 in a short transaction of its own, so that an export of any size holds up nobody. The same records give the same bytes: no clock,
@@ -28,7 +28,6 @@ from flagback.storage.card import (
     FRACTION,
     MESSAGES,
     NUMBER,
-    NUMBERS,
     SPANS,
     TEXT,
     TEXTS,
@@ -40,10 +39,8 @@ from flagback.storage.card import (
 )
 from flagback.storage.items import shown_generation
 from flagback.storage.plain import plain_text
-from flagback.storage.preferences import still_shown
-from flagback.storage.prompts import TRAINING_SHARDS
 from flagback.storage.quarantine import withdrawn_items
-from flagback.storage.records import Generation, Item, ModelVersion, PreferencePair, PreferenceSet, Prompt, Review, SamplingRun
+from flagback.storage.records import Generation, Item, ModelVersion, Prompt, Review, SamplingRun
 from flagback.storage.store import Store
 from flagback.storage.writers import Spreadsheet, Writer, json_text, writer
 
@@ -76,7 +73,7 @@ class UnknownFormat(ExportRefused):
 class ExportReport:
     """What an export wrote."""
 
-    #: "reviews" or "pairs".
+    #: "reviews", "pairs" or "unpaired".
     what: str
     folder: str
     format: str
@@ -84,7 +81,7 @@ class ExportReport:
     rows: dict[str, int]
     #: Policy, taxonomy and guideline versions and the like: all values found.
     versions: dict[str, list[str]] = field(default_factory=dict)
-    #: Pairs of the set that are not among the rows: answers they rest on were left out since the set was frozen.
+    #: Rows of the set that were not written: answers they rest on were left out since the set was frozen.
     left_out: int = 0
     #: sha256 of the manifest, which holds those of all other files.
     manifest_sha256: str = ""
@@ -119,7 +116,7 @@ def written_aside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-class _Output:
+class Output:
     """The files of one export under way: rows in, and counts, versions and sources for card and manifest."""
 
     def __init__(self, folder: Path, columns: Sequence[Column], file_format: Format, *, spreadsheet: bool) -> None:
@@ -184,14 +181,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(file_format: str, spreadsheet: bool) -> None:
+def check_format(file_format: str, spreadsheet: bool) -> None:
     if file_format not in FORMATS:
         raise UnknownFormat(f"The format {file_format!r} is not known; expected one of {', '.join(FORMATS)}.")
     if spreadsheet and file_format != "csv":
         raise UnknownFormat(f"A copy for spreadsheets goes with the format csv, not with {file_format}; ask for csv.")
 
 
-def _source(tags: dict[str, Any]) -> str:
+def source_of(tags: dict[str, Any]) -> str:
     return f"{tags.get('source') or 'source not given'}, {tags.get('licence') or 'licence not given'}"
 
 
@@ -276,14 +273,14 @@ def export_reviews(
     `spreadsheet` adds a CSV copy for people, with formulas made harmless. `background_key`, the pseudonym key, adds the column
     reviewer_background. Raises ExportRefused.
     """
-    _check(format, spreadsheet)
+    check_format(format, spreadsheet)
     columns = REVIEW_COLUMNS if background_key is None else (*REVIEW_COLUMNS, BACKGROUND_COLUMN)
     known = {} if background_key is None else _background(store, background_key, simulated=simulated)
     with written_aside(folder) as aside:
-        output = _Output(aside, columns, format, spreadsheet=spreadsheet)
+        output = Output(aside, columns, format, spreadsheet=spreadsheet)
         try:
             for page in _review_pages(store, simulated=simulated, second_looks=second_looks):
-                output.sources.update(_source(found["tags"]) for found in page)
+                output.sources.update(source_of(found["tags"]) for found in page)
                 exported = [_review_row(found) for found in page]
                 for row in exported if background_key is not None else ():
                     row["reviewer_background"] = known.get(row["pseudonym"])
@@ -407,196 +404,3 @@ def _review_row(found: dict[str, Any]) -> dict[str, Any]:
 def _groups(tags: dict[str, Any]) -> list[str]:
     groups = tags.get("groups") or []
     return [str(group) for group in (groups if isinstance(groups, list) else [groups])]
-
-
-# ------------------------------------------------------------------------- pairs
-
-
-def pair_columns(*, conversational: bool) -> tuple[Column, ...]:
-    """The columns of a pairs export: TRL's three first, as texts or as lists of messages."""
-    kind = MESSAGES if conversational else TEXT
-    return (
-        Column(
-            "prompt",
-            kind,
-            "what is answered"
-            if conversational
-            else ("what is answered: one user message as it is, a dialogue in Human and Assistant turns up to the answer's label"),
-        ),
-        Column("chosen", kind, "the better answer exactly as stored: a leading space is part of it, an end token is not"),
-        Column("rejected", kind, "the worse answer, likewise"),
-        Column("weight", FRACTION, "how much the pair counts; TRL's trainers ignore it"),
-        Column("soft_label", FRACTION, "probability that chosen is the better one, 0.5-1; TRL's trainers ignore it"),
-        Column("kind", TEXT, "contrast = flagged against unflagged; rewrite = flagged against a reviewer's wording; imported"),
-        Column("lang", TEXT, "BCP 47, und where unknown"),
-        Column("tags", TEXT, "all tags of the prompt (groups, source, licence, ...), as JSON"),
-        *(() if conversational else (Column("prompt_messages", TEXT, "the prompt's messages with roles, as JSON"),)),
-        Column("split_key", TEXT, "the prompt's family: families never stand on both sides of the split"),
-        Column("shard", NUMBER, "0-69 train, 70-99 heldout; from the split key, fixed at import"),
-        Column("split", TEXT, "train or heldout"),
-        Column("prompt_hash", TEXT, "sha256 of messages and language"),
-        Column("row_hash", TEXT, "salted sha256 of the pair: the leaf of the set's fingerprint"),
-        Column("position", NUMBER, "place in the set, by row hash"),
-        Column("review_ids", NUMBERS, "the reviews it came from"),
-        Column("set_fingerprint", TEXT, "Merkle root over the set's row hashes"),
-        Column("policy", TEXT, "how votes became pairs"),
-        Column("policy_version", TEXT, "its version"),
-        Column("taxonomy_version", TEXT, "which categories were offered"),
-        Column("guideline_version", TEXT, "which guideline the reviewers had"),
-        Column("simulated", FLAG, "true for a rehearsal's simulated reviewers"),
-    )
-
-
-def export_pairs(
-    store: Store,
-    folder: Path,
-    *,
-    set_id: int | None = None,
-    format: Format,
-    conversational: bool = False,
-    spreadsheet: bool = False,
-    groups_may_show: bool = False,
-) -> ExportReport:
-    """Writes a frozen set (the newest of people's, unless named) in TRL's preference format, train and heldout apart.
-
-    Pairs that rest on answers left out since the set was frozen are not written, and counted. A set whose policy weighs groups of
-    reviewers is written only where `groups_may_show`: which answers it calls harmful, and how much a pair weighs, follow from who
-    is of which group, so that beside exported reviews it names a group's members. Raises ExportRefused.
-    """
-    _check(format, spreadsheet)
-    if conversational and format == "csv":
-        raise UnknownFormat("CSV has no lists of messages; ask for jsonl or parquet, or for the plain layout.")
-    frozen = _set(store, set_id)
-    if frozen.arguments.get("groups") and not groups_may_show:
-        raise TellsGroups(
-            f"Set {frozen.id} was made by {frozen.policy!r}, which weighs groups of reviewers: beside exported reviews its pairs "
-            "tell who is of which group, and people agreed to that for training only. Export a set that weighs none ('flagback "
-            "correct --policy majority' freezes one), or, once those people have agreed, 'flagback export pairs --groups-may-show'."
-        )
-    columns = pair_columns(conversational=conversational)
-    with written_aside(folder) as aside:
-        output = _Output(aside, columns, format, spreadsheet=spreadsheet)
-        with store.reading() as session:
-            gone = counting.left_out(session)
-        left_out = 0
-        try:
-            for whole in _pair_pages(store, frozen.id):
-                page = [found for found in whole if gone.isdisjoint(found["review_ids"])]
-                left_out += len(whole) - len(page)
-                rows = [_pair_row(found, frozen, conversational=conversational) for found in page]
-                for split in ("train", "heldout"):
-                    output.write(split, [row for row in rows if row["split"] == split])
-                output.sources.update(_source(found["tags"]) for found in page)
-        finally:
-            output.close()
-        if left_out and not output.rows:
-            raise NothingToExport(
-                f"All {left_out:,} pairs of set {frozen.id} rest on answers that were left out since it was frozen; a "
-                "correction that starts now freezes one without them ('flagback correct'). 'flagback set-aside list' says who left "
-                "out what."
-            )
-        about = _about_pairs(frozen, left_out, conversational=conversational)
-        facts = {"preference_set": [frozen.fingerprint], "origin": [frozen.origin], "policy": [frozen.policy]}
-        written, manifest = output.finish(what="pairs", name="Flagback preference pairs", about=about, facts=facts)
-    versions = {key: sorted(values) for key, values in output.found.items()} | {"preference_set": [frozen.fingerprint]}
-    return ExportReport("pairs", str(folder), format, written, versions, left_out, manifest)
-
-
-def _set(store: Store, set_id: int | None) -> PreferenceSet:
-    with store.reading() as session:
-        if set_id is not None:
-            frozen = session.get(PreferenceSet, set_id)
-        else:
-            newest = select(PreferenceSet).where(col(PreferenceSet.simulated).is_(False)).order_by(col(PreferenceSet.id).desc())
-            frozen = session.exec(newest.limit(1)).first()
-        known = session.exec(select(PreferenceSet.id).order_by(col(PreferenceSet.id).desc()).limit(10)).all()
-    if frozen is None:
-        there = f"the newest are {', '.join(map(str, sorted(known)))}" if known else "there is none yet"
-        wanted = "made by people" if set_id is None else set_id
-        raise NothingToExport(
-            f"There is no preference set {wanted}; {there}. Sets are frozen by 'flagback correct' and by "
-            "'flagback import preferences FILE'."
-        )
-    return frozen
-
-
-def _pair_pages(store: Store, set_id: int) -> Iterator[list[dict[str, Any]]]:
-    """Pages of joined columns by rising position: a frozen set never changes, so pages of many transactions fit together."""
-    chosen, rejected = aliased(Generation), aliased(Generation)
-    wanted = (
-        columns_select(
-            *(
-                getattr(PreferencePair, name).label(name)
-                for name in ("position", "kind", "weight", "soft_label", "review_ids", "row_hash")
-            ),
-            col(Prompt.messages).label("messages"),
-            col(Prompt.lang).label("lang"),
-            col(Prompt.tags).label("tags"),
-            col(Prompt.split_key).label("split_key"),
-            col(Prompt.shard).label("shard"),
-            col(Prompt.content_hash).label("prompt_hash"),
-            col(chosen.text).label("chosen"),
-            col(rejected.text).label("rejected"),
-        )
-        .join(Prompt, col(Prompt.id) == col(PreferencePair.prompt_id))
-        .join(chosen, col(chosen.id) == col(PreferencePair.chosen_id))
-        .join(rejected, col(rejected.id) == col(PreferencePair.rejected_id))
-        .where(col(PreferencePair.set_id) == set_id, still_shown())
-        .order_by(col(PreferencePair.position))
-        .limit(PAGE)
-    )
-    last = -1
-    while True:
-        with store.reading() as session:
-            rows = session.connection().execute(wanted.where(col(PreferencePair.position) > last))
-            page = [dict(row) for row in rows.mappings()]
-        if not page:
-            return
-        yield page
-        last = page[-1]["position"]
-
-
-def _pair_row(found: dict[str, Any], frozen: PreferenceSet, *, conversational: bool) -> dict[str, Any]:
-    """An exported row of the columns that were found."""
-    row = found | {
-        "tags": json_text(found["tags"]),
-        "split": "train" if found["shard"] in TRAINING_SHARDS else "heldout",
-        "set_fingerprint": frozen.fingerprint,
-        "policy": frozen.policy,
-        "policy_version": frozen.policy_version,
-        "taxonomy_version": frozen.taxonomy_version,
-        "guideline_version": frozen.guideline_version,
-        "simulated": frozen.simulated,
-    }
-    messages = row.pop("messages")
-    if conversational:
-        answers = {side: [{"role": "assistant", "content": found[side]}] for side in ("chosen", "rejected")}
-        return row | {"prompt": messages} | answers
-    return row | {"prompt": plain_text(messages), "prompt_messages": json_text(messages)}
-
-
-def _about_pairs(frozen: PreferenceSet, left_out: int, *, conversational: bool) -> list[str]:
-    layout = "conversational (lists of messages)" if conversational else "plain (texts)"
-    about = [
-        f"Preference pairs for DPO and its relatives in TRL's {layout} layout, the prompt always explicit, exported by Flagback.",
-        "Answers are exactly as stored: a leading space is kept and no end token is written (trainers add theirs).",
-        "Train on the split train and measure on heldout: no family of prompts stands in both.",
-    ]
-    if not conversational:
-        about.append(
-            "\nA prompt that is one user message stands as it is. A dialogue is written in Human and Assistant turns "
-            "and ends in the label of the answer; the column prompt_messages tells the two apart."
-        )
-    if frozen.arguments.get("groups"):
-        about.append(
-            "\n**Keep these pairs apart from any export of reviews:** their policy weighs groups of reviewers, so that both "
-            "together tell who is of which group."
-        )
-    if left_out:
-        about.append(
-            f"\n{left_out:,} pairs of the set are not here: answers they rest on were left out since it was frozen. The "
-            "fingerprint is that of the whole set."
-        )
-    if frozen.simulated:
-        about.append("\n**The reviewers are simulated: a rehearsal's rules, no people.**")
-    return about

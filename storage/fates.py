@@ -28,6 +28,7 @@ from flagback.storage.records import (
     Review,
     SamplingRun,
     Slot,
+    UnpairedAnswer,
 )
 from flagback.storage.taxonomy import CATEGORIES
 
@@ -36,7 +37,7 @@ from flagback.storage.taxonomy import CATEGORIES
 #: taken_away = the text was withdrawn from everybody; left_out = answers of this person, or this one, count nowhere;
 #: not_taught = of a kind that no correction learns from; differed = taken together, people saw it otherwise; too_few = a set was
 #: made while too few had judged it to say more; no_pair = there was nothing better to the same prompt to put beside it, or it was
-#: too like a published test; in_set = in a set of pairs; kept_aside = in a set, on the side that corrections are tried on;
+#: too like a published test; in_set = in a set; kept_aside = in a set, on the side that corrections are tried on;
 #: learning = a correction learns from it now; stopped = learnt from, and the correction came to nothing; learnt = learnt from, and
 #: the correction is being tested; was_in_use, in_use = learnt from, and the model was or is in use; tested = it helped to test a
 #: correction.
@@ -125,9 +126,12 @@ def _of_some(session: Session, flags: Sequence[Review], ways: _Ways, out: Iterab
     about = {item: (purpose, generation, shard) for item, purpose, generation, shard in rows}
     numbers = [generation.id for _, _, generation, _ in rows]
     away = set(session.exec(select(Item.id).where(col(Item.id).in_(withdrawn_items()), col(Item.id).in_(about))).all())
-    pairs: dict[int, list[PreferencePair]] = {}
+    held: dict[int, list[PreferencePair | UnpairedAnswer]] = {}
     for pair in session.exec(select(PreferencePair).where(col(PreferencePair.rejected_id).in_(numbers))).all():
-        pairs.setdefault(pair.rejected_id, []).append(pair)
+        held.setdefault(pair.rejected_id, []).append(pair)
+    alone = select(UnpairedAnswer).where(col(UnpairedAnswer.generation_id).in_(numbers), col(UnpairedAnswer.harmful))
+    for one in session.exec(alone).all():
+        held.setdefault(one.generation_id, []).append(one)
     scores: dict[int, list[PolicyScore]] = {}
     for score in session.exec(select(PolicyScore).where(col(PolicyScore.generation_id).in_(numbers))).all():
         scores.setdefault(score.generation_id, []).append(score)
@@ -144,10 +148,10 @@ def _of_some(session: Session, flags: Sequence[Review], ways: _Ways, out: Iterab
         elif not flag.categories or flag.categories[0] not in _TRAINS:
             found[flag.id] = Fate("not_taught")
         else:
-            mine = [pair for pair in pairs.get(generation.id, []) if flag.id in pair.review_ids and pair.set_id in ways.sets]
+            mine = [row for row in held.get(generation.id, []) if flag.id in row.review_ids and row.set_id in ways.sets]
             since = [score for score in scores.get(generation.id, []) if _counted(flag, score, ways)]
             found[flag.id] = (
-                _in_sets({pair.set_id for pair in mine}, ways, held_out=shard in HELD_OUT_SHARDS)
+                _in_sets({row.set_id for row in mine}, ways, held_out=shard in HELD_OUT_SHARDS)
                 if mine
                 else _in_no_set(since, generation, ways)
             )
@@ -160,7 +164,7 @@ def _counted(flag: Review, score: PolicyScore, ways: _Ways) -> bool:
 
 
 def _in_sets(set_ids: Iterable[int], ways: _Ways, *, held_out: bool) -> Fate:
-    """A flag that stands in pairs of some sets."""
+    """A flag that stands in some sets."""
     known = sorted(set_ids)
     first = ways.sets[known[0]].created_at
     if held_out:
@@ -187,7 +191,7 @@ def _of_run(run: CorrectionRun, ways: _Ways) -> Fate:
 
 
 def _in_no_set(since: Sequence[PolicyScore], generation: Generation, ways: _Ways) -> Fate:
-    """A flag that no pair rests on; `since` is what policies made of its text in sets frozen after it."""
+    """A flag that nothing in a set rests on; `since` is what policies made of its text in sets frozen after it."""
     if not since:
         moved = generation.version_id is None or ways.current is None or generation.version_id != ways.current.id
         return Fate("moved_on" if moved else "waiting")

@@ -115,6 +115,8 @@ def _taught(run: CorrectionRun, learnt: PreferenceSet | None, sets: int) -> list
             f"- learnt from: {pairs:,} {'pairs of ' + of if of else 'of'} {learnt.n_pairs:,} pairs, policy {inert(learnt.policy)} "
             f"{inert(learnt.policy_version)}, set `{learnt.fingerprint}`"
         )
+        if run.environment.get("unpaired"):
+            lines.append(f"- and from {run.environment['unpaired']:,} answers without a counterpart")
     if run.teacher:
         lines.append(f"- teacher: {inert(str(run.teacher.get('name')))}, fingerprint `{run.teacher.get('fingerprint')}`")
     if run.simulated:

@@ -1,12 +1,12 @@
 """Preference sets: frozen, fingerprinted, and all that a correction run reads. Knows pairs and hashes; knows no policy.
 
-How to recompute a fingerprint from an export. Every row is one pair. Its row hash is sha256 of the UTF-8 bytes of the JSON
-array `[salt, prompt_hash, chosen_hash, rejected_hash, soft_label, weight]` with no spaces, where `salt` is the set's,
-`prompt_hash` is the prompt's content hash, `chosen_hash` and `rejected_hash` are the sha256 (hex) of the UTF-8 texts, and the
-last two are decimal strings as Python's repr(float) writes them ("1.0", "0.625"). Rows are ordered by row hash, equal ones
-kept. The fingerprint is the Merkle tree hash of RFC 6962, section 2.1, over the 32-byte row hashes in that order: a leaf is
-sha256(0x00 || row hash), a node sha256(0x01 || left || right), the left part holding the largest power of two that is smaller
-than the number of leaves.
+How to recompute a fingerprint from an export. Every row is one pair, or an answer without one (`unpaired`). A pair's row hash
+is sha256 of the UTF-8 bytes of the JSON array `[salt, prompt_hash, chosen_hash, rejected_hash, soft_label, weight]` with no
+spaces, where `salt` is the set's, `prompt_hash` is the prompt's content hash, `chosen_hash` and `rejected_hash` are the sha256
+(hex) of the UTF-8 texts, and the last two are decimal strings as Python's repr(float) writes them ("1.0", "0.625"). Rows are
+ordered by row hash, equal ones kept. The fingerprint is the Merkle tree hash of RFC 6962, section 2.1, over the 32-byte row
+hashes in that order: a leaf is sha256(0x00 || row hash), a node sha256(0x01 || left || right), the left part holding the
+largest power of two that is smaller than the number of leaves.
 
 The salt makes a published row hash useless for guessing texts; it is the caller's, ":simulated" added for simulated sets, so that
 people's and simulated pairs never share a set.
@@ -23,12 +23,13 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select
 
-from flagback.storage import guidelines
+from flagback.storage import guidelines, unpaired
 from flagback.storage.prompts import AT_A_TIME, HELD_OUT_SHARDS, TRAINING_SHARDS
 from flagback.storage.quarantine import withdrawn_generations
 from flagback.storage.records import FinishReason, Generation, PairKind, PreferencePair, PreferenceSet, Prompt, now
 from flagback.storage.store import insert_all, insert_missing
 from flagback.storage.taxonomy import TAXONOMY_VERSION
+from flagback.storage.unpaired import NewUnpaired
 
 #: Of the sets that this installation freezes and imports. It never changes: equal pairs have equal fingerprints.
 SALT = "flagback:1:1"
@@ -111,6 +112,7 @@ def freeze(
     session: Session,
     pairs: Sequence[NewPair],
     *,
+    alone: Sequence[NewUnpaired] = (),
     origin: str,
     policy: str,
     policy_version: str,
@@ -118,16 +120,17 @@ def freeze(
     salt: str,
     simulated: bool = False,
 ) -> PreferenceSet:
-    """Stores the pairs as a set, or returns the set that holds exactly these already.
+    """Stores the pairs, and answers judged `alone`, as a set, or returns the set that holds exactly these already.
 
-    The order of `pairs` does not matter. Raises NoPairs for none, and UnusablePair for texts that are empty or equal,
+    Their order does not matter. Raises NoPairs for none, and UnusablePair for texts that are empty or equal,
     generations of another prompt, or a weight or label out of range.
     """
-    if not pairs:
+    if not pairs and not alone:
         raise NoPairs("There is no pair to freeze; have reviewers flag some answers, or import preferences, first.")
     full_salt = f"{salt}:simulated" if simulated else salt
-    prompts = _prompt_hashes(session, {pair.prompt_id for pair in pairs})
-    texts = _texts(session, {pair.chosen_id for pair in pairs} | {pair.rejected_id for pair in pairs})
+    prompts = _prompt_hashes(session, {pair.prompt_id for pair in pairs} | {one.prompt_id for one in alone})
+    answers = {number for pair in pairs for number in (pair.chosen_id, pair.rejected_id)}
+    texts = _texts(session, answers | {one.generation_id for one in alone})
     rows: list[tuple[str, NewPair]] = []
     for pair in pairs:
         _check(pair, prompts, texts)
@@ -139,7 +142,8 @@ def freeze(
             )
         )
     rows.sort(key=lambda row: (row[0], row[1].kind, sorted(row[1].review_ids)))
-    fingerprint = merkle_root([bytes.fromhex(row_hash) for row_hash, _ in rows])
+    singles = _singles(alone, prompts, texts, full_salt)
+    fingerprint = merkle_root([bytes.fromhex(name) for name in sorted(row[0] for row in (*rows, *singles))])
     made = insert_missing(
         session,
         "preference_set",
@@ -154,6 +158,7 @@ def freeze(
                 "guideline_version": str(guidelines.newest(session)),
                 "arguments": dict(arguments),
                 "n_pairs": len(rows),
+                "n_unpaired": len(singles),
                 "simulated": simulated,
                 "created_at": now(),
             }
@@ -177,7 +182,37 @@ def freeze(
                 for position, (row_hash, pair) in enumerate(rows)
             ],
         )
+        insert_all(
+            session,
+            "unpaired_answer",
+            [
+                one._asdict()
+                | {
+                    "set_id": made[0].id,
+                    "position": position,
+                    "row_hash": row_hash,
+                    "weight": float(one.weight),
+                    "review_ids": sorted(one.review_ids),
+                }
+                for position, (row_hash, one) in enumerate(singles)
+            ],
+        )
     return session.exec(select(PreferenceSet).where(PreferenceSet.fingerprint == fingerprint)).one()
+
+
+def _singles(
+    alone: Sequence[NewUnpaired], prompts: Mapping[int, str], texts: Mapping[int, "_Text"], salt: str
+) -> list[tuple[str, NewUnpaired]]:
+    """(row hash, answer) of answers judged alone, in the order of their set. Raises UnusablePair."""
+    rows = []
+    for one in alone:
+        text = texts.get(one.generation_id)
+        flaw = "names a row that does not exist" if text is None else unpaired.flaw_of(one, text.text, text.prompt_id)
+        if text is None or flaw is not None:
+            raise UnusablePair(f"The answer of generation {one.generation_id}, without a pair for prompt {one.prompt_id}, {flaw}.")
+        name = unpaired.row_hash_of(salt, prompts[one.prompt_id], text.text_hash, harmful=one.harmful, weight=one.weight)
+        rows.append((name, one))
+    return sorted(rows, key=lambda row: (row[0], sorted(row[1].review_ids)))
 
 
 def sizes(session: Session, set_ids: Iterable[int] | None = None) -> dict[int, tuple[int, int]]:

@@ -17,7 +17,7 @@ from flagback.storage.card import inert
 from flagback.storage.moves import LOST, moved_lines
 from flagback.storage.prompts import AT_A_TIME
 from flagback.storage.recipes import in_use
-from flagback.storage.records import CorrectionRun, Decision, ModelVersion, PreferencePair, Review, RunMetric
+from flagback.storage.records import CorrectionRun, Decision, ModelVersion, PreferencePair, Review, RunMetric, UnpairedAnswer
 
 
 def run_report(session: Session, run: CorrectionRun, moved: Mapping[str, Any] | None) -> str:
@@ -58,14 +58,23 @@ def _learnt_from(session: Session, run: CorrectionRun, candidate: ModelVersion |
         return [*lines, "- no set was frozen"]
     kinds: Counter[str] = Counter()
     words: set[int] = set()
-    rows = select(PreferencePair.kind, PreferencePair.review_ids).where(col(PreferencePair.set_id).in_([one.id for one in sets]))
+    numbers = [one.id for one in sets]
+    rows = select(PreferencePair.kind, PreferencePair.review_ids).where(col(PreferencePair.set_id).in_(numbers))
     for kind, review_ids in session.exec(rows.execution_options(yield_per=AT_A_TIME)):
         kinds[kind] += 1
+        words.update(review_ids)
+    alone = select(UnpairedAnswer.harmful, UnpairedAnswer.review_ids).where(col(UnpairedAnswer.set_id).in_(numbers))
+    verdicts: Counter[bool] = Counter()
+    for harmful, review_ids in session.exec(alone.execution_options(yield_per=AT_A_TIME)):
+        verdicts[harmful] += 1
         words.update(review_ids)
     for found in sets:
         how = f"policy {inert(found.policy)} {inert(found.policy_version)}, guideline {inert(found.guideline_version)}"
         lines.append(f"- set {found.id}: {found.n_pairs:,} pairs, {how}, fingerprint `{found.fingerprint}`")
-    lines.append("- kinds of pairs: " + ", ".join(f"{inert(kind)} {count:,}" for kind, count in sorted(kinds.items())))
+    if kinds:
+        lines.append("- kinds of pairs: " + ", ".join(f"{inert(kind)} {count:,}" for kind, count in sorted(kinds.items())))
+    if verdicts:
+        lines.append(f"- answers without a counterpart: {verdicts[True]:,} harmful, {verdicts[False]:,} fine")
     if words:
         people = _people(session, sorted(words))
         whose = "one person" if people == 1 else f"{people:,} people"
@@ -78,6 +87,8 @@ def _learnt_from(session: Session, run: CorrectionRun, candidate: ModelVersion |
         dropped = run.environment.get("dropped", 0)
         said += [f"{dropped:,} could not be used"] if dropped else []
         lines.append(f"- of these pairs: {', '.join(said)}")
+    if run.environment.get("unpaired"):
+        lines.append(f"- of the answers without a counterpart: {run.environment['unpaired']:,} learnt")
     return lines
 
 

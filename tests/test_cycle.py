@@ -1,6 +1,7 @@
 """Claims about the loop's steps on the embedded model and a real store: repeatable, on-policy, traceable."""
 
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,15 @@ class Loop:
             )
         return cycle.sample(self.store, self.shelf, run.id)
 
-    def review(self, *, rewrite: str | None = None) -> None:
-        """One reviewer flags every other answer of a prompt; the first flag carries the rewrite."""
+    def review(self, *, rewrite: str | None = None, flags: Callable[[str, int], bool] = lambda _, place: place % 2 == 1) -> None:
+        """One reviewer flags answers by their prompt and place under it (1, 2, ...): every other one; the first flag carries the
+        rewrite."""
         seen: dict[str, int] = {}
         while claims := slots.claim(self.store, "r_one", count=40, now=now(), lease_for=timedelta(hours=1), seed=1):
             for claim in claims:
                 prompt = claim.prompt[-1]["content"]
                 seen[prompt] = seen.get(prompt, 0) + 1
-                flag = seen[prompt] % 2 == 1
+                flag = flags(prompt, seen[prompt])
                 answer = Answer(
                     token=str(uuid.uuid4()),
                     lease_id=claim.lease_id,
@@ -76,9 +78,9 @@ class Loop:
                 if flag:
                     rewrite = None
 
-    def correction(self, **more: Any) -> CorrectionRun:
+    def correction(self, *, pairs: dict[str, Any] | None = None, **more: Any) -> CorrectionRun:
         with self.store.writing() as session:
-            return runs.request_correction(session, by="test", now=now(), recipe=RECIPE | more)
+            return runs.request_correction(session, by="test", now=now(), recipe=RECIPE | more, pairs=pairs)
 
 
 @pytest.fixture

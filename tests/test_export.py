@@ -24,7 +24,7 @@ from sqlmodel import col, select
 
 from flagback.storage import export
 from flagback.storage.card import Format
-from flagback.storage.export import FORMATS, FolderInUse, NothingToExport, UnknownFormat, export_pairs, export_reviews
+from flagback.storage.export import FORMATS, FolderInUse, NothingToExport, UnknownFormat, export_reviews
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.importing import import_preferences
 from flagback.storage.items import make_items
@@ -32,6 +32,7 @@ from flagback.storage.preferences import NewPair, freeze, pairs_of
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
 from flagback.storage.reading import UnusableFile
 from flagback.storage.records import Item, Lease, PreferencePair, PreferenceSet, Review, SamplingRun, Slot
+from flagback.storage.set_export import export_pairs
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
 from tests.fresh import migrate
@@ -187,7 +188,7 @@ def _expected(store: Store) -> list[dict[str, Any]]:
     ]
 
 
-def _loaded(folder: Path) -> datasets.DatasetDict:
+def loaded_rows(folder: Path) -> datasets.DatasetDict:
     return datasets.load_dataset(str(folder))  # nosec B615 # an export made here
 
 
@@ -212,7 +213,7 @@ def test_datasets_reads_every_review_back_as_it_went(store: Store, tmp_path: Pat
     _reviewed(store)
     report = export_reviews(store, tmp_path / "out", format=file_format)
     assert report.rows == {f"reviews.{file_format}": len(NASTY)}
-    rows = list(_loaded(tmp_path / "out")["reviews"])
+    rows = list(loaded_rows(tmp_path / "out")["reviews"])
     rows = [_as_declared(row) if file_format == "csv" else row for row in rows]
     for row, expected in zip(rows, _expected(store), strict=True):
         assert row.pop("prompt_hash")
@@ -252,7 +253,7 @@ def test_a_column_that_is_missing_for_eleven_megabytes_is_still_a_text(sqlite_st
     for file_format in FORMATS:
         folder = tmp_path / file_format
         export_reviews(sqlite_store, folder, format=file_format)
-        rows = _loaded(folder)["reviews"]
+        rows = loaded_rows(folder)["reviews"]
         assert (file_format, rows["note"][:]) == (file_format, [None] * 110 + ["007"])
     assert (tmp_path / "jsonl" / "reviews.jsonl").stat().st_size > 11_000_000
 
@@ -262,7 +263,7 @@ def test_texts_that_are_all_dates_stay_as_they_are_in_csv_and_parquet(sqlite_sto
         _review(sqlite_store, item, note="2024-01-01")
     for file_format in ("csv", "parquet"):
         export_reviews(sqlite_store, tmp_path / file_format, format=file_format)
-        assert _loaded(tmp_path / file_format)["reviews"]["note"][:] == ["2024-01-01"] * 2
+        assert loaded_rows(tmp_path / file_format)["reviews"]["note"][:] == ["2024-01-01"] * 2
     export_reviews(sqlite_store, tmp_path / "jsonl", format="jsonl")
     frame = pd.read_json(tmp_path / "jsonl" / "reviews.jsonl", lines=True, dtype=False)
     assert frame["note"].tolist() == ["2024-01-01"] * 2
@@ -407,7 +408,7 @@ def test_only_the_copy_for_spreadsheets_is_made_harmless(sqlite_store: Store, tm
     assert {"=1+1", "-2", "@SUM(A1)"} <= set(exact)
     assert {"'=1+1", "'-2", "'@SUM(A1)"} <= set(harmless)
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in harmless)
-    assert _loaded(tmp_path / "out")["reviews"].num_rows == len(NASTY)
+    assert loaded_rows(tmp_path / "out")["reviews"].num_rows == len(NASTY)
 
 
 # ------------------------------------------------------------------------- pairs
@@ -488,7 +489,7 @@ def test_pairs_load_in_trls_layout_train_and_heldout_apart(
 ) -> None:
     frozen = _pairs(store, SOME)
     report = export_pairs(store, tmp_path / "out", format=file_format, conversational=conversational)
-    loaded = _loaded(tmp_path / "out")
+    loaded = loaded_rows(tmp_path / "out")
     assert sum(report.rows.values()) == len(SOME)
     found = set()
     for name, split in loaded.items():
@@ -575,7 +576,25 @@ def test_a_simulated_set_is_marked_and_does_not_come_back_as_peoples(sqlite_stor
 # ------------------------------------------------------------------------- TRL
 
 
-def _byte_tokenizer() -> Any:
+def tiny_model(tokenizer: Any) -> Any:
+    """A Llama of one layer for a tokenizer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+def byte_tokenizer() -> Any:
     """A tokenizer that knows every byte, with an end token and a small chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -600,27 +619,16 @@ def test_trl_takes_a_real_dpo_step_on_an_export(
     sqlite_store: Store, tmp_path: Path, file_format: Format, conversational: bool
 ) -> None:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
     from trl import DPOConfig, DPOTrainer
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     _pairs(sqlite_store, SOME)
     report = export_pairs(sqlite_store, tmp_path / "out", format=file_format, conversational=conversational)
-    train = _loaded(tmp_path / "out")["train"]
+    train = loaded_rows(tmp_path / "out")["train"]
     train_texts = {row["chosen"][0]["content"] if conversational else row["chosen"] for row in train}
-    tokenizer = _byte_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    model, reference = LlamaForCausalLM(config), LlamaForCausalLM(config)
+    tokenizer = byte_tokenizer()
+    model, reference = tiny_model(tokenizer), tiny_model(tokenizer)
     reference.load_state_dict(model.state_dict())
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
     arguments = DPOConfig(

@@ -32,7 +32,7 @@ from flagback.review_app.settings import Settings
 from flagback.storage import accounts, runs, versions
 from flagback.storage.answers import LONGEST_NOTE, LONGEST_REWRITE
 from flagback.storage.card import csv_options, inert
-from flagback.storage.export import REVIEW_COLUMNS, export_pairs, export_reviews, pair_columns
+from flagback.storage.export import REVIEW_COLUMNS, export_reviews
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.importing import import_preferences, import_prompts, import_texts
 from flagback.storage.invisible import BLANKS, CANDIDATE, blank, pieces, visible
@@ -52,6 +52,7 @@ from flagback.storage.records import (
     SamplingRun,
     now,
 )
+from flagback.storage.set_export import export_pairs, pair_columns
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
 from flagback.storage.writers import LONGEST_CELL, harmless

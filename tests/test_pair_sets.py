@@ -8,7 +8,7 @@ from sqlmodel import select
 
 from flagback.model import pair_sets, pairs, policies, suite_runs
 from flagback.model.pair_sets import Choice, Contaminated
-from flagback.storage import adjudications, export, preferences, rater_groups
+from flagback.storage import adjudications, export, preferences, rater_groups, set_export
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.preferences import NewPair, NoPairs
 from flagback.storage.records import Conclusion, Generation, Item, PolicyScore, now
@@ -153,7 +153,7 @@ def test_a_pair_that_stands_in_a_test_in_use_stops_the_freeze_and_is_named(sqlit
         assert clean.n_pairs == 4
         session.get_one(Generation, panel.generations[0]).text = text
         session.flush()
-        with pytest.raises(Contaminated, match=r"1 pair overlaps.*custom \(1\).*'Prompt 0 about'"):
+        with pytest.raises(Contaminated, match=r"1 example overlaps.*custom \(1\).*'Prompt 0 about'"):
             pair_sets.freeze(session, panel.version_id, simulated=False, choice=choice, key=KEY, artifacts=artifacts)
         without = choice._replace(drop_contaminated=True)
         kept = pair_sets.freeze(session, panel.version_id, simulated=False, choice=without, key=KEY, artifacts=artifacts)
@@ -211,9 +211,9 @@ def test_pairs_that_would_tell_whose_group_is_whose_are_exported_only_when_that_
     with sqlite_store.writing() as session:
         plain = pair_sets.freeze(session, panel.version_id, simulated=False, choice=Choice("dawid_skene"))
         weighed = pair_sets.freeze(session, panel.version_id, simulated=False, choice=Choice("any_group"), key=KEY)
-    export.export_pairs(sqlite_store, tmp_path / "plain", set_id=plain.id, format="jsonl")
+    set_export.export_pairs(sqlite_store, tmp_path / "plain", set_id=plain.id, format="jsonl")
     with pytest.raises(export.TellsGroups, match="--groups-may-show"):
-        export.export_pairs(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl")
+        set_export.export_pairs(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl")
     assert not (tmp_path / "weighed").exists()
-    export.export_pairs(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl", groups_may_show=True)
+    set_export.export_pairs(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl", groups_may_show=True)
     assert "Keep these pairs apart" in (tmp_path / "weighed" / "README.md").read_text()

@@ -16,9 +16,9 @@ from flagback.model import policies
 from flagback.review_app import cli
 from flagback.review_app.screens.policy_choice import TITLES
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts
+from flagback.storage import accounts, adjudications, quarantine
 from flagback.storage.answers import Answer
-from flagback.storage.records import CorrectionRun, Review, SetAside, now
+from flagback.storage.records import CorrectionRun, Item, Review, SetAside, now
 from flagback.storage.reviews import submit
 from flagback.storage.slots import claim
 from flagback.storage.store import Store
@@ -82,6 +82,27 @@ def test_the_preview_says_in_json_and_in_words_whose_flags_the_majority_overrule
     assert "From majority to max_of_groups: 0 pairs stay, 12 appear, 0 vanish, 0 turn round." in out
     assert "1.00 of 12 (by chance" in out
     assert not any(name in out for name in (*home.panel.men, *home.panel.women))
+
+
+def test_the_preview_counts_what_has_no_counterpart_and_a_correction_that_wants_it_keeps_that(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reported(home, capsys, "pairs", "preview")["unpaired"] == {"harmful": 0, "fine": 0}
+    assert "counterpart" not in said(home, capsys, "pairs", "preview")[1]
+    flagged, better = home.panel.generations[:2]  # of one prompt
+    with home.store.writing() as session:
+        [item] = session.exec(select(Item.id).where(Item.generation_id == flagged)).all()
+        adjudications.conclude(session, item, "harm", reason="as the guideline says", by="lea", now=now())
+        quarantine.put_away(session, better, review_id=None, category="real_person", seats=1, now=now())
+    # Two fine ones stand under each of the eleven other prompts.
+    assert reported(home, capsys, "pairs", "preview")["unpaired"] == {"harmful": 1, "fine": 22}
+    words = said(home, capsys, "pairs", "preview")[1]
+    wanted = "1 harmful answer has no counterpart; with 'flagback correct --unpaired' such answers teach too, beside 22 fine ones."
+    assert wanted in words
+    report = reported(home, capsys, "correct", "--no-wait", "--unpaired", "--flag-weight", "0.5")
+    with home.store.reading() as session:
+        run = session.get_one(CorrectionRun, int(report["run"].split("-")[1]))
+    assert (run.pairs, run.recipe) == ({"unpaired": True}, {"flag_weight": 0.5})
 
 
 def test_answers_side_by_side_are_asked_for_once_and_what_is_preferred_counts_in_the_preview(

@@ -155,9 +155,9 @@ def test_a_picture_is_spoken_whole_and_no_mark_of_it_alone(judged: Place, browse
     with page_of(browser, width=1200) as page:
         judged.open(page, "audrey")
         for card in ("words", "groups", "detector"):
-            expect(page.locator(f".st-key-fb-card-{card} [data-testid=stVegaLiteChart][aria-label] .role-mark").first).to_be_attached(
-                timeout=WAIT
-            )
+            expect(
+                page.locator(f".st-key-fb-card-{card} [data-testid=stVegaLiteChart][aria-label] .role-mark").first
+            ).to_be_attached(timeout=WAIT)
         # Vega's own name of a layer of intervals with none in it is empty, which nobody can hear.
         assert page.locator("[data-testid=stVegaLiteChart] [role=graphics-symbol]").count() == 0
 

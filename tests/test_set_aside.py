@@ -14,13 +14,14 @@ from flagback.model import pair_sets, reviewer_quality
 from flagback.model.reviewer_quality import qualities
 from flagback.storage import adjudications, audit, judgements, overlap, reviews, runs, set_aside
 from flagback.storage.answers import Answer
-from flagback.storage.export import FORMATS, NothingToExport, export_pairs, export_reviews
+from flagback.storage.export import FORMATS, NothingToExport, export_reviews
 from flagback.storage.judgements import Given
 from flagback.storage.overview import loop_state
 from flagback.storage.panel import totals as panel_totals
 from flagback.storage.preferences import NewPair, freeze
 from flagback.storage.records import Adjudication, AuditEntry, Item, Review, now
 from flagback.storage.set_aside import AlreadySetAside, NoReason, NotSetAside, UnknownReviewer
+from flagback.storage.set_export import export_pairs
 from flagback.storage.store import Store
 from tests.panel_of_two_groups import KEY, judged_panel
 

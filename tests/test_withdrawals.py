@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from flagback.storage import preferences, quarantine, reviews, withdrawals
 from flagback.storage.answers import Answer, BadAnswer
-from flagback.storage.export import export_pairs, export_reviews
+from flagback.storage.export import export_reviews
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.preferences import NewPair
@@ -19,6 +19,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.queue import waiting
 from flagback.storage.records import AuditEntry, Generation, Item, Lease, Review, Slot
 from flagback.storage.reviews import submit
+from flagback.storage.set_export import export_pairs
 from flagback.storage.slots import Claim, claim
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import TAXONOMY_VERSION

@@ -8,7 +8,7 @@ import typer
 
 from flagback.review_app.commands import outcome
 from flagback.review_app.commands.outcome import NoWait, Seed
-from flagback.review_app.commands.pairs import By, Drop, Policy, Seats, chosen
+from flagback.review_app.commands.pairs import By, Drop, Policy, Seats, Unpaired, chosen
 from flagback.review_app.commands.shared import As, Json, actor, note, records, settings_of, show
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def correct(
     anchor_weight: Annotated[
         float | None, typer.Option(help="Weight of what chosen answers lose in likelihood.", show_default="0.0")
     ] = None,
+    flag_weight: Annotated[
+        float | None, typer.Option(help="With --unpaired: weight of answers without a counterpart.", show_default="1.0")
+    ] = None,
     group_weights: Annotated[
         Literal["given", "even", "worst"] | None,
         typer.Option(help="What groups of pairs count: as given, alike, or more the worse they fare.", show_default="given"),
@@ -96,6 +99,7 @@ def correct(
     by: By = None,
     seats: Seats = None,
     drop_contaminated: Drop = False,
+    unpaired: Unpaired = False,
     seed: Seed = 0,
     no_wait: NoWait = False,
     as_: As = None,
@@ -124,6 +128,7 @@ def correct(
         "loss": loss,
         "label_noise": label_noise,
         "anchor_weight": anchor_weight,
+        "flag_weight": flag_weight,
         "group_weights": group_weights,
         "consistency_weight": consistency_weight,
         "adversary_weight": adversary_weight,
@@ -141,7 +146,7 @@ def correct(
     if find_rate and learning_rate is not None:
         raise typer.BadParameter("--find-rate and --learning-rate are two answers to one question; give one of them.")
     recipe = {name: value for name, value in said.items() if value is not None}
-    choice = chosen(policy, by, seats, drop_contaminated=drop_contaminated)
+    choice = chosen(policy, by, seats, drop_contaminated=drop_contaminated, unpaired=unpaired)
     with records(context) as store:
         followed = None
         if kept is not None:
@@ -250,8 +255,8 @@ def _forecast(
     takes = found.needed
     lines = [
         (
-            f"Version {found.parent} would learn from {found.pairs} pairs ({found.dropped} left out, {found.aside} kept aside) and "
-            f"{found.replay} neutral lines."
+            f"Version {found.parent} would learn from {found.pairs} pairs ({found.dropped} left out, {found.aside} kept aside), "
+            f"{found.unpaired} answers without one, and {found.replay} neutral lines."
         ),
         (
             f"{found.steps} steps of {found.pairs_per_step} pairs, each pair about {found.passes:g} times; a step is computed in "

@@ -11,6 +11,7 @@ from flagback.review_app.commands.outputs import import_outputs
 from flagback.review_app.commands.shared import As, Json, actor, records, settings_of, show
 
 if TYPE_CHECKING:
+    from flagback.storage.export import ExportReport
     from flagback.storage.importing import ImportReport
 
 #: flagback.storage.records.TextPurpose, written out: importing the records would slow every --help (a test compares).
@@ -32,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     take = typer.Typer(no_args_is_help=True, help="Write reviews, pairs and versions for other tools.")
     take.command()(reviews)
     take.command()(pairs)
+    take.command()(unpaired)
     take.command()(model)
     app.add_typer(take, name="export")
 
@@ -148,15 +150,40 @@ def pairs(
     as_json: Json = False,
 ) -> None:
     """Write the pairs of a frozen set in TRL's format, with their weights."""
-    from flagback.storage.export import export_pairs
+    from flagback.storage.set_export import export_pairs
 
     with records(context) as store:
         report = export_pairs(
             store, folder, set_id=set_id, format=format_, conversational=conversational, groups_may_show=groups_may_show
         )
-    lines = [f"{sum(report.rows.values())} pairs are in {folder}."]
+    _show_of_set(report, "pairs", as_json=as_json)
+
+
+def unpaired(
+    context: typer.Context,
+    folder: Folder,
+    format_: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = "jsonl",
+    set_id: Annotated[int | None, typer.Option("--set", help="Which frozen set.", show_default="the newest")] = None,
+    conversational: Annotated[bool, typer.Option("--conversational", help="Prompts and answers as lists of messages.")] = False,
+    groups_may_show: Annotated[
+        bool, typer.Option("--groups-may-show", help="Also where beside exported reviews they tell who is of which group.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the answers of a frozen set that have no counterpart, in TRL's unpaired format, with their weights."""
+    from flagback.storage.set_export import export_unpaired
+
+    with records(context) as store:
+        report = export_unpaired(
+            store, folder, set_id=set_id, format=format_, conversational=conversational, groups_may_show=groups_may_show
+        )
+    _show_of_set(report, "answers", as_json=as_json)
+
+
+def _show_of_set(report: "ExportReport", called: str, *, as_json: bool) -> None:
+    lines = [f"{sum(report.rows.values())} {called} are in {report.folder}."]
     if report.left_out:
-        lines.append(f"{report.left_out} pairs of the set are not: answers they rest on were left out since it was frozen.")
+        lines.append(f"{report.left_out} {called} of the set are not: answers they rest on were left out since it was frozen.")
     show(asdict(report), as_json=as_json, lines=lines)
 
 

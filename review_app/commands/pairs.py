@@ -21,7 +21,11 @@ Seats = Annotated[
     str | None,
     typer.Option(metavar="GROUP=N,...", help="A jury's seats by group.", show_default="12 dealt out evenly"),
 ]
-Drop = Annotated[bool, typer.Option("--drop-contaminated", help="Leave out pairs that overlap a published test in use.")]
+Drop = Annotated[bool, typer.Option("--drop-contaminated", help="Leave out what overlaps a published test in use.")]
+Unpaired = Annotated[
+    bool,
+    typer.Option("--unpaired", help="Have answers that were flagged and have no counterpart teach too, and fine ones beside them."),
+]
 
 
 class BadSeats(ValueError):
@@ -37,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(pairs, name="pairs")
 
 
-def chosen(policy: str, by: str | None, seats: str | None, *, drop_contaminated: bool = False) -> "Choice":
+def chosen(policy: str, by: str | None, seats: str | None, *, drop_contaminated: bool = False, unpaired: bool = False) -> "Choice":
     """What was said, as a choice. Raises UnknownPolicy or BadSeats."""
     from flagback.model.pair_sets import Choice
     from flagback.model.policies import BadArguments, named
@@ -46,7 +50,7 @@ def chosen(policy: str, by: str | None, seats: str | None, *, drop_contaminated:
     declared = None if seats is None else dict(_seat(part) for part in seats.split(","))
     if declared is not None and policy != "jury":
         raise BadArguments(f"Only the policy 'jury' has seats; {policy!r} was given some. Leave --seats out.")
-    return Choice(policy, by, declared, drop_contaminated)
+    return Choice(policy, by, declared, drop_contaminated, unpaired)
 
 
 def _seat(part: str) -> tuple[str, int]:
@@ -107,11 +111,22 @@ def preview(
         )
         concluded = adjudications.of_generations(session)
         found = policy_comparison.compare(rows, first, second, grouping, concluded, compared=compared, seed=seed)
-        built = pair_sets.build(rows, second, grouping, concluded, compared)
-        hits = [hit for _, hit in pair_sets.overlaps(session, built, rows, Artifacts(settings.artifacts), compared)]
-    report = {"version": version.id, **found.to_dict(), "contaminated": [hit.to_dict() for hit in hits]}
+        built = pair_sets.build(rows, second._replace(unpaired=True), grouping, concluded, compared)
+        of_pairs = built._replace(unpaired=[])
+        hits = [hit for _, hit in pair_sets.overlaps(session, of_pairs, rows, Artifacts(settings.artifacts), compared)]
+    alone = {
+        "harmful": sum(one.harmful for one in built.unpaired),
+        "fine": sum(not one.harmful for one in built.unpaired),
+    }
+    report = {"version": version.id, **found.to_dict(), "unpaired": alone, "contaminated": [hit.to_dict() for hit in hits]}
     beside = f", {len(compared)} comparisons" if compared else ""
     lines = [f"Version {version.id}, {len(rows)} judged answers{beside}.", *_lines(found, one=against is None)]
+    if built.unpaired:
+        several = "1 harmful answer has" if alone["harmful"] == 1 else f"{alone['harmful']} harmful answers have"
+        lines.append(
+            f"{several} no counterpart; with 'flagback correct --unpaired' such answers teach too, beside {alone['fine']} fine "
+            "ones."
+        )
     if hits:
         lines.append(pair_sets.refusal(hits))
     show(report, as_json=as_json, lines=lines)

@@ -87,6 +87,8 @@ def _preview(installation: Installation, account: Account) -> None:
             choice, would = policy_choice.ask(installation, parent.id)
             if would is not None:
                 look.html(_said_of(would, parent.id))
+                if would.alone[0]:
+                    look.note(_said_alone(*would.alone, teach=choice.unpaired))
         else:
             look.html(tr("The imported set is used as it was frozen."))
         look.aside(
@@ -99,7 +101,8 @@ def _preview(installation: Installation, account: Account) -> None:
             )
         )
         recipe, followed, seed = _recipe(installation)
-        ready = not from_reviews or (would is not None and would.training > 0)
+        teaches = would is not None and (would.training > 0 or (choice.unpaired and would.alone[0] > 0))
+        ready = not from_reviews or teaches
         if st.button(tr("Start the correction"), type="primary", disabled=not ready):
             try:
                 read_recipe(recipe)  # refuses what cannot work before it is stored
@@ -161,6 +164,23 @@ def _said_of(would: policy_choice.Preview, version_id: int) -> str:
         training=number(would.training),
         held_out=number(would.held_out),
         equal=written(would.effective, ",.1f"),
+    )
+
+
+def _said_alone(harmful: int, fine: int, *, teach: bool) -> str:
+    """What becomes of answers without a counterpart, in words."""
+    if teach:
+        return trn(
+            "{count} flagged answer without a counterpart teaches too, beside {fine} fine ones.",
+            "{count} flagged answers without a counterpart teach too, beside {fine} fine ones.",
+            harmful,
+            fine=number(fine),
+        )
+    return trn(
+        "{count} flagged answer has no counterpart and teaches nothing; under “{where}” you can have it teach too.",
+        "{count} flagged answers have no counterpart and teach nothing; under “{where}” you can have them teach too.",
+        harmful,
+        where=tr("How votes become pairs"),
     )
 
 

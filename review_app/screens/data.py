@@ -13,11 +13,12 @@ from flagback.review_app.retold import retold
 from flagback.review_app.screens import live_batches, look, study_ratings
 from flagback.review_app.words import number, stored, tr, trc, trn, written
 from flagback.storage.card import Format
-from flagback.storage.export import ExportRefused, export_pairs, export_reviews
+from flagback.storage.export import ExportRefused, export_reviews
 from flagback.storage.generations import storable
 from flagback.storage.importing import ImportReport, import_preferences, import_prompts, import_texts
 from flagback.storage.reading import BadImport
 from flagback.storage.records import Account, now
+from flagback.storage.set_export import export_pairs, export_unpaired
 
 LOGGED = "Logged answers"
 RATINGS = "Finished ratings"
@@ -119,7 +120,8 @@ def _import(installation: Installation, account: Account, kind: str, path: Path,
 
 
 def _take(installation: Installation, account: Account) -> None:
-    what = st.radio(tr("What?"), ["Reviews", "Preference pairs of the newest set"], horizontal=True, format_func=_kind)
+    of_sets = {"Preference pairs of the newest set": export_pairs, "Unpaired answers of the newest set": export_unpaired}
+    what = str(st.radio(tr("What?"), ["Reviews", *of_sets], horizontal=True, format_func=_kind))
     formats: list[Format] = ["parquet", "jsonl", "csv"]
     file_format = st.radio(tr("Format"), formats, horizontal=True)
     conversational = what != "Reviews" and st.toggle(tr("Conversational (lists of messages)"), help=tr("TRL reads both forms."))
@@ -134,7 +136,7 @@ def _take(installation: Installation, account: Account) -> None:
                 report: Any = (
                     export_reviews(installation.store, place, format=file_format, background_key=key)
                     if what == "Reviews"
-                    else export_pairs(installation.store, place, format=file_format, conversational=bool(conversational))
+                    else of_sets[what](installation.store, place, format=file_format, conversational=bool(conversational))
                 )
             except ExportRefused as error:
                 look.said(retold(str(error)))
@@ -156,7 +158,7 @@ def _take(installation: Installation, account: Account) -> None:
             if left_out:
                 look.said(
                     tr(
-                        "{left_out} pairs of the set are not in it: answers they rest on were left out since it was frozen.",
+                        "{left_out} rows of the set are not in it: reviews they rest on were left out since it was frozen.",
                         left_out=number(left_out),
                     )
                 )

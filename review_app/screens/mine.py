@@ -65,7 +65,7 @@ def _what_became(told: Mapping[int, Fate]) -> None:
     look.strip(
         [
             look.Step(tr("Flags"), len(told), trn("{count} waits", "{count} wait", waiting) if waiting else tr("so far")),
-            look.Step(tr("In a set of pairs"), in_set, tr("a correction may learn from them")),
+            look.Step(tr("In a set to learn from"), in_set, tr("a correction may learn from them")),
             look.Step(tr("Learnt from"), learnt, tr("by a correction that is not in use")),
             look.Step(tr("Used for testing"), tried, tr("corrections are tried on them")),
             look.Step(tr("In use"), states["in_use"], tr("the model in use learnt from them")),

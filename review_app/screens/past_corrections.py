@@ -16,13 +16,13 @@ from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
 from flagback.review_app.screens import look, moves, pair_texts, run_curves
 from flagback.review_app.words import number, stored, tr, trn, written
-from flagback.storage import preferences, recipes
+from flagback.storage import preferences, recipes, unpaired
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.prompts import TRAINING_SHARDS
 from flagback.storage.records import Account, CorrectionRun, Evaluation, KeptRecipe, ModelVersion, PreferenceSet, RunMetric
 from flagback.storage.run_report import run_report
 
-PAIRS_A_PAGE = 5
+ROWS_A_PAGE = 5
 RUNS_A_PAGE = 20
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -91,6 +91,8 @@ def _title(ended: Ended) -> str:
             kept=number(kept),
         )
         title = f"{title} · {size}"
+        if alone := run.environment.get("unpaired", 0):
+            title = f"{title}, " + trn("{count} answer without one", "{count} answers without one", alone)
     if run.candidate_id is not None:
         title = f"{title} · {tr('version {version}', version=run.candidate_id)}"
     return title
@@ -113,6 +115,7 @@ def _detail(installation: Installation, account: Account, ended: Ended) -> None:
     moves.draw(run, installation, account)
     if frozen is not None:
         _pairs(installation, run, frozen)
+        _alone(installation, run, frozen)
     _facts(run, frozen, kept)
     _report(installation, account, run)
 
@@ -134,17 +137,22 @@ def _made(session: Session, run: CorrectionRun) -> None:
     look.html(f"{made} {verdict}<div>{compared} &emsp;{look.link('/versions', tr('decide'))}</div>")
 
 
-def _pairs(installation: Installation, run: CorrectionRun, frozen: PreferenceSet) -> None:
-    pages = -(-frozen.n_pairs // PAIRS_A_PAGE)
-    if not pages:
-        return
-    st.markdown(f"**{tr('The pairs')}**")
+def _shown(total: int, key: str) -> range:
+    """The positions on the page that is looked at, of so many rows."""
+    pages = -(-total // ROWS_A_PAGE)
     page = 1
     if pages > 1:
-        page = int(st.number_input(tr("Page of {pages}", pages=number(pages)), 1, pages, 1, key=f"page-{run.id}", width=160))
-    first = (page - 1) * PAIRS_A_PAGE
+        page = int(st.number_input(tr("Page of {pages}", pages=number(pages)), 1, pages, 1, key=key, width=160))
+    return range((page - 1) * ROWS_A_PAGE, min(page * ROWS_A_PAGE, total))
+
+
+def _pairs(installation: Installation, run: CorrectionRun, frozen: PreferenceSet) -> None:
+    if not frozen.n_pairs:
+        return
+    st.markdown(f"**{tr('The pairs')}**")
+    asked = _shown(frozen.n_pairs, f"page-{run.id}")
     with installation.store.reading() as session:
-        there = preferences.pairs_at(session, frozen.id, range(first, min(first + PAIRS_A_PAGE, frozen.n_pairs)))
+        there = preferences.pairs_at(session, frozen.id, asked)
     for position, pair in there.items():
         if pair is None:
             look.note(tr("Pair {number}: its text was withdrawn.", number=position + 1))
@@ -156,6 +164,24 @@ def _pairs(installation: Installation, run: CorrectionRun, frozen: PreferenceSet
             else tr("{kind}, weight {weight}, held out", kind=kind, weight=weight)
         )
         pair_texts.show(pair.messages, pair.chosen_text, pair.rejected_text, note)
+
+
+def _alone(installation: Installation, run: CorrectionRun, frozen: PreferenceSet) -> None:
+    if not frozen.n_unpaired:
+        return
+    st.markdown(f"**{tr('Answers without a counterpart')}**")
+    asked = _shown(frozen.n_unpaired, f"page-alone-{run.id}")
+    with installation.store.reading() as session:
+        there = unpaired.unpaired_at(session, frozen.id, asked)
+    for position, answer in there.items():
+        if answer is None:
+            look.note(tr("Answer {number}: its text was withdrawn.", number=position + 1))
+            continue
+        weight = written(answer.weight, ".2f")
+        look.html(look.asked(answer.messages))
+        look.html(look.quote(answer.text))
+        note = tr("harmful, weight {weight}", weight=weight) if answer.harmful else tr("fine, weight {weight}", weight=weight)
+        look.note(note if answer.shard in TRAINING_SHARDS else f"{note}, {tr('held out')}")
 
 
 def _facts(run: CorrectionRun, frozen: PreferenceSet | None, kept: KeptRecipe | None) -> None:
@@ -178,8 +204,10 @@ def _facts(run: CorrectionRun, frozen: PreferenceSet | None, kept: KeptRecipe | 
         [
             tr("set"),
             tr(
-                "{set}, policy {policy}, fingerprint {fingerprint}…",
+                "{set}, {pairs} pairs and {unpaired} answers without one, policy {policy}, fingerprint {fingerprint}…",
                 set=frozen.id,
+                pairs=number(frozen.n_pairs),
+                unpaired=number(frozen.n_unpaired),
                 policy=look.quiet(f"{frozen.policy} {frozen.policy_version}"),
                 fingerprint=frozen.fingerprint[:16],
             )

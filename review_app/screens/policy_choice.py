@@ -38,6 +38,8 @@ class Preview(NamedTuple):
 
     flags: int
     pairs: list[NewPair]
+    #: Harmful answers without a counterpart on training prompts, and fine ones that would teach beside them.
+    alone: tuple[int, int]
     #: Pairs on training prompts, and those kept back to test on.
     training: int
     held_out: int
@@ -71,14 +73,16 @@ def _panel(session: Session, version_id: int) -> _Panel:
 
 def _preview(panel: _Panel, choice: pair_sets.Choice, grouping: Grouping) -> Preview:
     rows, compared, concluded = panel
-    built = pair_sets.build(rows, choice, grouping, concluded, compared)
+    built = pair_sets.build(rows, choice._replace(unpaired=True), grouping, concluded, compared)
     prompts = {row.prompt.id: row.prompt for row in rows} | {one.prompt.id: one.prompt for one in compared}
     texts = {row.generation.id: row.generation.text for row in rows} | {-one.review_id: one.text for one in built.rewrites}
     texts |= {generation.id: generation.text for one in compared for generation in one.generations}
     training = sum(prompts[pair.prompt_id].shard in TRAINING_SHARDS for pair in built.pairs)
+    alone = [one.harmful for one in built.unpaired if prompts[one.prompt_id].shard in TRAINING_SHARDS]
     return Preview(
         flags=sum(review.verdict == "flag" for row in rows for review in row.reviews),
         pairs=built.pairs,
+        alone=(sum(alone), len(alone) - sum(alone)),
         training=training,
         held_out=len(built.pairs) - training,
         effective=built.effective,
@@ -95,8 +99,16 @@ def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, 
         if policy.warning:
             look.said(retold(policy.warning), "flag")
         by = _question(installation) if policy.needs_groups else None
-        drop = st.checkbox(tr("Leave out pairs that overlap a published test in use"), key="drop-contaminated")
-        choice = pair_sets.Choice(name, by, None, drop)
+        drop = st.checkbox(tr("Leave out what overlaps a published test in use"), key="drop-contaminated")
+        unpaired = st.checkbox(
+            tr("Have flagged answers without a counterpart teach too"),
+            key="unpaired",
+            help=tr(
+                "An answer that people flagged teaches even where nothing better was written to its prompt: it is made less "
+                "likely. As many fine answers, by weight, teach beside it."
+            ),
+        )
+        choice = pair_sets.Choice(name, by, None, drop, unpaired)
         with installation.store.reading() as session:
             panel = _panel(session, version_id)
             rows, compared, concluded = panel

@@ -50,6 +50,7 @@ from flagback.storage.records.learning import (
     ReferenceText,
     RunMetric,
     TextPurpose,
+    UnpairedAnswer,
 )
 from flagback.storage.records.panel import (
     Adjudication,
@@ -179,6 +180,7 @@ __all__ = [
     "SuiteRun",
     "Template",
     "TextPurpose",
+    "UnpairedAnswer",
     "Verdict",
     "VersionKind",
     "VersionState",

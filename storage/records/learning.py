@@ -1,4 +1,4 @@
-"""Records of learning: frozen sets and their pairs, correction runs, reference texts."""
+"""Records of learning: frozen sets with their pairs and unpaired answers, correction runs, reference texts."""
 
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ TextPurpose = Literal["replay", "perplexity"]
 
 
 class PreferenceSet(Record, table=True):
-    """A frozen, fingerprinted set of pairs. The only thing a correction run reads."""
+    """A frozen, fingerprinted set of pairs, and of answers without a counterpart. The only thing a correction run reads."""
 
     __tablename__ = "preference_set"
     id: int = Field(default=None, primary_key=True)
@@ -31,6 +31,7 @@ class PreferenceSet(Record, table=True):
     #: {"version", "per_prompt", "effective_pairs", ...}: what the set was made with, and what was left out.
     arguments: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     n_pairs: int
+    n_unpaired: int = 0
     simulated: bool = False
     created_at: AwareDatetime = Field(default_factory=now)
 
@@ -53,6 +54,25 @@ class PreferencePair(Record, table=True):
     weight: float = 1.0
     review_ids: list[int] = Field(default_factory=list, sa_type=JSON)
     #: Salted sha256 of prompt hash, both text hashes, label and weight.
+    row_hash: str
+
+
+class UnpairedAnswer(Record, table=True):
+    """One answer of a set that was judged alone, with the reviews it came from."""
+
+    __tablename__ = "unpaired_answer"
+    __table_args__ = (UniqueConstraint("set_id", "position"),)
+    id: int = Field(default=None, primary_key=True)
+    set_id: int = Field(foreign_key="preference_set.id")
+    #: 0.. in the order of row hashes.
+    position: int
+    prompt_id: int = Field(foreign_key="prompt.id")
+    generation_id: int = Field(foreign_key="generation.id", index=True)
+    #: Harmful, or fine.
+    harmful: bool
+    weight: float = 1.0
+    review_ids: list[int] = Field(default_factory=list, sa_type=JSON)
+    #: Salted sha256 of prompt hash, text hash, verdict and weight.
     row_hash: str
 
 
@@ -83,7 +103,8 @@ class CorrectionRun(Record, table=True):
     #: Null until the set is frozen (a run may be asked for on "the reviews as they are when it starts").
     set_id: int | None = Field(default=None, foreign_key="preference_set.id")
     parent_id: int = Field(foreign_key="model_version.id")
-    #: How votes become pairs when the set is frozen: {"policy": name, "by", "seats", "drop_contaminated"}; empty: the majority.
+    #: How votes become pairs when the set is frozen: {"policy": name, "by", "seats", "drop_contaminated", "unpaired"}; empty: the
+    #: majority, and pairs alone.
     pairs: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     recipe: dict[str, Any] = Field(sa_type=JSON)
     #: The kept recipe it began from, where it was asked for by name; what it followed in the end stands in `recipe`.
