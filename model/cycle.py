@@ -398,8 +398,8 @@ def finish(store: Store, run_id: int, *, by: str, clock: Clock = now) -> int:
         assert run.candidate_id is not None, "register comes before finish"  # nosec B101 # the order of steps is ours
         if run.state == "cancelled":
             raise Cancelled(f"Correction {run_id} was stopped.")
-        run.state, run.stage, run.ended_at = "succeeded", "done", run.ended_at or clock()
-        run.stage_done = run.stage_total = 0
+        run.state, run.ended_at = "succeeded", run.ended_at or clock()
+        runs.enter(run, "done")
         session.add(run)
         # The same pairs, recipe and seed give the same candidate, which may have its evaluation already.
         known = session.exec(select(Evaluation).where(Evaluation.candidate_id == run.candidate_id)).first()
@@ -450,8 +450,8 @@ def staged(store: Store, run_id: int, stage: str, clock: Clock) -> Iterator[None
         run = _row(session, CorrectionRun, run_id)
         if run.state == "cancelled":
             raise Cancelled(f"Correction {run_id} was stopped.")
-        run.state, run.stage, run.started_at = "running", stage, run.started_at or clock()
-        run.stage_done = run.stage_total = 0
+        run.state, run.started_at = "running", run.started_at or clock()
+        runs.enter(run, stage)
         session.add(run)
     began = time.perf_counter()
     yield

@@ -129,8 +129,8 @@ def evaluate(
         evaluation.reasons = [
             {"check": reason.check, "verdict": reason.verdict, "words": reason.words} for reason in verdict.reasons
         ]
-        evaluation.state, evaluation.stage, evaluation.ended_at = "succeeded", "done", clock()
-        evaluation.stage_done = evaluation.stage_total = 0
+        evaluation.state, evaluation.ended_at = "succeeded", clock()
+        runs.enter(evaluation, "done")
         session.add(evaluation)
     return evaluation
 
@@ -143,7 +143,8 @@ def _open(session: Session, evaluation_id: int, stage: str) -> Evaluation:
     if evaluation.state == "cancelled":
         raise Cancelled(f"Evaluation {evaluation_id} was stopped.")
     if evaluation.state != "succeeded":
-        evaluation.state, evaluation.stage, evaluation.stage_done, evaluation.stage_total = "running", stage, 0, 0
+        evaluation.state = "running"
+        runs.enter(evaluation, stage)
         session.add(evaluation)
     return evaluation
 

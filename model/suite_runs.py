@@ -19,7 +19,7 @@ from flagback.model.suites.descriptors import Descriptors
 from flagback.model.suites.harness import Results
 from flagback.model.suites.report import compared, levels
 from flagback.model.suites.suite import Form, Item, ScoringSuite, Suite, WritingSuite
-from flagback.storage import suites
+from flagback.storage import runs, suites
 from flagback.storage.artifacts import Artifacts, MissingArtifact
 from flagback.storage.reading import BadImport
 from flagback.storage.records import Evaluation, ModelVersion, SuiteData, SuiteRun, now
@@ -210,7 +210,7 @@ def put_all(
         evaluation = session.get_one(Evaluation, evaluation_id)
         if evaluation.state in ("succeeded", "cancelled"):
             return
-        evaluation.stage, evaluation.stage_done, evaluation.stage_total = STAGE, 0, 0
+        runs.enter(evaluation, STAGE)
         session.add(evaluation)
         candidate = session.get_one(ModelVersion, evaluation.candidate_id)
         earlier = dict.fromkeys([candidate.first_base_id or evaluation.base_id, evaluation.base_id])
@@ -245,8 +245,7 @@ def put_all(
 def changes(store: Store, artifacts: Artifacts, data: SuiteData, base_id: int, candidate_id: int) -> list[dict[str, Any]]:
     """Figures of what changed from one version to another, paired by item; reckoned once and kept. Raises NotAsked."""
     with store.reading() as session:
-        runs = [suites.run_of(session, version, data.id) for version in (base_id, candidate_id)]
-        base, candidate = runs
+        base, candidate = (suites.run_of(session, version, data.id) for version in (base_id, candidate_id))
         if base is None or candidate is None or "error" in base.figures or "error" in candidate.figures:
             absent = base_id if base is None or "error" in base.figures else candidate_id
             raise NotAsked(

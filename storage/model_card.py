@@ -110,11 +110,9 @@ def _taught(run: CorrectionRun, learnt: PreferenceSet | None, sets: int) -> list
     lines = []
     if learnt is not None:
         pairs = run.environment.get("pairs", learnt.n_pairs)  # without those held out
-        of = f"the sets of {sets} rounds, the newest of" if sets > 1 else ""
-        lines.append(
-            f"- learnt from: {pairs:,} {'pairs of ' + of if of else 'of'} {learnt.n_pairs:,} pairs, policy {inert(learnt.policy)} "
-            f"{inert(learnt.policy_version)}, set `{learnt.fingerprint}`"
-        )
+        of = f"pairs of the sets of {sets} rounds, the newest of" if sets > 1 else "of"
+        policy = f"{inert(learnt.policy)} {inert(learnt.policy_version)}"
+        lines.append(f"- learnt from: {pairs:,} {of} {learnt.n_pairs:,} pairs, policy {policy}, set `{learnt.fingerprint}`")
         if run.environment.get("unpaired"):
             lines.append(f"- and from {run.environment['unpaired']:,} answers without a counterpart")
     if run.teacher:

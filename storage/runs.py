@@ -277,6 +277,11 @@ def flags_to_learn_from(session: Session, version_id: int) -> int:
     ).one()
 
 
+def enter(run: CorrectionRun | Evaluation, stage: str) -> None:
+    """Moves a run on to a stage, of which nothing is known to be done yet."""
+    run.stage, run.stage_done, run.stage_total = stage, 0, 0
+
+
 def cancel(
     session: Session, kind: type[SamplingRun] | type[CorrectionRun] | type[Evaluation], row_id: int, *, by: str, now: datetime
 ) -> None:

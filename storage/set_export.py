@@ -6,7 +6,7 @@ changes, so that pages of many transactions fit together.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Select
 from sqlalchemy import select as columns_select
@@ -34,12 +34,14 @@ from flagback.storage.records import Generation, PreferencePair, PreferenceSet, 
 from flagback.storage.store import Store
 from flagback.storage.writers import json_text
 
+Rows = Literal["pairs", "unpaired"]
+
 
 class _Kind(NamedTuple):
     """One kind of rows that a set holds."""
 
     #: What they are called in the manifest, on the card, and in messages.
-    what: str
+    what: Rows
     name: str
     called: str
     #: Of whether they are conversational.
@@ -51,68 +53,25 @@ class _Kind(NamedTuple):
     about: str
 
 
-def export_pairs(
+def export_set(
     store: Store,
     folder: Path,
     *,
+    what: Rows = "pairs",
     set_id: int | None = None,
     format: Format,
     conversational: bool = False,
     spreadsheet: bool = False,
     groups_may_show: bool = False,
 ) -> ExportReport:
-    """Writes a frozen set's pairs (the newest set of people's, unless named) in TRL's preference format, train and heldout apart.
+    """Writes what a frozen set (the newest of people's, unless named) holds of a kind, train and heldout apart: its pairs in TRL's
+    preference format, or its answers without a counterpart in TRL's unpaired one.
 
     What rests on answers left out since the set was frozen is not written, and counted. A set whose policy weighs groups of
-    reviewers is written only where `groups_may_show`: which answers it calls harmful, and how much a pair weighs, follow from who
+    reviewers is written only where `groups_may_show`: which answers it calls harmful, and how much a row weighs, follow from who
     is of which group, so that beside exported reviews it names a group's members. Raises ExportRefused.
     """
-    return _export(
-        _PAIRS,
-        store,
-        folder,
-        set_id=set_id,
-        format=format,
-        conversational=conversational,
-        spreadsheet=spreadsheet,
-        groups_may_show=groups_may_show,
-    )
-
-
-def export_unpaired(
-    store: Store,
-    folder: Path,
-    *,
-    set_id: int | None = None,
-    format: Format,
-    conversational: bool = False,
-    spreadsheet: bool = False,
-    groups_may_show: bool = False,
-) -> ExportReport:
-    """Writes a set's answers without a counterpart in TRL's unpaired preference format, as `export_pairs` writes its pairs."""
-    return _export(
-        _UNPAIRED,
-        store,
-        folder,
-        set_id=set_id,
-        format=format,
-        conversational=conversational,
-        spreadsheet=spreadsheet,
-        groups_may_show=groups_may_show,
-    )
-
-
-def _export(
-    kind: _Kind,
-    store: Store,
-    folder: Path,
-    *,
-    set_id: int | None,
-    format: Format,
-    conversational: bool,
-    spreadsheet: bool,
-    groups_may_show: bool,
-) -> ExportReport:
+    kind = _KINDS[what]
     check_format(format, spreadsheet)
     if conversational and format == "csv":
         raise UnknownFormat("CSV has no lists of messages; ask for jsonl or parquet, or for the plain layout.")
@@ -363,3 +322,4 @@ _UNPAIRED = _Kind(
     "Answers judged alone, without a counterpart, for KTO and its relatives in TRL's {layout} layout of unpaired preferences, "
     "exported by Flagback.",
 )
+_KINDS: dict[Rows, _Kind] = {"pairs": _PAIRS, "unpaired": _UNPAIRED}

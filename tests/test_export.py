@@ -32,7 +32,7 @@ from flagback.storage.preferences import NewPair, freeze, pairs_of
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
 from flagback.storage.reading import UnusableFile
 from flagback.storage.records import Item, Lease, PreferencePair, PreferenceSet, Review, SamplingRun, Slot
-from flagback.storage.set_export import export_pairs
+from flagback.storage.set_export import export_set
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
 from tests.fresh import migrate
@@ -390,11 +390,11 @@ def test_nothing_to_export_and_unknown_formats_are_said_in_words(sqlite_store: S
     with pytest.raises(NothingToExport, match="no review by people"):
         export_reviews(sqlite_store, out, format="jsonl")
     with pytest.raises(NothingToExport, match="no preference set 7; there is none yet"):
-        export_pairs(sqlite_store, out, set_id=7, format="jsonl")
+        export_set(sqlite_store, out, set_id=7, format="jsonl")
     with pytest.raises(UnknownFormat, match="'xlsx' is not known; expected one of jsonl, csv, parquet"):
         export_reviews(sqlite_store, out, format="xlsx")  # type: ignore[arg-type]
     with pytest.raises(UnknownFormat, match="no lists of messages"):
-        export_pairs(sqlite_store, out, format="csv", conversational=True)
+        export_set(sqlite_store, out, format="csv", conversational=True)
     assert list(tmp_path.glob("*out*")) == []
 
 
@@ -488,7 +488,7 @@ def test_pairs_load_in_trls_layout_train_and_heldout_apart(
     store: Store, tmp_path: Path, file_format: Format, conversational: bool
 ) -> None:
     frozen = _pairs(store, SOME)
-    report = export_pairs(store, tmp_path / "out", format=file_format, conversational=conversational)
+    report = export_set(store, tmp_path / "out", format=file_format, conversational=conversational)
     loaded = loaded_rows(tmp_path / "out")
     assert sum(report.rows.values()) == len(SOME)
     found = set()
@@ -512,7 +512,7 @@ def test_the_newest_set_of_people_is_exported_unless_one_is_named(sqlite_store: 
     newest = _pairs(sqlite_store, SOME)
     pretended = _pairs(sqlite_store, SOME[:5], simulated=True)
     for name, set_id, expected in (("a", None, newest), ("b", older.id, older), ("c", pretended.id, pretended)):
-        report = export_pairs(sqlite_store, tmp_path / name, set_id=set_id, format="jsonl")
+        report = export_set(sqlite_store, tmp_path / name, set_id=set_id, format="jsonl")
         assert (sum(report.rows.values()), report.versions["preference_set"]) == (expected.n_pairs, [expected.fingerprint])
 
 
@@ -538,7 +538,7 @@ def test_export_then_import_is_the_same(
     prints = set()
     for layout in ("jsonl", "csv", "parquet", "jsonl conversational", "parquet conversational"):
         file_format, _, conversational = layout.partition(" ")
-        export_pairs(sqlite_store, folder / layout, format=file_format, conversational=bool(conversational))  # type: ignore[arg-type]
+        export_set(sqlite_store, folder / layout, format=file_format, conversational=bool(conversational))  # type: ignore[arg-type]
         for store in (sqlite_store, fresh):
             report = import_preferences(store, folder / layout, name="back", by="ada", now=NOW)
             assert (report.rows, report.added, report.skipped) == (len(texts), len(texts), {})
@@ -550,7 +550,7 @@ def test_export_then_import_is_the_same(
 
 def test_an_export_folder_that_was_changed_is_not_imported(sqlite_store: Store, tmp_path: Path) -> None:
     _pairs(sqlite_store, SOME)
-    export_pairs(sqlite_store, tmp_path / "out", format="jsonl")
+    export_set(sqlite_store, tmp_path / "out", format="jsonl")
     (tmp_path / "other").mkdir()
     with pytest.raises(UnusableFile, match="without a manifest"):
         import_preferences(sqlite_store, tmp_path / "other", name="back", by="ada", now=NOW)
@@ -566,8 +566,8 @@ def test_an_export_folder_that_was_changed_is_not_imported(sqlite_store: Store, 
 def test_a_simulated_set_is_marked_and_does_not_come_back_as_peoples(sqlite_store: Store, tmp_path: Path) -> None:
     frozen = _pairs(sqlite_store, SOME, simulated=True)
     with pytest.raises(NothingToExport, match="made by people"):
-        export_pairs(sqlite_store, tmp_path / "out", format="jsonl")
-    export_pairs(sqlite_store, tmp_path / "out", set_id=frozen.id, format="jsonl")
+        export_set(sqlite_store, tmp_path / "out", format="jsonl")
+    export_set(sqlite_store, tmp_path / "out", set_id=frozen.id, format="jsonl")
     assert "The reviewers are simulated" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(Exception, match="rehearsal's simulated reviewers"):
         import_preferences(sqlite_store, tmp_path / "out", name="back", by="ada", now=NOW)
@@ -624,7 +624,7 @@ def test_trl_takes_a_real_dpo_step_on_an_export(
     torch.set_num_threads(1)
     torch.manual_seed(0)
     _pairs(sqlite_store, SOME)
-    report = export_pairs(sqlite_store, tmp_path / "out", format=file_format, conversational=conversational)
+    report = export_set(sqlite_store, tmp_path / "out", format=file_format, conversational=conversational)
     train = loaded_rows(tmp_path / "out")["train"]
     train_texts = {row["chosen"][0]["content"] if conversational else row["chosen"] for row in train}
     tokenizer = byte_tokenizer()

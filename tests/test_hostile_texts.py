@@ -52,7 +52,7 @@ from flagback.storage.records import (
     SamplingRun,
     now,
 )
-from flagback.storage.set_export import export_pairs, pair_columns
+from flagback.storage.set_export import export_set, pair_columns
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
 from flagback.storage.writers import LONGEST_CELL, harmless
@@ -370,7 +370,7 @@ def test_reviews_leave_to_the_character(kept: Kept, tmp_path: Path, file_format:
 def test_pairs_leave_and_come_back_the_same(
     kept: Kept, tmp_path: Path, sqlite_store: Store, file_format: Literal["jsonl", "csv", "parquet"]
 ) -> None:
-    export_pairs(kept.store, tmp_path / "out", format=file_format, spreadsheet=file_format == "csv")
+    export_set(kept.store, tmp_path / "out", format=file_format, spreadsheet=file_format == "csv")
     report = import_preferences(sqlite_store, tmp_path / "out", name="hostile", by="ada", now=NOW)
     with kept.store.reading() as session, sqlite_store.reading() as other:
         first, again = (one.exec(select(PreferenceSet)).one() for one in (session, other))

@@ -211,9 +211,9 @@ def test_pairs_that_would_tell_whose_group_is_whose_are_exported_only_when_that_
     with sqlite_store.writing() as session:
         plain = pair_sets.freeze(session, panel.version_id, simulated=False, choice=Choice("dawid_skene"))
         weighed = pair_sets.freeze(session, panel.version_id, simulated=False, choice=Choice("any_group"), key=KEY)
-    set_export.export_pairs(sqlite_store, tmp_path / "plain", set_id=plain.id, format="jsonl")
+    set_export.export_set(sqlite_store, tmp_path / "plain", set_id=plain.id, format="jsonl")
     with pytest.raises(export.TellsGroups, match="--groups-may-show"):
-        set_export.export_pairs(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl")
+        set_export.export_set(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl")
     assert not (tmp_path / "weighed").exists()
-    set_export.export_pairs(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl", groups_may_show=True)
+    set_export.export_set(sqlite_store, tmp_path / "weighed", set_id=weighed.id, format="jsonl", groups_may_show=True)
     assert "Keep these pairs apart" in (tmp_path / "weighed" / "README.md").read_text()

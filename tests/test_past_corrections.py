@@ -137,6 +137,10 @@ def test_the_report_of_a_run_is_written_and_fetched(place: Place, browser: Brows
         with page.expect_download() as waiting:
             page.get_by_role("link", name="Download the report").click()
         text = Path(waiting.value.path()).read_text(encoding="utf-8")
+        [kept] = [path for path in place.settings.home.rglob("*.md") if path.read_text(encoding="utf-8") == text]
+        kept.unlink()  # as after its hour
+        page.locator(f".st-key-page-{place.run.id}").get_by_test_id("stNumberInputStepUp").click()
+        expect(page.get_by_text("is no longer kept; write it again")).to_be_visible(timeout=WAIT)
     assert waiting.value.suggested_filename == f"flagback-correction-{place.run.id}.md"
     with place.store.reading() as session:
         run_row = session.get_one(CorrectionRun, place.run.id)

@@ -21,7 +21,7 @@ from flagback.storage.panel import totals as panel_totals
 from flagback.storage.preferences import NewPair, freeze
 from flagback.storage.records import Adjudication, AuditEntry, Item, Review, now
 from flagback.storage.set_aside import AlreadySetAside, NoReason, NotSetAside, UnknownReviewer
-from flagback.storage.set_export import export_pairs
+from flagback.storage.set_export import export_set
 from flagback.storage.store import Store
 from tests.panel_of_two_groups import KEY, judged_panel
 
@@ -288,11 +288,11 @@ def test_an_export_of_pairs_is_without_those_that_rest_on_what_was_left_out_sinc
             for place, (prompt, backing) in enumerate(zip(prompts, (mine[0], theirs[0], theirs[1]), strict=True))
         ]
         freeze(session, pairs, origin="reviews", policy="majority", policy_version="1", arguments={}, salt="s", simulated=False)
-    whole = export_pairs(store, tmp_path / "whole", format="jsonl")
+    whole = export_set(store, tmp_path / "whole", format="jsonl")
     assert (sum(whole.rows.values()), whole.left_out) == (3, 0)
     with store.writing() as session:
         first = set_aside.add(session, "exclude", reviewer=panel.men[0], reason=REASON, by="lea", now=now())
-    part = export_pairs(store, tmp_path / "part", format="jsonl")
+    part = export_set(store, tmp_path / "part", format="jsonl")
     assert (sum(part.rows.values()), part.left_out) == (2, 1)
     rows = [json.loads(line) for file in (tmp_path / "part").glob("*.jsonl") for line in file.read_text().splitlines()]
     assert sorted(row["review_ids"] for row in rows) == sorted([[theirs[0]], [theirs[1]]])
@@ -300,10 +300,10 @@ def test_an_export_of_pairs_is_without_those_that_rest_on_what_was_left_out_sinc
     with store.writing() as session:
         set_aside.add(session, "exclude", reviewer=panel.men[1], reason=REASON, by="lea", now=now())
     with pytest.raises(NothingToExport, match="All 3 pairs of set 1 rest on answers that were left out"):
-        export_pairs(store, tmp_path / "none", format="jsonl")
+        export_set(store, tmp_path / "none", format="jsonl")
     with store.writing() as session:
         set_aside.end(session, first.id, by="lea", now=now())
-    assert export_pairs(store, tmp_path / "back", format="jsonl").left_out == 2
+    assert export_set(store, tmp_path / "back", format="jsonl").left_out == 2
 
 
 def test_what_is_left_out_is_in_no_total(store: Store) -> None:

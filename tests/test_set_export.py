@@ -13,7 +13,7 @@ from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.preferences import NewPair, merkle_root
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
 from flagback.storage.records import PreferenceSet, now
-from flagback.storage.set_export import export_pairs, export_unpaired
+from flagback.storage.set_export import export_set
 from flagback.storage.store import Store
 from flagback.storage.unpaired import NewUnpaired
 from tests.test_export import byte_tokenizer, loaded_rows, tiny_model
@@ -51,7 +51,7 @@ def test_answers_load_in_trls_unpaired_layout_train_and_heldout_apart(
     store: Store, tmp_path: Path, file_format: Format, conversational: bool
 ) -> None:
     frozen = a_set(store)
-    report = export_unpaired(store, tmp_path / "out", format=file_format, conversational=conversational)
+    report = export_set(store, tmp_path / "out", what="unpaired", format=file_format, conversational=conversational)
     assert (report.what, sum(report.rows.values()), report.left_out) == ("unpaired", len(SAID), 0)
     found = set()
     for name, split in loaded_rows(tmp_path / "out").items():
@@ -73,8 +73,8 @@ def test_answers_load_in_trls_unpaired_layout_train_and_heldout_apart(
 
 def test_the_fingerprint_follows_from_both_exports(sqlite_store: Store, tmp_path: Path) -> None:
     frozen = a_set(sqlite_store, pairs=3)
-    export_pairs(sqlite_store, tmp_path / "pairs", format="jsonl")
-    export_unpaired(sqlite_store, tmp_path / "alone", format="jsonl")
+    export_set(sqlite_store, tmp_path / "pairs", format="jsonl")
+    export_set(sqlite_store, tmp_path / "alone", what="unpaired", format="jsonl")
     files = [*(tmp_path / "pairs").glob("*.jsonl"), *(tmp_path / "alone").glob("*.jsonl")]
     leaves = sorted(json.loads(line)["row_hash"] for file in files for line in file.read_text().splitlines())
     assert len(leaves) == 3 + len(SAID)
@@ -90,7 +90,7 @@ def test_trl_takes_a_real_kto_step_on_an_export(sqlite_store: Store, tmp_path: P
     torch.set_num_threads(1)
     torch.manual_seed(0)
     a_set(sqlite_store)
-    export_unpaired(sqlite_store, tmp_path / "out", format="parquet", conversational=conversational)
+    export_set(sqlite_store, tmp_path / "out", what="unpaired", format="parquet", conversational=conversational)
     train = loaded_rows(tmp_path / "out")["train"]
     tokenizer = byte_tokenizer()
     model, reference = tiny_model(tokenizer), tiny_model(tokenizer)
@@ -117,7 +117,7 @@ def test_what_was_withdrawn_is_not_written(sqlite_store: Store, tmp_path: Path) 
     with sqlite_store.writing() as session:
         gone = next(unpaired.each_unpaired(session, frozen.id))
         quarantine.put_away(session, gone.generation_id, review_id=None, category="real_person", seats=1, now=now())
-    report = export_unpaired(sqlite_store, tmp_path / "out", format="jsonl")
+    report = export_set(sqlite_store, tmp_path / "out", what="unpaired", format="jsonl")
     assert sum(report.rows.values()) == len(SAID) - 1
     assert gone.text not in "".join(path.read_text() for path in (tmp_path / "out").glob("*.jsonl"))
 
@@ -125,13 +125,13 @@ def test_what_was_withdrawn_is_not_written(sqlite_store: Store, tmp_path: Path) 
 def test_a_set_without_such_rows_says_so_and_nothing_is_written(sqlite_store: Store, tmp_path: Path) -> None:
     a_set(sqlite_store, alone=False)
     with pytest.raises(NothingToExport, match=r"has pairs only.*--unpaired"):
-        export_unpaired(sqlite_store, tmp_path / "out", format="jsonl")
+        export_set(sqlite_store, tmp_path / "out", what="unpaired", format="jsonl")
     a_set(sqlite_store, pairs=0)
     with pytest.raises(NothingToExport, match="flagback export unpaired"):
-        export_pairs(sqlite_store, tmp_path / "out", format="jsonl")
+        export_set(sqlite_store, tmp_path / "out", format="jsonl")
     with pytest.raises(UnknownFormat):
-        export_unpaired(sqlite_store, tmp_path / "out", format="csv", conversational=True)
+        export_set(sqlite_store, tmp_path / "out", what="unpaired", format="csv", conversational=True)
     a_set(sqlite_store, pairs=2, arguments={"groups": ["man", "woman"]})
     with pytest.raises(TellsGroups, match="export unpaired"):
-        export_unpaired(sqlite_store, tmp_path / "out", format="jsonl")
+        export_set(sqlite_store, tmp_path / "out", what="unpaired", format="jsonl")
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]

@@ -19,7 +19,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.queue import waiting
 from flagback.storage.records import AuditEntry, Generation, Item, Lease, Review, Slot
 from flagback.storage.reviews import submit
-from flagback.storage.set_export import export_pairs
+from flagback.storage.set_export import export_set
 from flagback.storage.slots import Claim, claim
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import TAXONOMY_VERSION
@@ -139,7 +139,7 @@ def test_exports_and_frozen_sets_hold_it_no_more(store: Store, items: list[int],
         assert sum(sum(both) for both in preferences.sizes(session).values()) == 1
     assert left.rejected_text == " a third."
     folder = tmp_path / "out"
-    export_pairs(store, folder / "pairs", format="jsonl", set_id=frozen.id)
+    export_set(store, folder / "pairs", format="jsonl", set_id=frozen.id)
     export_reviews(store, folder / "reviews", format="jsonl")
     written = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file())
     assert GOOD in written

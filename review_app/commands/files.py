@@ -11,14 +11,20 @@ from flagback.review_app.commands.outputs import import_outputs
 from flagback.review_app.commands.shared import As, Json, actor, records, settings_of, show
 
 if TYPE_CHECKING:
-    from flagback.storage.export import ExportReport
     from flagback.storage.importing import ImportReport
+    from flagback.storage.set_export import Rows
 
 #: flagback.storage.records.TextPurpose, written out: importing the records would slow every --help (a test compares).
 TextPurpose = Literal["replay", "perplexity"]
 Format = Literal["jsonl", "csv", "parquet"]
 File = Annotated[Path, typer.Argument(help="The file; .gz of it is read too.")]
 Folder = Annotated[Path, typer.Argument(help="The folder to write; made where there is none.")]
+SetFormat = Annotated[Format, typer.Option("--format", help="How the rows are written.")]
+SetId = Annotated[int | None, typer.Option("--set", help="Which frozen set.", show_default="the newest")]
+Conversational = Annotated[bool, typer.Option("--conversational", help="Prompts and answers as lists of messages.")]
+GroupsMayShow = Annotated[
+    bool, typer.Option("--groups-may-show", help="Also where beside exported reviews they tell who is of which group.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -141,49 +147,55 @@ def reviews(
 def pairs(
     context: typer.Context,
     folder: Folder,
-    format_: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = "jsonl",
-    set_id: Annotated[int | None, typer.Option("--set", help="Which frozen set.", show_default="the newest")] = None,
-    conversational: Annotated[bool, typer.Option("--conversational", help="Prompts and answers as lists of messages.")] = False,
-    groups_may_show: Annotated[
-        bool, typer.Option("--groups-may-show", help="Also where beside exported reviews they tell who is of which group.")
-    ] = False,
+    format_: SetFormat = "jsonl",
+    set_id: SetId = None,
+    conversational: Conversational = False,
+    groups_may_show: GroupsMayShow = False,
     as_json: Json = False,
 ) -> None:
     """Write the pairs of a frozen set in TRL's format, with their weights."""
-    from flagback.storage.set_export import export_pairs
-
-    with records(context) as store:
-        report = export_pairs(
-            store, folder, set_id=set_id, format=format_, conversational=conversational, groups_may_show=groups_may_show
-        )
-    _show_of_set(report, "pairs", as_json=as_json)
+    _write_set(context, folder, "pairs", format_, set_id, conversational, groups_may_show, as_json)
 
 
 def unpaired(
     context: typer.Context,
     folder: Folder,
-    format_: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = "jsonl",
-    set_id: Annotated[int | None, typer.Option("--set", help="Which frozen set.", show_default="the newest")] = None,
-    conversational: Annotated[bool, typer.Option("--conversational", help="Prompts and answers as lists of messages.")] = False,
-    groups_may_show: Annotated[
-        bool, typer.Option("--groups-may-show", help="Also where beside exported reviews they tell who is of which group.")
-    ] = False,
+    format_: SetFormat = "jsonl",
+    set_id: SetId = None,
+    conversational: Conversational = False,
+    groups_may_show: GroupsMayShow = False,
     as_json: Json = False,
 ) -> None:
     """Write the answers of a frozen set that have no counterpart, in TRL's unpaired format, with their weights."""
-    from flagback.storage.set_export import export_unpaired
+    _write_set(context, folder, "unpaired", format_, set_id, conversational, groups_may_show, as_json)
+
+
+def _write_set(
+    context: typer.Context,
+    folder: Path,
+    what: "Rows",
+    format_: Format,
+    set_id: int | None,
+    conversational: bool,
+    groups_may_show: bool,
+    as_json: bool,
+) -> None:
+    from flagback.storage.set_export import export_set
 
     with records(context) as store:
-        report = export_unpaired(
-            store, folder, set_id=set_id, format=format_, conversational=conversational, groups_may_show=groups_may_show
+        report = export_set(
+            store,
+            folder,
+            what=what,
+            set_id=set_id,
+            format=format_,
+            conversational=conversational,
+            groups_may_show=groups_may_show,
         )
-    _show_of_set(report, "answers", as_json=as_json)
-
-
-def _show_of_set(report: "ExportReport", called: str, *, as_json: bool) -> None:
-    lines = [f"{sum(report.rows.values())} {called} are in {report.folder}."]
+    called = "pairs" if what == "pairs" else "answers without a counterpart"
+    lines = [f"{sum(report.rows.values())} {called} are in {folder}."]
     if report.left_out:
-        lines.append(f"{report.left_out} {called} of the set are not: answers they rest on were left out since it was frozen.")
+        lines.append(f"{report.left_out} of the set are not: reviews they rest on were left out since it was frozen.")
     show(asdict(report), as_json=as_json, lines=lines)
 
 

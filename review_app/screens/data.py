@@ -18,7 +18,7 @@ from flagback.storage.generations import storable
 from flagback.storage.importing import ImportReport, import_preferences, import_prompts, import_texts
 from flagback.storage.reading import BadImport
 from flagback.storage.records import Account, now
-from flagback.storage.set_export import export_pairs, export_unpaired
+from flagback.storage.set_export import Rows, export_set
 
 LOGGED = "Logged answers"
 RATINGS = "Finished ratings"
@@ -120,7 +120,10 @@ def _import(installation: Installation, account: Account, kind: str, path: Path,
 
 
 def _take(installation: Installation, account: Account) -> None:
-    of_sets = {"Preference pairs of the newest set": export_pairs, "Unpaired answers of the newest set": export_unpaired}
+    of_sets: dict[str, Rows] = {
+        "Preference pairs of the newest set": "pairs",
+        "Unpaired answers of the newest set": "unpaired",
+    }
     what = str(st.radio(tr("What?"), ["Reviews", *of_sets], horizontal=True, format_func=_kind))
     formats: list[Format] = ["parquet", "jsonl", "csv"]
     file_format = st.radio(tr("Format"), formats, horizontal=True)
@@ -136,7 +139,9 @@ def _take(installation: Installation, account: Account) -> None:
                 report: Any = (
                     export_reviews(installation.store, place, format=file_format, background_key=key)
                     if what == "Reviews"
-                    else of_sets[what](installation.store, place, format=file_format, conversational=bool(conversational))
+                    else export_set(
+                        installation.store, place, what=of_sets[what], format=file_format, conversational=bool(conversational)
+                    )
                 )
             except ExportRefused as error:
                 look.said(retold(str(error)))

@@ -237,7 +237,11 @@ def _report(installation: Installation, account: Account, run: CorrectionRun) ->
             text = run_report(session, run, summary_of(run, Artifacts(installation.settings.artifacts)))
         st.session_state[key] = downloads.prepare_file(installation, account, text.encode("utf-8", "replace"), "md")
     ticket = st.session_state.get(key)
-    if ticket is not None and downloads.size(installation, account, ticket, "md") is not None:
+    if ticket is None:
+        return
+    if downloads.size(installation, account, ticket, "md") is None:
+        look.note(tr("The report that was written here is no longer kept; write it again."))
+    else:
         name = f"flagback-correction-{run.id}.md"
         words = tr("Download the report of correction {run}", run=run.id)
         look.html(f'<p><a class="fb-download" href="/downloads/{ticket}" download="{name}">{words}</a></p>')
