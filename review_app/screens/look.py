@@ -296,12 +296,10 @@ def _long(text: str) -> str:
     return f'{marked(part)}…<div class="small soft" dir="{words.direction(words.language())}">{told}</div>'
 
 
-def side_by_side(left: tuple[str, str], right: tuple[str, str]) -> None:
-    """Two cards, each (label, HTML)."""
-    cards = "".join(
-        f'<div class="fb-card"><div class="small soft">{marked(label)}</div>{body}</div>' for label, body in (left, right)
-    )
-    html(f'<div class="fb-two">{cards}</div>')
+def side_by_side(*cards: tuple[str, str]) -> None:
+    """One or two cards, each (label, HTML)."""
+    drawn = "".join(f'<div class="fb-card"><div class="small soft">{marked(label)}</div>{body}</div>' for label, body in cards)
+    html(f'<div class="fb-two">{drawn}</div>')
 
 
 def day(moment: datetime | None) -> str:

@@ -178,10 +178,9 @@ def _alone(installation: Installation, run: CorrectionRun, frozen: PreferenceSet
             look.note(tr("Answer {number}: its text was withdrawn.", number=position + 1))
             continue
         weight = written(answer.weight, ".2f")
-        look.html(look.asked(answer.messages))
-        look.html(look.quote(answer.text))
         note = tr("harmful, weight {weight}", weight=weight) if answer.harmful else tr("fine, weight {weight}", weight=weight)
-        look.note(note if answer.shard in TRAINING_SHARDS else f"{note}, {tr('held out')}")
+        held_out = "" if answer.shard in TRAINING_SHARDS else f", {tr('held out')}"
+        pair_texts.show_alone(answer.messages, answer.text, note + held_out)
 
 
 def _facts(run: CorrectionRun, frozen: PreferenceSet | None, kept: KeptRecipe | None) -> None:
