@@ -61,6 +61,8 @@ class LoopState:
     #: The newest frozen set and its size, None before the first.
     newest_set: int | None
     newest_set_pairs: int
+    #: Answers without a counterpart in it.
+    newest_set_unpaired: int
     #: Correction runs by state.
     corrections: Mapping[str, int]
     #: Sampling runs by state.
@@ -103,6 +105,7 @@ def loop_state(session: Session) -> LoopState:
         flags_on_current=on_current,
         newest_set=newest.id if newest else None,
         newest_set_pairs=newest.n_pairs if newest else 0,
+        newest_set_unpaired=newest.n_unpaired if newest else 0,
         corrections=corrections,
         samplings=samplings,
         current_id=current.id if current else None,

@@ -6,11 +6,11 @@ bounded part is drawn by hash, so that a page never waits for a large installati
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import func
+from sqlalchemy import func, union_all
 from sqlmodel import Session, col, select
 
 from flagback.storage import counting
-from flagback.storage.records import Generation, Item, PreferencePair, PreferenceSet, Prompt, Review
+from flagback.storage.records import Generation, Item, PreferencePair, PreferenceSet, Prompt, Review, UnpairedAnswer
 
 #: Rows of one station at most.
 MOST = 5_000
@@ -87,21 +87,21 @@ def reviewed(session: Session, *, most: int = MOST) -> Station:
 
 
 def pairs(session: Session, *, most: int = MOST) -> Station:
-    """The prompts of the newest set of pairs, once for each pair: what a correction learns about."""
+    """The prompts of the newest set, once for each pair and each answer without one: what a correction learns about."""
     newest = session.exec(
         select(PreferenceSet.id).where(col(PreferenceSet.simulated).is_(False)).order_by(col(PreferenceSet.id).desc()).limit(1)
     ).first()
     if newest is None:
         return Station([], 0)
+    rows = union_all(*(select(kind.prompt_id).where(kind.set_id == newest) for kind in (PreferencePair, UnpairedAnswer))).subquery()
     found = session.exec(
         select(*_COUNTED)
-        .join(PreferencePair, col(PreferencePair.prompt_id) == Prompt.id)
-        .where(PreferencePair.set_id == newest)
+        .join(rows, rows.c.prompt_id == Prompt.id)
         .group_by(col(Prompt.id))
         .order_by(col(Prompt.content_hash))
         .limit(most)
     ).all()
-    total = session.exec(select(func.count(func.distinct(PreferencePair.prompt_id))).where(PreferencePair.set_id == newest)).one()
+    total = session.exec(select(func.count(func.distinct(rows.c.prompt_id)))).one()
     return Station([_asked(*row) for row in found], total)
 
 

@@ -9,6 +9,7 @@ from flagback.storage.preferences import NewPair
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Generation
 from flagback.storage.store import Store
+from flagback.storage.unpaired import NewUnpaired
 from tests.test_detecting import judge
 
 
@@ -37,10 +38,11 @@ def test_every_station_counts_what_it_says(store: Store) -> None:
         made = furnish(session)
     judge(store)
     with store.writing() as session:
-        prompt = session.get_one(Generation, made[0]).prompt_id
+        prompt, other = (session.get_one(Generation, made[place]).prompt_id for place in (0, 2))
         preferences.freeze(
             session,
             [NewPair("contrast", prompt, made[1], made[0], 1.0, 1.0, [])],
+            alone=[NewUnpaired(prompt, made[1], False, 1.0, []), NewUnpaired(other, made[2], True, 1.0, [])],
             origin="reviews",
             policy="majority",
             policy_version="1",
@@ -57,7 +59,8 @@ def test_every_station_counts_what_it_says(store: Store) -> None:
         (" lazy", 1, "{}"),
     ]
     assert sorted((row.text, row.weight) for row in reviewed.rows) == [("Visitor 0", 2), ("Visitor 1", 1), ("Visitor 3", 1)]
-    assert [(row.id, row.weight) for row in pairs.rows] == [(prompt, 1)]
+    assert sorted((row.id, row.weight) for row in pairs.rows) == [(prompt, 2), (other, 1)]
+    assert pairs.total == 2
     assert all(row.tags["groups"] == [f"g{row.text[-1]}"] for row in prompts.rows)
 
 

@@ -84,6 +84,8 @@ def test_flags_that_make_no_pair_can_be_let_teach_and_are_listed_with_their_run(
         expect(page.get_by_text(rows[0].text.strip()).first).to_be_visible()
         expect(page.get_by_text("harmful, weight 0.").first).to_be_visible()
         expect(page.locator(".stException")).to_have_count(0)
+        page.goto(f"{place.web.url}/loop")
+        expect(page.get_by_text(f"in the newest set, and {len(rows)} answers without one")).to_be_visible(timeout=WAIT)
     with store.writing() as session:
         quarantine.put_away(session, rows[0].generation_id, review_id=None, category="real_person", seats=1, now=now())
     with page_of(browser) as page:

@@ -91,7 +91,7 @@ def show(installation: Installation, account: Account) -> None:
                 if state.flag_share is None
                 else tr("{share} % flagged", share=written(state.flag_share * 100, ".1f")),
             ),
-            look.Step(tr("Pairs"), state.newest_set_pairs, tr("in the newest set") if state.newest_set else tr("none frozen yet")),
+            look.Step(tr("Pairs"), state.newest_set_pairs, _set_words(state)),
             look.Step(tr("Corrections"), sum(state.corrections.values()), _outcomes(state)),
         ]
     )
@@ -141,6 +141,18 @@ def _around(session: Session, state: LoopState) -> Around:
         sampling=each,
         to_learn=preview(session, state.current_id).training if state.next.code == "correct" and state.current_id else 0,
     )
+
+
+def _set_words(state: LoopState) -> str:
+    if not state.newest_set:
+        return tr("none frozen yet")
+    if state.newest_set_unpaired:
+        return trn(
+            "in the newest set, and {count} answer without one",
+            "in the newest set, and {count} answers without one",
+            state.newest_set_unpaired,
+        )
+    return tr("in the newest set")
 
 
 def _waiting_words(state: LoopState, around: Around) -> str:
