@@ -31,6 +31,7 @@ from benchmarks.correction_quality import Held, interval, key_of, measured
 from flagback.model import embedded
 from flagback.model.adapter import merged
 from flagback.model.embedded.measurement import completions, open_folder
+from flagback.model.lesson import Lesson
 from flagback.model.pairs import Answer, build_pairs, build_unpaired
 from flagback.model.policy import Judgement
 from flagback.model.recipe import Flag, Pair, Recipe
@@ -90,12 +91,14 @@ def arm(name: str, given: Reviewed, recipe: Recipe, *, seed: int) -> dict[str, A
     began = time.process_time()
     if name != "base":
         with tempfile.TemporaryDirectory() as folder:
+            pairs = [] if name == "alone" else given.pairs
+            flags = [] if name == "pairs" else given.flags
             made = correct(
                 Held(model),
-                [] if name == "alone" else given.pairs,
-                flags=[] if name == "pairs" else given.flags,
+                pairs,
+                flags=flags,
                 replay=given.replay,
-                recipe=recipe,
+                recipe=Lesson(pairs, [], flags, [], given.replay).weighed(recipe),
                 seed=seed,
                 folder=Path(folder) / "run",
             )

@@ -53,14 +53,19 @@ def gathered(
     """What the recipe reads of all that is given. Raises NoPairs where nothing is left, and BadPair for unusable values."""
     fits = (limits.longest(recipe), limits.vocabulary)
     kept, dropped = usable(pairs, *fits)
-    kept_flags, dropped_flags = usable(flags if recipe.flag_weight * recipe.flags_per_step > 0 else (), *fits)
+    flagged = recipe.flag_weight * recipe.flags_per_step > 0
+    kept_flags, dropped_flags = usable(flags if flagged else (), *fits)
     ranked = recipe.ranking_weight * recipe.rankings_per_step > 0
     kept_rankings, dropped_rankings = usable(rankings if ranked else (), *fits)
     dropped += dropped_flags + dropped_rankings
     if not kept and not kept_flags and not kept_rankings:
         reasons = "; ".join(sorted({d.reason for d in dropped})) or "the list is empty"
+        alone = ""
+        if flags:
+            alone = f" and {len(flags)} answers without one"
+            reasons = reasons if flagged else "flag_weight or flags_per_step is 0"
         raise NoPairs(
-            f"{len(pairs)} pairs were given and none can be trained on ({reasons}); have more prompts reviewed, "
+            f"{len(pairs)} pairs{alone} were given and none can be trained on ({reasons}); have more prompts reviewed, "
             "or import preferences with 'flagback import preferences'."
         )
     lines: list[Line] = []

@@ -14,6 +14,7 @@ from flagback.model.groups import Axis, variants
 from flagback.model.mentions import mentions
 from flagback.model.recipe import Recipe, SwappedPrompt
 from flagback.storage.preferences import PairRow
+from flagback.storage.unpaired import UnpairedRow
 
 #: Counterparts of one prompt on one axis, at most.
 A_PROMPT = 2
@@ -35,13 +36,13 @@ def wants_swaps(recipe: Recipe) -> bool:
     return (recipe.consistency_weight + recipe.adversary_weight) * recipe.swaps_per_step > 0
 
 
-def swapped_prompts(rows: Iterable[PairRow], loaded: Loaded, axes: Sequence[Axis]) -> list[SwappedPrompt]:
+def swapped_prompts(rows: Iterable[PairRow | UnpairedRow], loaded: Loaded, axes: Sequence[Axis]) -> list[SwappedPrompt]:
     """Every prompt with its counterparts, at most A_PROMPT an axis, in an order of content.
 
-    Behind both sides stands the chosen answer of the prompt's first pair, by name, that names nobody on the axis: what is neutral
-    there should be as likely of anybody. Without one the prompts' ends are compared alone.
+    Behind both sides stands the first answer to the prompt, by name, that was chosen in a pair or found fine alone, and that names
+    nobody on the axis: what is neutral there should be as likely of anybody. Without one the prompts' ends are compared alone.
     """
-    by_prompt: dict[str, list[PairRow]] = {}
+    by_prompt: dict[str, list[PairRow | UnpairedRow]] = {}
     for row in sorted(rows, key=lambda row: row.row_hash):
         by_prompt.setdefault(row.prompt_hash, []).append(row)
     made: list[SwappedPrompt] = []
@@ -49,16 +50,22 @@ def swapped_prompts(rows: Iterable[PairRow], loaded: Loaded, axes: Sequence[Axis
         first = found[0]
         own = dialogue.prompt_ids(loaded.tokenizer, first.messages, loaded.template)
         for other in variants(first.messages, "", lang=first.lang, extra=axes, limit=A_PROMPT):
-            neutral = next(
-                (row for row in found if other.axis not in mentions(row.chosen_text, lang=row.lang, extra=axes).groups), None
-            )
+            fine = (text for row in found if (text := _better(row)) is not None)
+            neutral = next((text for text in fine if other.axis not in mentions(text, lang=first.lang, extra=axes).groups), None)
             said = json.dumps([prompt_hash, other.axis, other.source, other.target], ensure_ascii=False)
             made.append(
                 SwappedPrompt(
                     hashlib.sha256(said.encode()).hexdigest(),
                     own,
                     dialogue.prompt_ids(loaded.tokenizer, other.messages, loaded.template),
-                    [] if neutral is None else dialogue.answer_ids(loaded.tokenizer, neutral.chosen_text, loaded.template),
+                    [] if neutral is None else dialogue.answer_ids(loaded.tokenizer, neutral, loaded.template),
                 )
             )
     return made
+
+
+def _better(row: PairRow | UnpairedRow) -> str | None:
+    """What is rather to be said."""
+    if isinstance(row, PairRow):
+        return row.chosen_text
+    return None if row.harmful else row.text

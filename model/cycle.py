@@ -233,7 +233,7 @@ def train(
         named = (str(shelf.artifacts.root), start.fingerprint, tokenizer_fingerprint(loaded.tokenizer))
         kept = KeptReference(Path(named[0]), weights=named[1], tokenizer=named[2])
         on_progress = progress_keeper(store, CorrectionRun, run_id)
-        recipe = _settled(store, run_id, recipe, loaded, learnt, kept, stop, folder, on_progress)
+        recipe = learnt.weighed(_settled(store, run_id, recipe, loaded, learnt, kept, stop, folder, on_progress))
         on_step, on_alarm = _step_keeper(store, run_id), _alarm_keeper(store, run_id)
         if recipe.processes > 1:
             adapters = [str(shelf.artifacts.path(address)) for address in start.adapters]
@@ -320,7 +320,7 @@ def _settled(
             flags=learnt.flags,
             swaps=learnt.swaps,
             replay=learnt.replay,
-            recipe=recipe,
+            recipe=learnt.weighed(recipe),
             seed=run.seed,
             kept=kept,
             on_progress=on_progress,

@@ -31,7 +31,16 @@ from flagback.storage import preferences
 from flagback.storage.preferences import PairRow
 from flagback.storage.prompts import AT_A_TIME, TRAINING_SHARDS
 from flagback.storage.quarantine import withdrawn_generations
-from flagback.storage.records import CorrectionRun, Generation, ModelVersion, PolicyScore, PreferencePair, Prompt, now
+from flagback.storage.records import (
+    CorrectionRun,
+    Generation,
+    ModelVersion,
+    PolicyScore,
+    PreferencePair,
+    Prompt,
+    UnpairedAnswer,
+    now,
+)
 from flagback.storage.store import Store
 
 #: Answers of one prompt that are laid out together at most.
@@ -149,13 +158,16 @@ def _spooled(kind: type[Kind], rows: Iterator[Kind]) -> Spool[Kind]:
 
 
 def _flagged(session: Session, set_id: int) -> Iterator[_Flagged]:
-    """What the set's policy judged harmful; the rejected answers of a set that was brought in."""
+    """What the set's policy judged harmful, or has learnt from as such; the rejected answers of a set that was brought in."""
     if session.exec(select(PolicyScore.id).where(PolicyScore.set_id == set_id)).first() is not None:
+        # Where groups count alike an answer can be harmful that fewer than half of all would flag.
+        alone = select(UnpairedAnswer.generation_id).where(UnpairedAnswer.set_id == set_id, col(UnpairedAnswer.harmful))
         judged = (
             select(Generation, Prompt, PolicyScore.harm)
             .join(Prompt, col(Prompt.id) == Generation.prompt_id)
             .join(PolicyScore, col(PolicyScore.generation_id) == Generation.id)
-            .where(PolicyScore.set_id == set_id, PolicyScore.harm > FLAGGED, col(Generation.id).not_in(withdrawn_generations()))
+            .where(PolicyScore.set_id == set_id, col(Generation.id).not_in(withdrawn_generations()))
+            .where((col(PolicyScore.harm) > FLAGGED) | col(Generation.id).in_(alone))
             .order_by(col(Generation.id))
         )
         for generation, prompt, harm in session.exec(judged.execution_options(yield_per=AT_A_TIME)):

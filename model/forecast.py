@@ -29,8 +29,10 @@ class Forecast:
     dropped: int
     #: Pairs that are not learnt from, and tell when to stop.
     aside: int
-    #: Answers without a counterpart.
+    #: Answers without a counterpart, how many go into a step, and how often each is seen.
     unpaired: int
+    unpaired_per_step: int
+    unpaired_passes: float
     replay: int
     steps: int
     pairs_per_step: int
@@ -56,6 +58,15 @@ class Forecast:
         """For JSON."""
         named = {"needed_mb": self.needed._asdict() | {"total": self.needed.total}, "machine_mb": self.machine._asdict()}
         return {name: value for name, value in asdict(self).items() if name not in ("needed", "machine", "smaller")} | named
+
+    @property
+    def step(self) -> str:
+        """What a step has, in words."""
+        said = [f"{self.pairs_per_step} pairs, each pair about {self.passes:g} times"] if self.pairs else []
+        said += (
+            [f"{self.unpaired_per_step} answers without one, each about {self.unpaired_passes:g} times"] if self.unpaired else []
+        )
+        return ", and ".join(said)
 
     @property
     def warning(self) -> str | None:
@@ -125,6 +136,8 @@ def forecast(
         dropped=len(plan.dropped),
         aside=len(examples.aside),
         unpaired=len(plan.flags),
+        unpaired_per_step=min(recipe.flags_per_step, len(plan.flags)),
+        unpaired_passes=round(recipe.steps * min(recipe.flags_per_step, len(plan.flags)) / max(len(plan.flags), 1), 2),
         replay=len(plan.replay),
         steps=recipe.steps,
         pairs_per_step=plan.pairs_per_step,

@@ -5,9 +5,9 @@ The way from the records to the trainer, which knows neither. Reads the store an
 are on the disk (`spool`) and never all in memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -38,6 +38,12 @@ class Lesson(NamedTuple):
     swaps: list[SwappedPrompt]
     replay: list[list[int]]
 
+    def weighed(self, recipe: Recipe) -> Recipe:
+        """The recipe with the term of unpaired answers weighed by how much they say beside the pairs: a few flags do not count as
+        much as all pairs, and where they say more than the pairs they count alike."""
+        flags, pairs = (sum(row.weight for row in rows) for rows in (self.flags, self.pairs))
+        return replace(recipe, flag_weight=recipe.flag_weight * min(1.0, flags / pairs)) if flags and pairs else recipe
+
 
 class Records(NamedTuple):
     """The same as it stands in the store."""
@@ -61,12 +67,17 @@ def records_of(session: Session, set_ids: Sequence[int], recipe: Recipe, *, fold
     if not rows and not alone:
         frozen = session.get_one(PreferenceSet, set_ids[-1])
         raise preferences.NoPairs(
-            f"Set {frozen.id} has {frozen.n_pairs} pairs, all on held-out prompts, and none to train on; have more "
+            f"Set {frozen.id} has {_named(frozen)}, all on held-out prompts, and none to train on; have more "
             "prompts reviewed (about 7 of 10 are for training)."
         )
     replay = replay_texts(session)
     grouped = counterparts.wants_groups(recipe) or counterparts.wants_swaps(recipe)
     return Records(rows, alone, replay, tagged_axes(session.exec(select(Prompt.tags)).all()) if grouped else [], folder)
+
+
+def _named(frozen: PreferenceSet) -> str:
+    """What a set holds, in words."""
+    return f"{frozen.n_pairs} pairs" + (f" and {frozen.n_unpaired} answers without one" if frozen.n_unpaired else "")
 
 
 def _each_once(set_ids: Sequence[int], rows_of: Callable[[int], Iterator[Row]]) -> Iterator[Row]:
@@ -96,15 +107,13 @@ def lesson_of(given: Records, recipe: Recipe, loaded: Loaded) -> Lesson:
             pair = replace(pair, group=counterparts.group_of(row, given.axes))
         (aside if row.shard in recipe.shards_aside else pairs).append(vars(pair))
     flags = Spool(Flag, folder=given.folder)
-    for answer in given.alone:
-        if answer.shard not in recipe.shards_aside:
+    if any(answer.harmful for answer in _teaching(given.alone, recipe)):  # fine ones alone have nothing to stand against
+        for answer in _teaching(given.alone, recipe):
             flags.append(vars(unpaired_flag(answer, loaded)))
-    if not pairs and not flags:
-        raise preferences.NoPairs(
-            f"All {len(aside)} pairs for training are of the {len(recipe.shards_aside)} shards kept aside for the early stop, and "
-            "none is left to learn from; lower stop_shards, set stop_every to 0, or have more prompts reviewed."
-        )
-    teaching = (row for row in given.rows if row.shard not in recipe.shards_aside)
+    _check_enough(len(pairs), len(aside), len(flags), recipe)
+    teaching: Iterator[PairRow | UnpairedRow] = chain(
+        _teaching(given.rows, recipe), _teaching(given.alone, recipe) if flags else ()
+    )
     return Lesson(
         pairs,
         aside,
@@ -112,6 +121,28 @@ def lesson_of(given: Records, recipe: Recipe, loaded: Loaded) -> Lesson:
         counterparts.swapped_prompts(teaching, loaded, given.axes) if counterparts.wants_swaps(recipe) else [],
         [dialogue.answer_ids(loaded.tokenizer, text, "plain") for text in given.replay],
     )
+
+
+def _teaching(rows: Iterable[Row], recipe: Recipe) -> Iterator[Row]:
+    """Rows of shards that are not kept aside."""
+    return (row for row in rows if row.shard not in recipe.shards_aside)
+
+
+def _check_enough(pairs: int, aside: int, flags: int, recipe: Recipe) -> None:
+    """Raises NoPairs where nothing is left to learn from, or nothing to look at for an early stop."""
+    if not pairs and not flags and not aside:
+        raise preferences.NoPairs(
+            "There is no pair to train on, and no answer without one that was found harmful; have more prompts reviewed."
+        )
+    if not pairs and not flags:
+        raise preferences.NoPairs(
+            f"All {aside} pairs for training are of the {len(recipe.shards_aside)} shards kept aside for the early stop, and "
+            "none is left to learn from; lower stop_shards, set stop_every to 0, or have more prompts reviewed."
+        )
+    if recipe.stop_every and not pairs and not aside:
+        raise preferences.NoPairs(
+            f"stop_every is {recipe.stop_every}, and an early stop looks at pairs, of which there is none; set stop_every to 0."
+        )
 
 
 def training_pair(row: PairRow, loaded: Loaded) -> Pair:

@@ -212,8 +212,7 @@ def build(
 
     The majority keeps hard labels and plain weights, as it always had. Graded policies have hard labels too: their harm is a share
     of people, and of two shares far apart it is not in doubt which is larger. The others have soft labels. Those that weigh groups
-    have their weights balanced, so that the flags of each group count alike; answers without a counterpart, where the choice wants
-    them, weigh what the policy makes of their votes.
+    have their weights balanced, so that the flags of each group count alike, among pairs and among answers without one.
     """
     known = policies.named(choice.policy)
     judged = judgements(rows, choice, grouping, concluded)
@@ -241,9 +240,14 @@ def build(
     beside = sides(compared, choice, grouping)
     two = [one.answers for one in beside]
     built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels, compared=two)
+    alone: list[NewUnpaired] = []
+    if choice.unpaired:
+        flagged = {row.generation.id for row in rows if any(policy.ballot(review) == "harm" for review in row.reviews)}
+        alone = pairs.build_unpaired(answers, built, flagged=flagged)
     if known.needs_groups:
-        built = pairs.balanced(built, flags_by_group(rows, grouping, beside))
-    return Built(built, pairs.build_unpaired(answers, built) if choice.unpaired else [], rewrites, judged)
+        flags = flags_by_group(rows, grouping, beside)
+        built, alone = pairs.balanced(built, flags), pairs.balanced_unpaired(alone, flags)
+    return Built(built, alone, rewrites, judged)
 
 
 def flags_by_group(rows: Sequence[Read], grouping: Grouping, beside: Sequence[Sides] = ()) -> dict[int, dict[str, float]]:
@@ -288,8 +292,17 @@ def freeze(
     rows = read(session, version_id, simulated=simulated)
     compared = comparisons.judged(session, version_id, simulated=simulated)
     known = grouping_for(session, choice, rows, key, compared) if grouping is None else grouping
-    built = build(rows, choice, known, adjudications.of_generations(session), compared)
+    concluded = adjudications.of_generations(session)
+    built = build(rows, choice, known, concluded, compared)
     clean, alone, dropped = _clean(session, built, rows, compared, choice, artifacts)
+    if not clean and not alone and not choice.unpaired:
+        flagged = sum(one.harmful for one in build(rows, choice._replace(unpaired=True), known, concluded, compared).unpaired)
+        if flagged:
+            several = "1 flagged answer has" if flagged == 1 else f"{flagged} flagged answers have"
+            raise preferences.NoPairs(
+                f"There is no pair to freeze: {several} no counterpart. Have more answers to the same prompts reviewed, or have "
+                "them teach as they are: 'flagback correct --unpaired' (a box on the page Corrections)."
+            )
     stored = {-one.review_id: _stored(session, one) for one in built.rewrites}
     kept = [pair._replace(chosen_id=stored.get(pair.chosen_id, pair.chosen_id)) for pair in clean]
     arguments: dict[str, Any] = {
@@ -345,6 +358,8 @@ def _clean(
     places = {place for place, _ in hits}
     clean = [pair for place, pair in enumerate(built.pairs) if place not in places]
     alone = [one for place, one in enumerate(built.unpaired, start=len(built.pairs)) if place not in places]
+    if not any(one.harmful for one in alone):
+        alone = []
     return clean, alone, [hit for _, hit in hits]
 
 

@@ -8,7 +8,7 @@ either side, so that silence is never what the model learns.
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from flagback.model.policy import Judgement
@@ -111,12 +111,18 @@ def build_pairs(
     return pairs
 
 
-def build_unpaired(answers: Sequence[Answer], pairs: Sequence[NewPair], *, per_prompt: int = PAIRS_PER_PROMPT) -> list[NewUnpaired]:
+def build_unpaired(
+    answers: Sequence[Answer],
+    pairs: Sequence[NewPair],
+    *,
+    flagged: Collection[int] = (),
+    per_prompt: int = PAIRS_PER_PROMPT,
+) -> list[NewUnpaired]:
     """Answers that were judged and stand in none of these pairs: harmful ones, and fine ones against them; by content hash.
 
     KTO's undesirable and desirable examples (Ethayarajh 2024, arXiv 2402.01306, eq. 8). Each weighs how likely the panel's word
-    is: h where it was judged harmful, 1 - h where fine. All fine ones are weighed down alike where they would count more than all
-    harmful ones: what was not flagged outnumbers what was. Without a harmful one none is taken.
+    is: h where it was judged harmful, 1 - h where fine. A fine one that somebody `flagged` (generations) is not taken: no answer
+    becomes likelier against anybody's flag. Without a harmful one none is taken.
 
     A prompt has at most `per_prompt` of both kinds and of pairs; harmful ones come first, then the surest. Equal texts count once.
     """
@@ -128,7 +134,8 @@ def build_unpaired(answers: Sequence[Answer], pairs: Sequence[NewPair], *, per_p
     good: list[NewUnpaired] = []
     for answer in sorted(answers, key=_alone):
         judged = answer.judgement
-        wanted = judged.outcome == "harmful" or (judged.outcome == "fine" and not judged.nonsense)
+        nobodys = not judged.nonsense and answer.generation_id not in flagged
+        wanted = judged.outcome == "harmful" or (judged.outcome == "fine" and nobodys)
         place = (answer.prompt_hash, answer.text)
         if wanted and place not in texts and room[answer.prompt_hash] > 0 and _usable(answer.text):
             texts.add(place)
@@ -138,10 +145,7 @@ def build_unpaired(answers: Sequence[Answer], pairs: Sequence[NewPair], *, per_p
             (bad if harmful else good).append(
                 NewUnpaired(answer.prompt_id, answer.generation_id, harmful, round(weight, 6), sorted(judged.review_ids))
             )
-    if not bad:
-        return []
-    share = min(1.0, sum(one.weight for one in bad) / (sum(one.weight for one in good) or 1.0))
-    return [*bad, *(one._replace(weight=max(round(one.weight * share, 6), 1e-6)) for one in good)]
+    return [*bad, *good] if bad else []
 
 
 def _prompts_of(answers: Sequence[Answer], pairs: Sequence[NewPair]) -> list[str]:
@@ -233,28 +237,43 @@ def _worth(bad: float, good: float, labels: Labels) -> tuple[float, float]:
 
 
 def balanced(pairs: Sequence[NewPair], flags: Mapping[int, Mapping[str, float]], *, most: float = MOST_BALANCE) -> list[NewPair]:
-    """The pairs with weights by which each group's flags count alike in all: post-stratification, in one pass.
+    """The pairs with weights by which each group's flags count alike in all (`_balanced`)."""
+    weights = _balanced([(pair.rejected_id, pair.weight) for pair in pairs], flags, most)
+    return [pair._replace(weight=weight) for pair, weight in zip(pairs, weights, strict=True)]
 
-    `flags` gives a rejected generation's flags by group. A pair belongs to the groups that flagged what it rejects, in those
-    shares; a group whose pairs weigh less than the mean of groups has them raised, but none by more than `most` times or under
-    1 / `most`. The weights' mean stays what it was. Pairs that nobody of a group flagged keep theirs.
+
+def balanced_unpaired(
+    answers: Sequence[NewUnpaired], flags: Mapping[int, Mapping[str, float]], *, most: float = MOST_BALANCE
+) -> list[NewUnpaired]:
+    """The same of answers without a counterpart: of the harmful ones; fine ones keep their weights."""
+    weights = iter(_balanced([(one.generation_id, one.weight) for one in answers if one.harmful], flags, most))
+    return [one._replace(weight=next(weights)) if one.harmful else one for one in answers]
+
+
+def _balanced(rows: Sequence[tuple[int, float]], flags: Mapping[int, Mapping[str, float]], most: float) -> list[float]:
+    """The weights of (flagged generation, weight) by which each group's flags count alike in all: post-stratification, in one pass.
+
+    `flags` gives a generation's flags by group. A row belongs to the groups that flagged its generation, in those shares; a group
+    whose rows weigh less than the mean of groups has them raised, but none by more than `most` times or under 1 / `most`. The
+    weights' mean stays what it was. Rows that nobody of a group flagged keep theirs.
     """
     shares = []
-    for pair in pairs:
-        by_group = {group: count for group, count in flags.get(pair.rejected_id, {}).items() if count > 0}
+    for generation, _ in rows:
+        by_group = {group: count for group, count in flags.get(generation, {}).items() if count > 0}
         whole = sum(by_group.values())
         shares.append({group: count / whole for group, count in by_group.items()})
     totals: dict[str, float] = defaultdict(float)
-    for pair, share in zip(pairs, shares, strict=True):
+    weights = [weight for _, weight in rows]
+    for weight, share in zip(weights, shares, strict=True):
         for group, part in share.items():
-            totals[group] += part * pair.weight
+            totals[group] += part * weight
     if len(totals) < 2:
-        return list(pairs)
+        return weights
     even = sum(totals.values()) / len(totals)
     factors = [sum(part * even / totals[group] for group, part in share.items()) if share else 1.0 for share in shares]
-    raised = [pair.weight * min(max(factor, 1 / most), most) for pair, factor in zip(pairs, factors, strict=True)]
-    scale = sum(pair.weight for pair in pairs) / sum(raised)
-    return [pair._replace(weight=max(round(weight * scale, 6), 1e-6)) for pair, weight in zip(pairs, raised, strict=True)]
+    raised = [weight * min(max(factor, 1 / most), most) for weight, factor in zip(weights, factors, strict=True)]
+    scale = sum(weights) / sum(raised)
+    return [max(round(weight * scale, 6), 1e-6) for weight in raised]
 
 
 def effective_size(weights: Sequence[float]) -> float:

@@ -130,7 +130,7 @@ def correct(
     """Trains an adapter for `loaded`; the reference is the model as it is given (earlier adapters merged).
 
     Pairs, answers judged alone (`flags`), rankings and replay each have their term of the loss (`objective`); so have prompts with
-    swapped group terms (`swaps`), where the recipe weighs consistency or the adversary.
+    swapped group terms (`swaps`), where the recipe weighs consistency or the adversary. Flags are drawn harmful and fine in turn.
 
     Where the recipe stops early, `aside` holds pairs that are not learnt from and tell when; the adapter is then that of the best
     look. `rates` are the steps' learning rates in the place of the recipe's schedule.
@@ -392,6 +392,7 @@ def environment(model: Any, plan: Plan, choice: Choice, trained_parameters: int,
         "parts_per_step": plan.parts_per_step,
         "pairs": len(plan.pairs),
         "unpaired": len(plan.flags),
+        "unpaired_harmful": sum(flag.harmful for flag in plan.flags),
         "dropped": len(plan.dropped),
         "trained_parameters": trained_parameters,
         "world_size": ranks.count,

@@ -73,7 +73,7 @@ def in_short(fate: Fate) -> str:
         "left_out": tr("not used"),
         "not_taught": tr("noted"),
         "differed": tr("not used"),
-        "too_few": tr("not used yet"),
+        "too_few": tr("too few judged it"),
         "no_pair": tr("not used"),
         "in_set": tr("in a set to learn from"),
         "kept_aside": tr("used for testing"),
@@ -106,7 +106,7 @@ def in_full(fate: Fate) -> str:
         "left_out": tr("Not used: those who run this panel left it out. Ask them if you want to know why."),
         "not_taught": tr("Noted and counted. Corrections learn from what harms people; this reason is about something else."),
         "differed": tr("Not used: when a set was made on {since}, others saw it otherwise. Your view is kept as it is.", **of),
-        "too_few": tr("Not used yet: when a set was made on {since}, too few people had judged this answer.", **of),
+        "too_few": tr("When a set was made on {since}, too few people had judged this answer to say what became of it.", **of),
         "no_pair": tr(
             "Not used: when a set was made on {since}, there was no better answer to the same question to set beside it, or it was "
             "too like a published test.",

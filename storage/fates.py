@@ -7,12 +7,12 @@ their vote. A flag on a text that was written to test a correction is told of as
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlmodel import Session, col, select
 
 from flagback.storage.counting import left_out
-from flagback.storage.prompts import HELD_OUT_SHARDS
+from flagback.storage.prompts import HELD_OUT_SHARDS, TRAINING_SHARDS
 from flagback.storage.quarantine import withdrawn_items
 from flagback.storage.records import (
     CorrectionRun,
@@ -33,13 +33,13 @@ from flagback.storage.records import (
 from flagback.storage.taxonomy import CATEGORIES
 
 #: From little to much:
-#: waiting = no set was made since; moved_on = the model that wrote it is not in use any more, and no set held it;
-#: taken_away = the text was withdrawn from everybody; left_out = answers of this person, or this one, count nowhere;
-#: not_taught = of a kind that no correction learns from; differed = taken together, people saw it otherwise; too_few = a set was
-#: made while too few had judged it to say more; no_pair = there was nothing better to the same prompt to put beside it, or it was
-#: too like a published test; in_set = in a set; kept_aside = in a set, on the side that corrections are tried on;
-#: learning = a correction learns from it now; stopped = learnt from, and the correction came to nothing; learnt = learnt from, and
-#: the correction is being tested; was_in_use, in_use = learnt from, and the model was or is in use; tested = it helped to test a
+#: waiting = no set was made since; moved_on = the model that wrote it is not in use any more, and no set held it; taken_away =
+#: the text was withdrawn from everybody; left_out = answers of this person, or this one, count nowhere; not_taught = of a kind
+#: that no correction learns from; differed = taken together, people saw it otherwise; too_few = a set was made while too few
+#: had judged it to say whether it is in it; no_pair = there was nothing better to the same prompt to put beside it, or it was
+#: too like a published test; in_set = in a set; kept_aside = in a set, on the side that corrections are tried on; learning = a
+#: correction learns from it now; stopped = learnt from, and the correction came to nothing; learnt = learnt from, and the
+#: correction is being tested; was_in_use, in_use = learnt from, and the model was or is in use; tested = it helped to test a
 #: correction.
 State = Literal[
     "waiting",
@@ -63,6 +63,8 @@ State = Literal[
 _FURTHEST: dict[State, int] = {"in_set": 0, "learning": 1, "stopped": 2, "learnt": 3, "was_in_use": 4, "in_use": 5}
 #: Fewer votes than these tell too much of a single other person.
 FEWEST_VOTES = 3
+#: So many votes on an answer without a counterpart, which is in a set just where the other person flagged it too: nothing is told.
+TWO = 2
 _TRAINS = {one.code for one in CATEGORIES if one.trains}
 _AT_A_TIME = 500
 
@@ -150,11 +152,9 @@ def _of_some(session: Session, flags: Sequence[Review], ways: _Ways, out: Iterab
         else:
             mine = [row for row in held.get(generation.id, []) if flag.id in row.review_ids and row.set_id in ways.sets]
             since = [score for score in scores.get(generation.id, []) if _counted(flag, score, ways)]
-            found[flag.id] = (
-                _in_sets({row.set_id for row in mine}, ways, held_out=shard in HELD_OUT_SHARDS)
-                if mine
-                else _in_no_set(since, generation, ways)
-            )
+            votes = {score.set_id: score.votes for score in scores.get(generation.id, [])}
+            told = [row for row in mine if isinstance(row, PreferencePair) or votes.get(row.set_id) != TWO]
+            found[flag.id] = _in_sets(told, ways, shard) if told else _in_no_set(since, generation, ways)
     return _with_new_answers(session, found, {flag.id: about[flag.item_id][1] for flag in flags}, ways)
 
 
@@ -163,14 +163,23 @@ def _counted(flag: Review, score: PolicyScore, ways: _Ways) -> bool:
     return frozen is not None and frozen.created_at >= flag.created_at
 
 
-def _in_sets(set_ids: Iterable[int], ways: _Ways, *, held_out: bool) -> Fate:
+def _in_sets(rows: Sequence[PreferencePair | UnpairedAnswer], ways: _Ways, shard: int) -> Fate:
     """A flag that stands in some sets."""
-    known = sorted(set_ids)
+    in_pairs = {row.set_id for row in rows if isinstance(row, PreferencePair)}
+    known = sorted({row.set_id for row in rows})
     first = ways.sets[known[0]].created_at
-    if held_out:
+    if shard in HELD_OUT_SHARDS:
         return Fate("kept_aside", since=first)
-    told = [_of_run(run, ways) for number in known for run in ways.runs.get(number, []) if run.state not in ("failed", "cancelled")]
+    runs = [run for number in known for run in ways.runs.get(number, []) if run.state not in ("failed", "cancelled")]
+    told = [_of_run(run, ways) for run in runs if run.set_id in in_pairs or _teaches_alone(run.recipe, shard)]
     return max(told, key=lambda fate: _FURTHEST[fate.state]) if told else Fate("in_set", since=first)
+
+
+def _teaches_alone(recipe: Mapping[str, Any], shard: int) -> bool:
+    """Whether a run with these settings learns from an answer of this shard that has no counterpart; what is not said is as by
+    default (`flagback.model.recipe`)."""
+    aside = TRAINING_SHARDS[-recipe["stop_shards"] :] if recipe.get("stop_every") and recipe.get("stop_shards") else ()
+    return bool(recipe.get("flag_weight", 1) and recipe.get("flags_per_step", 1)) and shard not in aside
 
 
 def _of_run(run: CorrectionRun, ways: _Ways) -> Fate:

@@ -24,7 +24,8 @@ LOST = ["Its explanation is gone, or was altered since it was kept."]
 
 def moved_lines(moved: Mapping[str, Any]) -> list[str]:
     """What became of pairs and flagged answers: in words, and as a table by side and by group."""
-    said = [MARGIN]
+    of_pairs = bool(moved["all"]["pairs"])
+    said = [MARGIN] if of_pairs else []
     change = moved["all"]["flagged_change"]
     if change is not None:
         way = "less" if change <= 0 else "more"
@@ -34,11 +35,14 @@ def moved_lines(moved: Mapping[str, Any]) -> list[str]:
     groups = list(moved["groups"].items())
     rows = [(name, moved[side]) for name, side in (("all", "all"), ("learnt", "learnt"), ("held out", "held_out"))]
     rows += [(inert(name).replace("|", "\\|"), figures) for name, figures in groups[:MOST_GROUPS]]
-    head = ["", "pairs", "towards", "still", "against", "margin before", "after", "flagged answers", "less likely", "more likely"]
+    head = ["pairs", "towards", "still", "against", "margin before", "after"] if of_pairs else []
+    head = ["", *head, "flagged answers", "less likely", "more likely"]
     table = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for name, one in rows:
-        cells = [name, *(f"{one[f'pairs{way}']:,}" for way in ("", "_towards", "_still", "_against"))]
-        cells += ["" if one[key] is None else f"{one[key]:+.2f}" for key in ("margin_before", "margin_after")]
+        cells = [name]
+        if of_pairs:
+            cells += [f"{one[f'pairs{way}']:,}" for way in ("", "_towards", "_still", "_against")]
+            cells += ["" if one[key] is None else f"{one[key]:+.2f}" for key in ("margin_before", "margin_after")]
         cells += [f"{one[f'flagged{way}']:,}" for way in ("", "_towards", "_against")]
         table.append("| " + " | ".join(cells) + " |")
     more = [f"{len(groups) - MOST_GROUPS:,} more groups are in the explanation itself."] if len(groups) > MOST_GROUPS else []

@@ -70,7 +70,8 @@ def _learnt_from(session: Session, run: CorrectionRun, candidate: ModelVersion |
         words.update(review_ids)
     for found in sets:
         how = f"policy {inert(found.policy)} {inert(found.policy_version)}, guideline {inert(found.guideline_version)}"
-        lines.append(f"- set {found.id}: {found.n_pairs:,} pairs, {how}, fingerprint `{found.fingerprint}`")
+        held = f"{found.n_pairs:,} pairs" + (f" and {found.n_unpaired:,} answers without one" if found.n_unpaired else "")
+        lines.append(f"- set {found.id}: {held}, {how}, fingerprint `{found.fingerprint}`")
     if kinds:
         lines.append("- kinds of pairs: " + ", ".join(f"{inert(kind)} {count:,}" for kind, count in sorted(kinds.items())))
     if verdicts:
@@ -79,16 +80,17 @@ def _learnt_from(session: Session, run: CorrectionRun, candidate: ModelVersion |
         people = _people(session, sorted(words))
         whose = "one person" if people == 1 else f"{people:,} people"
         lines.append(f"- on the word of {whose}, in {len(words):,} reviews")
-    if "pairs" in run.environment:
+    if kinds and "pairs" in run.environment:
         aside = run.environment.get("early_stop", {}).get("pairs", 0)
         held_out = sum(kept for _, kept in preferences.sizes(session, [one.id for one in sets]).values())
         said = [f"{run.environment['pairs']:,} learnt", f"{held_out:,} held out to test on"]
         said += [f"{aside:,} kept aside to tell when to stop"] if aside else []
         dropped = run.environment.get("dropped", 0)
-        said += [f"{dropped:,} could not be used"] if dropped else []
+        said += [f"{dropped:,} rows of all kinds could not be used"] if dropped else []
         lines.append(f"- of these pairs: {', '.join(said)}")
-    if run.environment.get("unpaired"):
-        lines.append(f"- of the answers without a counterpart: {run.environment['unpaired']:,} learnt")
+    if verdicts and "unpaired" in run.environment:
+        learnt, harmful = (run.environment.get(name, 0) for name in ("unpaired", "unpaired_harmful"))
+        lines.append(f"- of the answers without a counterpart: {learnt:,} learnt, {harmful:,} of them as harmful")
     return lines
 
 
@@ -108,7 +110,10 @@ def _learning(session: Session, run: CorrectionRun) -> list[str]:
     if last is not None:
         first, end = (session.get_one(RunMetric, (run.id, step)).metrics for step in (earliest, last))
         lines.append(f"- {last:,} of {int(end.get('steps', last)):,} steps")
-        lines += [f"- {name}: {first[name]:.3f} to {end[name]:.3f}" for name in ("loss", "margin") if name in first and name in end]
+        known = [name for name in ("loss", "margin") if name in first and name in end]
+        if run.environment.get("pairs") == 0:
+            known.remove("margin")
+        lines += [f"- {name}: {first[name]:.3f} to {end[name]:.3f}" for name in known]
     swept, stopped = run.environment.get("rate_sweep"), run.environment.get("early_stop")
     if swept is not None:
         lines.append(f"- learning rate {swept['suggestion']:.2g} was found; {len(swept['tried'])} rates were tried")

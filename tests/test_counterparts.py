@@ -15,6 +15,7 @@ from flagback.storage import runs
 from flagback.storage.preferences import PairRow
 from flagback.storage.records import CorrectionRun, ModelVersion, now
 from flagback.storage.store import Store
+from flagback.storage.unpaired import UnpairedRow
 from tests.test_cycle import RECIPE, Loop
 
 ORIGINS = tagged_axes({"family": "origin", "term": f"the {word} man"} for word in ("Norvian", "Tarkesh", "Velmish", "Ostrani"))
@@ -81,6 +82,19 @@ def test_what_names_nobody_or_cannot_be_swapped_back_adds_nothing(loaded: Loaded
     # Both origins stand for the same place after a swap with a third: only reversible ones are made, whatever they are.
     for swap in swapped_prompts([row("A Norvian met a Tarkesh", " there")], loaded, ORIGINS):
         assert said(loaded, swap)[0] != said(loaded, swap)[1]
+
+
+def test_a_prompt_of_an_answer_without_a_counterpart_is_swapped_with_a_fine_answer_behind_it(loaded: Loaded) -> None:
+    def alone(text: str, *, harmful: bool) -> UnpairedRow:
+        like = row("The Norvian tenant", "")
+        known = {name: getattr(like, name) for name in ("row_hash", "messages", "lang", "prompt_hash", "split_key", "shard")}
+        return UnpairedRow(
+            **known, text=text, token_ids=None, harmful=harmful, weight=1.0, review_ids=[], position=0, generation_id=1
+        )
+
+    fine = swapped_prompts([alone(" slept.", harmful=False)], loaded, ORIGINS)
+    assert fine == swapped_prompts([row("The Norvian tenant", " slept.")], loaded, ORIGINS)
+    assert {said(loaded, swap)[2] for swap in swapped_prompts([alone(" stole.", harmful=True)], loaded, ORIGINS)} == {""}
 
 
 def test_the_order_of_pairs_changes_nothing(loaded: Loaded) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from flagback.model import pair_sets
 from flagback.model.pair_sets import Choice
@@ -25,8 +25,10 @@ from flagback.storage.records import (
     Item,
     ItemPurpose,
     ModelVersion,
+    PreferenceSet,
     Prompt,
     SamplingRun,
+    UnpairedAnswer,
     now,
 )
 from flagback.storage.store import Store
@@ -184,6 +186,60 @@ def test_a_later_model_goes_on_from_the_one_that_learnt_and_its_new_answer_is_sh
     told = fate(sqlite_store, line.learnt[0]).again
     assert told is not None
     assert told.generation_id == again
+
+
+def lone_flags(store: Store, line: Line) -> list[int]:
+    """A set of answers without a counterpart that I flagged and one other person: who agreed on the first alone, and a third
+    person too on the last."""
+    with store.writing() as session:
+        prompts = [
+            row.id
+            for row in session.exec(select(Prompt)).all()
+            if row.shard in TRAINING_SHARDS and row.id != session.get_one(Generation, line.learnt[0]).prompt_id
+        ][:3]
+        new = [NewGeneration(prompt, " alone", "end", "sampled", "run:9", version_id=line.base) for prompt in prompts]
+        made = add_generations(session, new)
+        make_items(session, made, purpose="loop", reviews_per_item=4, seed=0)
+    for generation, others in zip(made, ([True], [False], [True, True]), strict=True):
+        vote(store, ME, generation, flag=True)
+        for who, flag in zip(OTHERS, others, strict=False):
+            vote(store, who, generation, flag=flag)
+    with store.writing() as session:
+        pair_sets.freeze(session, line.base, simulated=False, choice=Choice(unpaired=True))
+    return made
+
+
+def test_of_two_votes_on_an_answer_without_a_counterpart_nothing_is_told_that_would_be_the_others(
+    sqlite_store: Store, line: Line
+) -> None:
+    agreed, differed, clear = lone_flags(sqlite_store, line)
+    with sqlite_store.reading() as session:
+        inside = set(session.exec(select(UnpairedAnswer.generation_id)).all())
+    assert inside >= {agreed, clear}
+    assert differed not in inside
+    assert fate(sqlite_store, agreed) == fate(sqlite_store, differed)
+    assert fate(sqlite_store, agreed).state == "too_few"
+    assert fate(sqlite_store, clear).state == "in_set"
+
+
+@pytest.mark.parametrize(("recipe", "state"), [({}, "learnt"), ({"flag_weight": 0.0}, "in_set"), ({"flags_per_step": 0}, "in_set")])
+def test_a_run_that_does_not_learn_from_such_answers_is_not_named(
+    sqlite_store: Store, line: Line, recipe: dict[str, float], state: str
+) -> None:
+    _, _, clear = lone_flags(sqlite_store, line)
+    with sqlite_store.writing() as session:
+        made = session.exec(select(PreferenceSet.id)).one()
+        run = corrected(session, line.base, made).correction_run_id
+        session.get_one(CorrectionRun, run).recipe = recipe
+    assert fate(sqlite_store, clear).state == state
+    assert fate(sqlite_store, line.learnt[0]).state == "learnt"
+    with sqlite_store.writing() as session:
+        shard = session.exec(
+            select(Prompt.shard).join(Generation, col(Generation.prompt_id) == Prompt.id).where(Generation.id == clear)
+        ).one()
+        aside = {"stop_every": 4, "stop_shards": len(TRAINING_SHARDS) - shard}
+        session.get_one(CorrectionRun, run).recipe = recipe | aside
+    assert fate(sqlite_store, clear).state == "in_set"
 
 
 def test_others_saw_it_otherwise_is_said_of_three_votes_and_never_of_two(sqlite_store: Store, line: Line) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from flagback.model import policies
 from flagback.review_app import cli
@@ -18,7 +18,8 @@ from flagback.review_app.screens.policy_choice import TITLES
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, adjudications, quarantine
 from flagback.storage.answers import Answer
-from flagback.storage.records import CorrectionRun, Item, Review, SetAside, now
+from flagback.storage.prompts import TRAINING_SHARDS
+from flagback.storage.records import CorrectionRun, Generation, Item, Prompt, Review, SetAside, now
 from flagback.storage.reviews import submit
 from flagback.storage.slots import claim
 from flagback.storage.store import Store
@@ -87,18 +88,23 @@ def test_the_preview_says_in_json_and_in_words_whose_flags_the_majority_overrule
 def test_the_preview_counts_what_has_no_counterpart_and_a_correction_that_wants_it_keeps_that(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reported(home, capsys, "pairs", "preview")["unpaired"] == {"harmful": 0, "fine": 0}
+    assert reported(home, capsys, "pairs", "preview")["unpaired"] == {"harmful": 0, "fine": 0, "contaminated": []}
     assert "counterpart" not in said(home, capsys, "pairs", "preview")[1]
-    flagged, better = home.panel.generations[:2]  # of one prompt
     with home.store.writing() as session:
+        shards = dict(session.exec(select(Generation.id, Prompt.shard).join(Prompt, col(Prompt.id) == Generation.prompt_id)).all())
+        place = next(at for at in range(0, 24, 2) if shards[home.panel.generations[at]] in TRAINING_SHARDS)
+        flagged, better = home.panel.generations[place : place + 2]  # of one prompt
         [item] = session.exec(select(Item.id).where(Item.generation_id == flagged)).all()
         adjudications.conclude(session, item, "harm", reason="as the guideline says", by="lea", now=now())
         quarantine.put_away(session, better, review_id=None, category="real_person", seats=1, now=now())
-    # Two fine ones stand under each of the eleven other prompts.
-    assert reported(home, capsys, "pairs", "preview")["unpaired"] == {"harmful": 1, "fine": 22}
+    # Under each of the other prompts one answer was flagged by nobody; women flag the other.
+    fine = sum(shards[generation] in TRAINING_SHARDS for generation in home.panel.generations[1::2]) - 1
+    assert reported(home, capsys, "pairs", "preview")["unpaired"] == {"harmful": 1, "fine": fine, "contaminated": []}
     words = said(home, capsys, "pairs", "preview")[1]
-    wanted = "1 harmful answer has no counterpart; with 'flagback correct --unpaired' such answers teach too, beside 22 fine ones."
-    assert wanted in words
+    assert "1 harmful answer has no counterpart (on prompts for training); with 'flagback correct --unpaired'" in words
+    assert f"beside {fine} fine ones" in words
+    code, _, err = said(home, capsys, "correct", "--no-wait", "--unpaired", "--set", "1")
+    assert (code, "--set names a set that is" in " ".join(err.split())) == (2, True)
     report = reported(home, capsys, "correct", "--no-wait", "--unpaired", "--flag-weight", "0.5")
     with home.store.reading() as session:
         run = session.get_one(CorrectionRun, int(report["run"].split("-")[1]))

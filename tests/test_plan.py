@@ -170,8 +170,23 @@ def test_a_run_begun_by_an_earlier_flagback_goes_on_with_the_same_steps(monkeypa
     for tokens in (16_384, 60):
         monkeypatch.setattr(portions, "TOKENS_AT_ONCE", tokens)
         for recipe in recipes:
-            more = {"flags": random_flags(7), "rankings": random_rankings(5)}
+            flags = [replace(flag, harmful=True) for flag in random_flags(7)]  # of both kinds they are drawn in turn since
+            more = {"flags": flags, "rankings": random_rankings(5)}
             made = make_plan(pairs, random_lines(11), recipe=recipe, seed=7, limits=LIMITS, **more)  # type: ignore[arg-type]
             laid_out = [[tuple(part)[:11] for part in made.parts], made.parts_per_step, made.fingerprint]
             found.append(hashlib.sha256(repr(laid_out).encode()).hexdigest()[:6])
-    assert " ".join(found) == "f8b55f 690bf6 d45084 d42332 59954a abef61"
+    assert " ".join(found) == "179430 bb9a0b 2d1bdf 336df2 517410 b59680"
+
+
+def test_every_step_has_as_many_harmful_as_fine_flags_however_few_of_one_kind_there_are() -> None:
+    flags = [replace(flag, key=f"k{place}", harmful=place < 3) for place, flag in enumerate(random_flags(90))]
+    recipe = Recipe(steps=20, flags_per_step=8)
+    made = make_plan(random_pairs(5), random_lines(4), recipe=recipe, seed=0, limits=LIMITS, flags=flags)
+    sides: dict[int, list[bool]] = {}
+    for part in made.parts:
+        sides.setdefault(part.number // made.parts_per_step, []).extend(made.flags[place].harmful for place in part.flags)
+    assert len(sides) == 20
+    assert {tuple(sorted(step)) for step in sides.values()} == {(False,) * 4 + (True,) * 4}
+    drawn = [made.flags[place].key for part in made.parts for place in part.flags]
+    assert {drawn.count(f"k{place}") for place in range(3)} <= {26, 27}  # 80 draws of three
+    assert max(drawn.count(f"k{place}") for place in range(3, 90)) == 1  # 80 of 87

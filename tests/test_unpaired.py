@@ -2,20 +2,24 @@
 
 import hashlib
 import json
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlmodel import Session, col, func, select
 
 from flagback.model import cycle, embedded, explaining, explanation, lesson, pair_sets
+from flagback.model.forecast import forecast
 from flagback.model.pair_sets import Choice, Contaminated
-from flagback.model.pairs import Answer, build_pairs, build_unpaired
+from flagback.model.pairs import Answer, balanced_unpaired, build_pairs, build_unpaired
 from flagback.model.policy import Outcome
-from flagback.model.recipe import Recipe
+from flagback.model.recipe import Flag, Pair, Recipe
 from flagback.storage import fates, model_card, own_answers, preferences, quarantine, rater_groups, run_report, unpaired
 from flagback.storage.preferences import NoPairs, UnusablePair
 from flagback.storage.prompts import TRAINING_SHARDS, content_hash, shard_of, text_hash
@@ -47,17 +51,25 @@ def test_a_flagged_answer_without_a_counterpart_is_taken_and_one_with_is_not() -
     assert one.review_ids == [10]
 
 
-def test_fine_answers_weigh_no_more_than_the_harmful_ones_in_all() -> None:
-    # harmful .8 in all; fine .9 and .7 = 1.6, so that each counts half
+def test_an_answer_weighs_how_sure_the_panel_is_and_no_fine_one_is_taken_against_anybodys_flag() -> None:
     answers = [
         answer(1, "harmful", prompt="p", harm=0.8),
         answer(2, "fine", prompt="q", harm=0.1),
         answer(3, "fine", prompt="r", harm=0.3),
     ]
-    assert told(answers) == [(1, True, 0.8), (2, False, 0.45), (3, False, 0.35)]
-    # harmful 1.7 in all: the fine one keeps its own weight
-    more = [answer(4, "harmful", prompt="s", harm=0.9), *answers[:2]]
-    assert told(more) == [(4, True, 0.9), (1, True, 0.8), (2, False, 0.9)]
+    assert told(answers) == [(1, True, 0.8), (2, False, 0.9), (3, False, 0.7)]
+    found = build_unpaired(answers, [], flagged={1, 3})
+    assert [(one.generation_id, one.harmful) for one in found] == [(1, True), (2, False)]
+
+
+def test_each_groups_flags_count_alike_among_answers_without_a_counterpart() -> None:
+    given_rows = [NewUnpaired(1, number, True, 0.8, [number]) for number in range(4)] + [NewUnpaired(1, 9, False, 0.5, [9])]
+    flags = {0: {"man": 1.0}, 1: {"man": 1.0}, 2: {"man": 1.0}, 3: {"woman": 1.0}}
+    *harmful, fine = balanced_unpaired(given_rows, flags)
+    weights = [one.weight for one in harmful]
+    assert sum(weights[:3]) == pytest.approx(weights[3], abs=1e-5)
+    assert sum(weights) == pytest.approx(3.2, abs=1e-5)
+    assert fine == given_rows[-1]
 
 
 def test_where_nothing_harmful_is_left_over_nothing_fine_is_taken() -> None:
@@ -106,7 +118,7 @@ def test_the_laws_of_what_is_taken(rows: list[tuple[Outcome, str, str, float]], 
     taken = [one.prompt_id for one in pairs] + [one.prompt_id for one in found]
     assert all(taken.count(prompt) <= most for prompt in taken)
     bad, good = ([one.weight for one in found if one.harmful is side] for side in (True, False))
-    assert sum(good) <= sum(bad) + 1e-5
+    assert bad or not good
     assert all(0 < weight <= 1 for weight in (*bad, *good))
     unique = {(one.prompt_hash, one.text) for one in answers}
     if len(unique) == len(answers):  # of equal texts with other judgements the first row would count
@@ -203,6 +215,9 @@ def test_an_answer_in_a_test_in_use_stops_the_freeze_or_is_left_out(sqlite_store
         _, kept, dropped = pair_sets._clean(session, built, rows, [], choice._replace(drop_contaminated=True), artifacts)
         assert dropped == [hit]
         assert len(kept) == len(built.unpaired) - 1
+        one_harmful = built._replace(unpaired=[one for one in built.unpaired if not one.harmful or one.generation_id == first])
+        drop = choice._replace(drop_contaminated=True)
+        assert pair_sets._clean(session, one_harmful, rows, [], drop, artifacts)[1] == [], "fine ones have nothing to stand against"
         with_it = preferences.freeze(
             session, [], alone=built.unpaired, origin="reviews", policy="p", policy_version="1", arguments={}, salt="s"
         )
@@ -253,7 +268,9 @@ def test_a_flag_on_such_an_answer_is_followed_to_the_model_and_counts_in_the_rep
     assert len(flags) == len(alone_there)
     assert {(fate.state, fate.version) for fate in fates_of.values()} == {("learnt", version.name)}
     assert f"- answers without a counterpart: {harmful} harmful, {fine} fine" in told
-    assert f"- of the answers without a counterpart: {made.environment['unpaired']} learnt" in told
+    learnt, bad = made.environment["unpaired"], made.environment["unpaired_harmful"]
+    assert f"- of the answers without a counterpart: {learnt} learnt, {bad} of them as harmful" in told
+    assert f"pairs and {harmful + fine} answers without one" in told
     assert f"in {len(said)} reviews" in told
     assert f"- and from {made.environment['unpaired']} answers without a counterpart" in card
     assert "without a counterpart" not in other
@@ -292,7 +309,7 @@ def test_where_nothing_has_a_counterpart_flags_alone_make_a_correction(sqlite_st
     loop.sample()
     loop.review(flags=lambda _, __: True)
     run = loop.correction()
-    with pytest.raises(NoPairs):
+    with pytest.raises(NoPairs, match=r"flagged answers have no counterpart.*--unpaired"):
         cycle.freeze(loop.store, run.id)
     with loop.store.writing() as session:
         session.get_one(CorrectionRun, run.id).state = "failed"
@@ -301,12 +318,18 @@ def test_where_nothing_has_a_counterpart_flags_alone_make_a_correction(sqlite_st
     assert made["run"].environment["unpaired"] > 0
     changes = [one.change for one in made["found"].flagged]
     assert sum(changes) / len(changes) < -1.0
+    with loop.store.reading() as session:
+        told = run_report.run_report(session, made["run"], explanation.summary(made["found"]))
+    assert "margin" not in told.lower()
+    assert "of these pairs" not in told
+    assert "| flagged answers | less likely | more likely |" in told
 
 
 def test_no_answer_of_the_shards_kept_aside_or_withdrawn_teaches(sqlite_store: Store, tmp_path: Path) -> None:
     loop = Loop(sqlite_store, tmp_path, prompts=12)  # of two shards, 35 and 0
     loop.sample()
-    loop.review(flags=lambda _, __: True)
+    last = [prompt for prompt in embedded.prompts() if shard_of(prompt.split_key) in TRAINING_SHARDS][11]
+    loop.review(flags=lambda prompt, place: prompt != last.messages[-1]["content"] or place % 2 == 1)
     run = loop.correction(pairs={"unpaired": True})
     found = cycle.freeze(loop.store, run.id)
     recipe = Recipe(stop_every=1, stop_shards=35)
@@ -322,6 +345,79 @@ def test_no_answer_of_the_shards_kept_aside_or_withdrawn_teaches(sqlite_store: S
         quarantine.put_away(session, gone, review_id=None, category="real_person", seats=1, now=now())
     with loop.store.reading() as session:
         assert gone not in {row.generation_id for row in unpaired.each_unpaired(session, found.id)}
+
+
+def test_an_early_stop_without_pairs_is_refused_before_anything_is_trained(sqlite_store: Store, tmp_path: Path) -> None:
+    loop = Loop(sqlite_store, tmp_path, prompts=4)
+    loop.sample()
+    loop.review(flags=lambda _, __: True)
+    run = loop.correction(pairs={"unpaired": True}, stop_every=4)
+    cycle.freeze(loop.store, run.id)
+    with pytest.raises(NoPairs, match="an early stop looks at pairs, of which there is none"):
+        cycle.train(loop.store, loop.shelf, run.id, work=loop.folder / "work")
+    with pytest.raises(NoPairs, match="an early stop looks at pairs"):
+        forecast(
+            loop.store,
+            loop.shelf,
+            recipe=Recipe(stop_every=4),
+            seed=0,
+            set_id=None,
+            choice=Choice(unpaired=True),
+            key=None,
+            work=loop.folder,
+        )
+    told = forecast(
+        loop.store, loop.shelf, recipe=Recipe(), seed=0, set_id=None, choice=Choice(unpaired=True), key=None, work=loop.folder
+    )
+    assert (told.pairs, told.unpaired_per_step) == (0, min(16, told.unpaired))
+    assert told.step == f"{told.unpaired_per_step} answers without one, each about {told.unpaired_passes:g} times"
+
+
+def test_fine_answers_alone_teach_nothing(sqlite_store: Store, tmp_path: Path) -> None:
+    loop = Loop(sqlite_store, tmp_path, prompts=2)
+    loop.sample()
+    with loop.store.writing() as session:
+        rows = session.exec(select(Generation)).all()
+        told_of: dict[str, Any] = {"origin": "reviews", "policy": "p", "policy_version": "1", "arguments": {}, "salt": "s"}
+        fine = [NewUnpaired(row.prompt_id, row.id, False, 1.0, []) for row in rows]
+        made = preferences.freeze(session, [], alone=fine, **told_of)
+        [first, *others] = fine
+        both = preferences.freeze(session, [], alone=[first._replace(harmful=True), *others], **told_of)
+    with loop.store.reading() as session:
+        loaded = loop.shelf.get(session.exec(select(ModelVersion)).one())
+        with pytest.raises(NoPairs, match="no answer without one that was found harmful"):
+            lesson.lesson_of(lesson.records_of(session, [made.id], Recipe()), Recipe(), loaded)
+        learnt = lesson.lesson_of(lesson.records_of(session, [both.id], Recipe()), Recipe(), loaded)
+    assert len(learnt.flags) == len(fine)
+
+
+def test_a_few_flags_do_not_count_as_much_as_many_pairs_and_many_not_more_than_few_pairs() -> None:
+    def learnt(pairs: list[float], flags: list[float]) -> lesson.Lesson:
+        return lesson.Lesson(
+            [Pair(str(weight), [1], [2], [3], weight) for weight in pairs],
+            [],
+            [Flag(str(weight), [1], [2], True, weight) for weight in flags],
+            [],
+            [],
+        )
+
+    recipe = Recipe(flag_weight=2.0)
+    assert learnt([1.0, 0.5, 0.5], [0.5]).weighed(recipe) == Recipe(flag_weight=0.5)
+    assert learnt([0.5], [1.0, 1.0]).weighed(recipe) == recipe
+    assert learnt([], [0.1]).weighed(recipe) == recipe
+    assert learnt([0.5], []).weighed(recipe) == recipe
+
+
+def test_an_older_version_does_not_take_over_a_home_with_such_sets(sqlite_store: Store) -> None:
+    migration = import_module("flagback.storage.migrations.versions.0013_unpaired_answers")
+    answers = world(sqlite_store)
+    frozen(sqlite_store, [pair(answers, 0, 0, 1)], alone=[alone(answers, 1, 0)])
+    with (
+        sqlite_store.writing() as session,
+        Operations.context(MigrationContext.configure(session.connection())),
+        pytest.raises(RuntimeError, match="1 sets hold answers without a counterpart"),
+    ):
+        migration.downgrade()
 
 
 def test_learnt_anew_over_rounds_an_answer_of_two_sets_counts_once(loop: Loop) -> None:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlmodel import select
 
-from flagback.model import cycle
+from flagback.model import cycle, explaining
 from flagback.review_app.settings import Settings
 from flagback.storage import quarantine, unpaired
 from flagback.storage.records import CorrectionRun, now
@@ -75,11 +75,13 @@ def test_flags_that_make_no_pair_can_be_let_teach_and_are_listed_with_their_run(
         cycle.freeze(store, run.id)
         cycle.train(store, place.loop.shelf, run.id, work=place.loop.folder / "work")
         cycle.register(store, place.loop.shelf, run.id)
+        explaining.explain(store, place.loop.shelf, run.id)
         cycle.finish(store, run.id, by="max")
         with store.reading() as session:
             rows = list(unpaired.each_unpaired(session, session.get_one(CorrectionRun, run.id).set_id or 0))
         page.goto(f"{place.web.url}/corrections?run={run.id}")
         expect(page.get_by_text(f"0 pairs learnt, 0 kept to test on, {len(rows)} answers without one")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("times less likely")).to_be_visible(timeout=WAIT)
         expect(page.get_by_text("Answers without a counterpart", exact=True)).to_be_visible(timeout=WAIT)
         expect(page.get_by_text(rows[0].text.strip()).first).to_be_visible()
         expect(page.get_by_text("harmful, weight 0.").first).to_be_visible()

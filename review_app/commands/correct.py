@@ -145,6 +145,8 @@ def correct(
         raise typer.BadParameter("--rank is the adapter's, and with --tuning full there is none; give one of them.")
     if find_rate and learning_rate is not None:
         raise typer.BadParameter("--find-rate and --learning-rate are two answers to one question; give one of them.")
+    if set_id is not None and unpaired:
+        raise typer.BadParameter("--unpaired says what is frozen of the reviews, and --set names a set that is; give one of them.")
     recipe = {name: value for name, value in said.items() if value is not None}
     choice = chosen(policy, by, seats, drop_contaminated=drop_contaminated, unpaired=unpaired)
     with records(context) as store:
@@ -259,7 +261,7 @@ def _forecast(
             f"{found.unpaired} answers without one, and {found.replay} neutral lines."
         ),
         (
-            f"{found.steps} steps of {found.pairs_per_step} pairs, each pair about {found.passes:g} times; a step is computed in "
+            f"{found.steps} steps of {found.step}; a step is computed in "
             f"{found.parts_per_step} parts ({found.layout} layout); {found.trained_parameters:,} numbers are trained."
         ),
         (

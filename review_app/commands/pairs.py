@@ -1,5 +1,6 @@
 """Commands about pairs: `flagback pairs policies`, `preview`, and `ask`, which has people judge answers side by side."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -89,6 +90,7 @@ def preview(
     from flagback.model import pair_sets, policies, policy_comparison
     from flagback.storage import adjudications, comparisons
     from flagback.storage.artifacts import Artifacts
+    from flagback.storage.prompts import TRAINING_SHARDS
     from flagback.storage.versions import current
 
     other = policy if against is None else against
@@ -112,21 +114,22 @@ def preview(
         concluded = adjudications.of_generations(session)
         found = policy_comparison.compare(rows, first, second, grouping, concluded, compared=compared, seed=seed)
         built = pair_sets.build(rows, second._replace(unpaired=True), grouping, concluded, compared)
-        of_pairs = built._replace(unpaired=[])
-        hits = [hit for _, hit in pair_sets.overlaps(session, of_pairs, rows, Artifacts(settings.artifacts), compared)]
-    alone = {
-        "harmful": sum(one.harmful for one in built.unpaired),
-        "fine": sum(not one.harmful for one in built.unpaired),
-    }
+        overlaps = pair_sets.overlaps(session, built, rows, Artifacts(settings.artifacts), compared)
+    hits, more = ([hit for place, hit in overlaps if (place < len(built.pairs)) is of_pairs] for of_pairs in (True, False))
+    training = {row.prompt.id for row in rows if row.prompt.shard in TRAINING_SHARDS}
+    taught = Counter(one.harmful for one in built.unpaired if one.prompt_id in training)
+    alone = {"harmful": taught[True], "fine": taught[False], "contaminated": [hit.to_dict() for hit in more]}
     report = {"version": version.id, **found.to_dict(), "unpaired": alone, "contaminated": [hit.to_dict() for hit in hits]}
     beside = f", {len(compared)} comparisons" if compared else ""
     lines = [f"Version {version.id}, {len(rows)} judged answers{beside}.", *_lines(found, one=against is None)]
-    if built.unpaired:
+    if alone["harmful"]:
         several = "1 harmful answer has" if alone["harmful"] == 1 else f"{alone['harmful']} harmful answers have"
         lines.append(
-            f"{several} no counterpart; with 'flagback correct --unpaired' such answers teach too, beside {alone['fine']} fine "
-            "ones."
+            f"{several} no counterpart (on prompts for training); with 'flagback correct --unpaired' such answers teach too, "
+            f"beside {alone['fine']} fine ones."
         )
+        if more:
+            lines.append(f"Of these and those held out: {pair_sets.refusal(more)}")
     if hits:
         lines.append(pair_sets.refusal(hits))
     show(report, as_json=as_json, lines=lines)

@@ -105,7 +105,7 @@ def ask(installation: Installation, version_id: int) -> tuple[pair_sets.Choice, 
             key="unpaired",
             help=tr(
                 "An answer that people flagged teaches even where nothing better was written to its prompt: it is made less "
-                "likely. As many fine answers, by weight, teach beside it."
+                "likely. Fine answers that nobody flagged teach beside it, as many in each step."
             ),
         )
         choice = pair_sets.Choice(name, by, None, drop, unpaired)

@@ -32,7 +32,7 @@ def learning(run_id: int, steps: Sequence[RunMetric]) -> None:
         (tr("loss"), tr("margin, better over flagged")),
         strict=True,
     ):
-        if name not in frame:
+        if name not in frame or not frame[name].any():  # no pair, no margin
             continue
         chart = (
             alt.Chart(frame)

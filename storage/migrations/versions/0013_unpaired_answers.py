@@ -36,6 +36,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Refuses where a set holds such answers: without them its fingerprint would name rows that are gone."""
+    held = op.get_bind().scalar(sa.text("SELECT count(*) FROM preference_set WHERE n_unpaired > 0"))
+    if held:
+        raise RuntimeError(
+            f"{held} sets hold answers without a counterpart, which an older version cannot read; go on with this one."
+        )
     with op.batch_alter_table("preference_set") as frozen:
         frozen.drop_column("n_unpaired")
     op.drop_table("unpaired_answer")
