@@ -54,7 +54,7 @@ class Reviewed(NamedTuple):
 def reviewed(model: Any, tokenizer: Any, *, seed: int, prompts: int, answers: int) -> Reviewed:
     """Some prompts' answers as the grammar judges them, made into pairs and unpaired answers."""
     asked = [prompt for prompt in embedded.prompts() if shard_of(prompt.split_key) not in HELD_OUT_SHARDS]
-    asked = Random(seed).sample(asked, prompts)
+    asked = Random(seed).sample(asked, prompts)  # nosec B311 # which prompts are reviewed, no secret
     told = completions(model, tokenizer, [prompt.text for prompt in asked for _ in range(answers)], seed=seed)
     judged: list[Answer] = []
     ids_of: dict[int, list[int]] = {}
