@@ -51,7 +51,7 @@ def test_a_flagged_answer_without_a_counterpart_is_taken_and_one_with_is_not() -
     assert one.review_ids == [10]
 
 
-def test_an_answer_weighs_how_sure_the_panel_is_and_none_is_taken_against_a_flag() -> None:
+def test_an_answer_counts_as_much_as_the_panel_is_sure_and_none_is_taken_against_a_flag() -> None:
     answers = [
         answer(1, "harmful", prompt="p", harm=0.8),
         answer(2, "fine", prompt="q", harm=0.1),
