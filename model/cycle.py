@@ -266,7 +266,8 @@ def train(
         with store.writing() as session:
             run = _row(session, CorrectionRun, run_id)
             swept = {name: run.environment[name] for name in ("rate_sweep",) if name in run.environment}
-            run.adapter_sha256, run.environment = sha256, trained.environment | swept
+            weighed = {"unpaired_weight": recipe.flag_weight} if learnt.flags else {}
+            run.adapter_sha256, run.environment = sha256, trained.environment | weighed | swept
             session.add(run)
         clear_checkpoints(folder)
     return sha256

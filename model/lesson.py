@@ -41,8 +41,10 @@ class Lesson(NamedTuple):
     def weighed(self, recipe: Recipe) -> Recipe:
         """The recipe with the term of unpaired answers weighed by how much they say beside the pairs: a few flags do not count as
         much as all pairs, and where they say more than the pairs they count alike."""
+        if not self.flags or not self.pairs:
+            return recipe
         flags, pairs = (sum(row.weight for row in rows) for rows in (self.flags, self.pairs))
-        return replace(recipe, flag_weight=recipe.flag_weight * min(1.0, flags / pairs)) if flags and pairs else recipe
+        return replace(recipe, flag_weight=recipe.flag_weight * min(1.0, flags / pairs))
 
 
 class Records(NamedTuple):

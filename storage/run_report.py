@@ -90,7 +90,11 @@ def _learnt_from(session: Session, run: CorrectionRun, candidate: ModelVersion |
         lines.append(f"- of these pairs: {', '.join(said)}")
     if verdicts and "unpaired" in run.environment:
         learnt, harmful = (run.environment.get(name, 0) for name in ("unpaired", "unpaired_harmful"))
-        lines.append(f"- of the answers without a counterpart: {learnt:,} learnt, {harmful:,} of them as harmful")
+        weight = run.environment.get("unpaired_weight", 0.0)
+        lines.append(
+            f"- of the answers without a counterpart: {learnt:,} learnt, {harmful:,} of them as harmful; beside the pairs' their "
+            f"loss counted {weight:.3g} times"
+        )
     return lines
 
 

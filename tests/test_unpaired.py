@@ -269,7 +269,10 @@ def test_a_flag_on_such_an_answer_is_followed_to_the_model_and_counts_in_the_rep
     assert {(fate.state, fate.version) for fate in fates_of.values()} == {("learnt", version.name)}
     assert f"- answers without a counterpart: {harmful} harmful, {fine} fine" in told
     learnt, bad = made.environment["unpaired"], made.environment["unpaired_harmful"]
-    assert f"- of the answers without a counterpart: {learnt} learnt, {bad} of them as harmful" in told
+    told_so = (
+        f"- of the answers without a counterpart: {learnt} learnt, {bad} of them as harmful; beside the pairs' their loss counted"
+    )
+    assert f"{told_so} {made.environment['unpaired_weight']:.3g} times" in told
     assert f"pairs and {harmful + fine} answers without one" in told
     assert f"in {len(said)} reviews" in told
     assert f"- and from {made.environment['unpaired']} answers without a counterpart" in card
