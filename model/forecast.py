@@ -29,10 +29,9 @@ class Forecast:
     dropped: int
     #: Pairs that are not learnt from, and tell when to stop.
     aside: int
-    #: Answers without a counterpart, how many go into a step, and how often each is seen.
+    #: Answers without a counterpart, and how many go into a step.
     unpaired: int
     unpaired_per_step: int
-    unpaired_passes: float
     replay: int
     steps: int
     pairs_per_step: int
@@ -63,9 +62,7 @@ class Forecast:
     def step(self) -> str:
         """What a step has, in words."""
         said = [f"{self.pairs_per_step} pairs, each pair about {self.passes:g} times"] if self.pairs else []
-        said += (
-            [f"{self.unpaired_per_step} answers without one, each about {self.unpaired_passes:g} times"] if self.unpaired else []
-        )
+        said += [f"{self.unpaired_per_step} answers without one, harmful and fine in turn"] if self.unpaired else []
         return ", and ".join(said)
 
     @property
@@ -137,7 +134,6 @@ def forecast(
         aside=len(examples.aside),
         unpaired=len(plan.flags),
         unpaired_per_step=min(recipe.flags_per_step, len(plan.flags)),
-        unpaired_passes=round(recipe.steps * min(recipe.flags_per_step, len(plan.flags)) / max(len(plan.flags), 1), 2),
         replay=len(plan.replay),
         steps=recipe.steps,
         pairs_per_step=plan.pairs_per_step,

@@ -373,7 +373,7 @@ def test_an_early_stop_without_pairs_is_refused_before_anything_is_trained(sqlit
         loop.store, loop.shelf, recipe=Recipe(), seed=0, set_id=None, choice=Choice(unpaired=True), key=None, work=loop.folder
     )
     assert (told.pairs, told.unpaired_per_step) == (0, min(16, told.unpaired))
-    assert told.step == f"{told.unpaired_per_step} answers without one, each about {told.unpaired_passes:g} times"
+    assert told.step == f"{told.unpaired_per_step} answers without one, harmful and fine in turn"
 
 
 def test_fine_answers_alone_teach_nothing(sqlite_store: Store, tmp_path: Path) -> None:
