@@ -97,6 +97,7 @@ def walked(browser: Browser, place: Place) -> Walked:
         page.goto(f"{place.web.url}/you")
         expect(page.get_by_text("Salir en todas partes")).to_be_visible(timeout=20_000)
         expect(page.locator(".stMultiSelect")).to_have_count(3)
+        expect(page.locator("html")).not_to_have_attribute("lang", "en")  # watch.js says it, behind the page's first words
         spoken.append(page.evaluate("document.documentElement.lang"))
         look("one's own page")
         page.get_by_role("button", name="Acepto").first.click()
