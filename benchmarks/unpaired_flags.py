@@ -93,12 +93,13 @@ def arm(name: str, given: Reviewed, recipe: Recipe, *, seed: int) -> dict[str, A
         with tempfile.TemporaryDirectory() as folder:
             pairs = [] if name == "alone" else given.pairs
             flags = [] if name == "pairs" else given.flags
+            weights = sum(pair.weight for pair in pairs), sum(flag.weight for flag in flags)
             made = correct(
                 Held(model),
                 pairs,
                 flags=flags,
                 replay=given.replay,
-                recipe=Lesson(pairs, [], flags, [], given.replay).weighed(recipe),
+                recipe=Lesson(pairs, [], flags, [], given.replay, *weights).weighed(recipe),
                 seed=seed,
                 folder=Path(folder) / "run",
             )

@@ -37,14 +37,16 @@ class Lesson(NamedTuple):
     flags: Sequence[Flag]
     swaps: list[SwappedPrompt]
     replay: list[list[int]]
+    #: Sums of the weights of pairs and of unpaired answers.
+    pair_weight: float = 0.0
+    flag_weight: float = 0.0
 
     def weighed(self, recipe: Recipe) -> Recipe:
         """The recipe with the term of unpaired answers weighed by how much they say beside the pairs: a few flags do not count as
         much as all pairs, and where they say more than the pairs they count alike."""
-        if not self.flags or not self.pairs:
+        if not self.flag_weight or not self.pair_weight:
             return recipe
-        flags, pairs = (sum(row.weight for row in rows) for rows in (self.flags, self.pairs))
-        return replace(recipe, flag_weight=recipe.flag_weight * min(1.0, flags / pairs))
+        return replace(recipe, flag_weight=recipe.flag_weight * min(1.0, self.flag_weight / self.pair_weight))
 
 
 class Records(NamedTuple):
@@ -69,17 +71,12 @@ def records_of(session: Session, set_ids: Sequence[int], recipe: Recipe, *, fold
     if not rows and not alone:
         frozen = session.get_one(PreferenceSet, set_ids[-1])
         raise preferences.NoPairs(
-            f"Set {frozen.id} has {_named(frozen)}, all on held-out prompts, and none to train on; have more "
+            f"Set {frozen.id} has {preferences.held_in(frozen)}, all on held-out prompts, and none to train on; have more "
             "prompts reviewed (about 7 of 10 are for training)."
         )
     replay = replay_texts(session)
     grouped = counterparts.wants_groups(recipe) or counterparts.wants_swaps(recipe)
     return Records(rows, alone, replay, tagged_axes(session.exec(select(Prompt.tags)).all()) if grouped else [], folder)
-
-
-def _named(frozen: PreferenceSet) -> str:
-    """What a set holds, in words."""
-    return f"{frozen.n_pairs} pairs" + (f" and {frozen.n_unpaired} answers without one" if frozen.n_unpaired else "")
 
 
 def _each_once(set_ids: Sequence[int], rows_of: Callable[[int], Iterator[Row]]) -> Iterator[Row]:
@@ -103,15 +100,21 @@ def replay_texts(session: Session) -> list[str]:
 def lesson_of(given: Records, recipe: Recipe, loaded: Loaded) -> Lesson:
     """The records as token ids, and their pairs apart by whether they teach or tell when to stop."""
     pairs, aside = Spool(Pair, folder=given.folder), Spool(Pair, folder=given.folder)
+    pair_weight = flag_weight = 0.0
     for row in given.rows:
         pair = training_pair(row, loaded)
         if counterparts.wants_groups(recipe):
             pair = replace(pair, group=counterparts.group_of(row, given.axes))
-        (aside if row.shard in recipe.shards_aside else pairs).append(vars(pair))
+        if row.shard in recipe.shards_aside:
+            aside.append(vars(pair))
+        else:
+            pairs.append(vars(pair))
+            pair_weight += pair.weight
     flags = Spool(Flag, folder=given.folder)
     if any(answer.harmful for answer in _teaching(given.alone, recipe)):  # fine ones alone have nothing to stand against
         for answer in _teaching(given.alone, recipe):
             flags.append(vars(unpaired_flag(answer, loaded)))
+            flag_weight += answer.weight
     _check_enough(len(pairs), len(aside), len(flags), recipe)
     teaching: Iterator[PairRow | UnpairedRow] = chain(
         _teaching(given.rows, recipe), _teaching(given.alone, recipe) if flags else ()
@@ -122,6 +125,8 @@ def lesson_of(given: Records, recipe: Recipe, loaded: Loaded) -> Lesson:
         flags,
         counterparts.swapped_prompts(teaching, loaded, given.axes) if counterparts.wants_swaps(recipe) else [],
         [dialogue.answer_ids(loaded.tokenizer, text, "plain") for text in given.replay],
+        pair_weight,
+        flag_weight,
     )
 
 

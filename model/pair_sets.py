@@ -142,7 +142,7 @@ class Built(NamedTuple):
 
     #: A rewrite has no generation before the set is frozen: minus its review's number stands for it.
     pairs: list[NewPair]
-    #: Judged answers in none of them; empty where the choice wants none.
+    #: Judged answers in none of them; they are frozen where the choice wants them.
     unpaired: list[NewUnpaired]
     rewrites: list[Rewritten]
     judgements: dict[int, policy.Judgement]
@@ -240,10 +240,8 @@ def build(
     beside = sides(compared, choice, grouping)
     two = [one.answers for one in beside]
     built = pairs.build_pairs(answers, given, graded=known.pairing == "graded", labels=labels, compared=two)
-    alone: list[NewUnpaired] = []
-    if choice.unpaired:
-        flagged = {row.generation.id for row in rows if any(policy.ballot(review) == "harm" for review in row.reviews)}
-        alone = pairs.build_unpaired(answers, built, flagged=flagged)
+    flagged = {row.generation.id for row in rows if any(policy.ballot(review) == "harm" for review in row.reviews)}
+    alone = pairs.build_unpaired(answers, built, flagged=flagged)
     if known.needs_groups:
         flags = flags_by_group(rows, grouping, beside)
         built, alone = pairs.balanced(built, flags), pairs.balanced_unpaired(alone, flags)
@@ -292,17 +290,17 @@ def freeze(
     rows = read(session, version_id, simulated=simulated)
     compared = comparisons.judged(session, version_id, simulated=simulated)
     known = grouping_for(session, choice, rows, key, compared) if grouping is None else grouping
-    concluded = adjudications.of_generations(session)
-    built = build(rows, choice, known, concluded, compared)
+    built = build(rows, choice, known, adjudications.of_generations(session), compared)
+    flagged = sum(one.harmful for one in built.unpaired)
+    if not choice.unpaired:
+        built = built._replace(unpaired=[])
     clean, alone, dropped = _clean(session, built, rows, compared, choice, artifacts)
-    if not clean and not alone and not choice.unpaired:
-        flagged = sum(one.harmful for one in build(rows, choice._replace(unpaired=True), known, concluded, compared).unpaired)
-        if flagged:
-            several = "1 flagged answer has" if flagged == 1 else f"{flagged} flagged answers have"
-            raise preferences.NoPairs(
-                f"There is no pair to freeze: {several} no counterpart. Have more answers to the same prompts reviewed, or have "
-                "them teach as they are: 'flagback correct --unpaired' (a box on the page Corrections)."
-            )
+    if flagged and not clean and not choice.unpaired:
+        several = "1 flagged answer has" if flagged == 1 else f"{flagged} flagged answers have"
+        raise preferences.NoPairs(
+            f"There is no pair to freeze: {several} no counterpart. Have more answers to the same prompts reviewed, or have "
+            "them teach as they are: 'flagback correct --unpaired' (a box on the page Corrections)."
+        )
     stored = {-one.review_id: _stored(session, one) for one in built.rewrites}
     kept = [pair._replace(chosen_id=stored.get(pair.chosen_id, pair.chosen_id)) for pair in clean]
     arguments: dict[str, Any] = {

@@ -164,9 +164,9 @@ def _steps(contents: Contents, digests: Sequence[list[str]], recipe: Recipe, see
         count, salt = each * recipe.steps, f"{seed}:{what}"
         if what == "pair" and recipe.group_weights != "given":
             drawn = even_stream(some, count, salt, [pair.group for pair in contents.pairs])
-        elif what == "flag" and len({flag.harmful for flag in contents.flags}) > 1:
+        elif what == "flag" and len(set(verdicts := [str(flag.harmful) for flag in contents.flags])) > 1:
             # In turn: where most are fine, every step has harmful ones too, and as many of both (KTO, eq. 9).
-            drawn = even_stream(some, count, salt, [str(flag.harmful) for flag in contents.flags])
+            drawn = even_stream(some, count, salt, verdicts)
         else:
             drawn = stream(some, count, salt, _families(contents.pairs, recipe) if what == "pair" else None)
         kinds.append([drawn[step * each : (step + 1) * each] for step in range(recipe.steps)])

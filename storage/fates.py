@@ -63,8 +63,6 @@ State = Literal[
 _FURTHEST: dict[State, int] = {"in_set": 0, "learning": 1, "stopped": 2, "learnt": 3, "was_in_use": 4, "in_use": 5}
 #: Fewer votes than these tell too much of a single other person.
 FEWEST_VOTES = 3
-#: So many votes on an answer without a counterpart, which is in a set just where the other person flagged it too: nothing is told.
-TWO = 2
 _TRAINS = {one.code for one in CATEGORIES if one.trains}
 _AT_A_TIME = 500
 
@@ -152,8 +150,9 @@ def _of_some(session: Session, flags: Sequence[Review], ways: _Ways, out: Iterab
         else:
             mine = [row for row in held.get(generation.id, []) if flag.id in row.review_ids and row.set_id in ways.sets]
             since = [score for score in scores.get(generation.id, []) if _counted(flag, score, ways)]
-            votes = {score.set_id: score.votes for score in scores.get(generation.id, [])}
-            told = [row for row in mine if isinstance(row, PreferencePair) or votes.get(row.set_id) != TWO]
+            # Where the other one of two flagged it too it is in a set, and else it is not: that would be their vote.
+            hushed = {score.set_id for score in scores.get(generation.id, []) if 1 < score.votes < FEWEST_VOTES}
+            told = [row for row in mine if row.set_id not in hushed]
             found[flag.id] = _in_sets(told, ways, shard) if told else _in_no_set(since, generation, ways)
     return _with_new_answers(session, found, {flag.id: about[flag.item_id][1] for flag in flags}, ways)
 

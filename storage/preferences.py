@@ -131,18 +131,7 @@ def freeze(
     prompts = _prompt_hashes(session, {pair.prompt_id for pair in pairs} | {one.prompt_id for one in alone})
     answers = {number for pair in pairs for number in (pair.chosen_id, pair.rejected_id)}
     texts = _texts(session, answers | {one.generation_id for one in alone})
-    rows: list[tuple[str, NewPair]] = []
-    for pair in pairs:
-        _check(pair, prompts, texts)
-        chosen, rejected = texts[pair.chosen_id].text_hash, texts[pair.rejected_id].text_hash
-        rows.append(
-            (
-                row_hash_of(full_salt, prompts[pair.prompt_id], chosen, rejected, soft_label=pair.soft_label, weight=pair.weight),
-                pair,
-            )
-        )
-    rows.sort(key=lambda row: (row[0], row[1].kind, sorted(row[1].review_ids)))
-    singles = _singles(alone, prompts, texts, full_salt)
+    rows, singles = _hashed(pairs, prompts, texts, full_salt), _singles(alone, prompts, texts, full_salt)
     fingerprint = merkle_root([bytes.fromhex(name) for name in sorted(row[0] for row in (*rows, *singles))])
     made = insert_missing(
         session,
@@ -198,6 +187,24 @@ def freeze(
             ],
         )
     return session.exec(select(PreferenceSet).where(PreferenceSet.fingerprint == fingerprint)).one()
+
+
+def held_in(frozen: PreferenceSet) -> str:
+    """What a set was frozen with, in words."""
+    return f"{frozen.n_pairs:,} pairs" + (f" and {frozen.n_unpaired:,} answers without one" if frozen.n_unpaired else "")
+
+
+def _hashed(
+    pairs: Sequence[NewPair], prompts: Mapping[int, str], texts: Mapping[int, "_Text"], salt: str
+) -> list[tuple[str, NewPair]]:
+    """(row hash, pair) of pairs, in the order of their set. Raises UnusablePair."""
+    rows = []
+    for pair in pairs:
+        _check(pair, prompts, texts)
+        chosen, rejected = texts[pair.chosen_id].text_hash, texts[pair.rejected_id].text_hash
+        name = row_hash_of(salt, prompts[pair.prompt_id], chosen, rejected, soft_label=pair.soft_label, weight=pair.weight)
+        rows.append((name, pair))
+    return sorted(rows, key=lambda row: (row[0], row[1].kind, sorted(row[1].review_ids)))
 
 
 def _singles(

@@ -70,8 +70,7 @@ def _learnt_from(session: Session, run: CorrectionRun, candidate: ModelVersion |
         words.update(review_ids)
     for found in sets:
         how = f"policy {inert(found.policy)} {inert(found.policy_version)}, guideline {inert(found.guideline_version)}"
-        held = f"{found.n_pairs:,} pairs" + (f" and {found.n_unpaired:,} answers without one" if found.n_unpaired else "")
-        lines.append(f"- set {found.id}: {held}, {how}, fingerprint `{found.fingerprint}`")
+        lines.append(f"- set {found.id}: {preferences.held_in(found)}, {how}, fingerprint `{found.fingerprint}`")
     if kinds:
         lines.append("- kinds of pairs: " + ", ".join(f"{inert(kind)} {count:,}" for kind, count in sorted(kinds.items())))
     if verdicts:

@@ -25,6 +25,7 @@ from flagback.storage.records import (
     Item,
     ItemPurpose,
     ModelVersion,
+    PreferencePair,
     PreferenceSet,
     Prompt,
     SamplingRun,
@@ -207,6 +208,20 @@ def lone_flags(store: Store, line: Line) -> list[int]:
     with store.writing() as session:
         pair_sets.freeze(session, line.base, simulated=False, choice=Choice(unpaired=True))
     return made
+
+
+def test_of_two_votes_on_an_answer_in_a_pair_nothing_is_told_that_would_be_the_others(sqlite_store: Store, line: Line) -> None:
+    with sqlite_store.writing() as session:
+        other = session.exec(select(Prompt.id).where(col(Prompt.shard).in_(TRAINING_SHARDS))).all()[-1]
+        bad, good = answers(session, other, line.base)
+    for who in (ME, OTHERS[0]):
+        vote(sqlite_store, who, bad, flag=True)
+        vote(sqlite_store, who, good, flag=False)
+    freeze(sqlite_store, line.base)
+    with sqlite_store.reading() as session:
+        assert bad in session.exec(select(PreferencePair.rejected_id)).all()
+    assert fate(sqlite_store, bad).state == "too_few"
+    assert fate(sqlite_store, line.learnt[0]).state == "in_set"
 
 
 def test_of_two_votes_on_an_answer_without_a_counterpart_nothing_is_told_that_would_be_the_others(

@@ -19,7 +19,7 @@ from flagback.model.forecast import forecast
 from flagback.model.pair_sets import Choice, Contaminated
 from flagback.model.pairs import Answer, balanced_unpaired, build_pairs, build_unpaired
 from flagback.model.policy import Outcome
-from flagback.model.recipe import Flag, Pair, Recipe
+from flagback.model.recipe import Recipe
 from flagback.storage import fates, model_card, own_answers, preferences, quarantine, rater_groups, run_report, unpaired
 from flagback.storage.preferences import NoPairs, UnusablePair
 from flagback.storage.prompts import TRAINING_SHARDS, content_hash, shard_of, text_hash
@@ -391,18 +391,12 @@ def test_fine_answers_alone_teach_nothing(sqlite_store: Store, tmp_path: Path) -
         with pytest.raises(NoPairs, match="no answer without one that was found harmful"):
             lesson.lesson_of(lesson.records_of(session, [made.id], Recipe()), Recipe(), loaded)
         learnt = lesson.lesson_of(lesson.records_of(session, [both.id], Recipe()), Recipe(), loaded)
-    assert len(learnt.flags) == len(fine)
+    assert len(learnt.flags) == len(fine) == learnt.flag_weight
 
 
 def test_a_few_flags_do_not_count_as_much_as_many_pairs_and_many_not_more_than_few_pairs() -> None:
     def learnt(pairs: list[float], flags: list[float]) -> lesson.Lesson:
-        return lesson.Lesson(
-            [Pair(str(weight), [1], [2], [3], weight) for weight in pairs],
-            [],
-            [Flag(str(weight), [1], [2], True, weight) for weight in flags],
-            [],
-            [],
-        )
+        return lesson.Lesson([], [], [], [], [], sum(pairs), sum(flags))
 
     recipe = Recipe(flag_weight=2.0)
     assert learnt([1.0, 0.5, 0.5], [0.5]).weighed(recipe) == Recipe(flag_weight=0.5)

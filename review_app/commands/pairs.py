@@ -113,7 +113,7 @@ def preview(
         )
         concluded = adjudications.of_generations(session)
         found = policy_comparison.compare(rows, first, second, grouping, concluded, compared=compared, seed=seed)
-        built = pair_sets.build(rows, second._replace(unpaired=True), grouping, concluded, compared)
+        built = pair_sets.build(rows, second, grouping, concluded, compared)
         overlaps = pair_sets.overlaps(session, built, rows, Artifacts(settings.artifacts), compared)
     hits, more = ([hit for place, hit in overlaps if (place < len(built.pairs)) is of_pairs] for of_pairs in (True, False))
     training = {row.prompt.id for row in rows if row.prompt.shard in TRAINING_SHARDS}

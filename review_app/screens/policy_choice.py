@@ -73,7 +73,7 @@ def _panel(session: Session, version_id: int) -> _Panel:
 
 def _preview(panel: _Panel, choice: pair_sets.Choice, grouping: Grouping) -> Preview:
     rows, compared, concluded = panel
-    built = pair_sets.build(rows, choice._replace(unpaired=True), grouping, concluded, compared)
+    built = pair_sets.build(rows, choice, grouping, concluded, compared)
     prompts = {row.prompt.id: row.prompt for row in rows} | {one.prompt.id: one.prompt for one in compared}
     texts = {row.generation.id: row.generation.text for row in rows} | {-one.review_id: one.text for one in built.rewrites}
     texts |= {generation.id: generation.text for one in compared for generation in one.generations}
