@@ -594,6 +594,21 @@ def tiny_model(tokenizer: Any) -> Any:
     )
 
 
+def one_step(folder: Path) -> dict[str, Any]:
+    """Arguments of a TRL trainer that takes one step of four examples and keeps nothing."""
+    return {
+        "output_dir": str(folder),
+        "max_steps": 1,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 0.1,
+        "report_to": "none",
+        "save_strategy": "no",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "bf16": False,
+    }
+
+
 def byte_tokenizer() -> Any:
     """A tokenizer that knows every byte, with an end token and a small chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -631,18 +646,7 @@ def test_trl_takes_a_real_dpo_step_on_an_export(
     model, reference = tiny_model(tokenizer), tiny_model(tokenizer)
     reference.load_state_dict(model.state_dict())
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
-    arguments = DPOConfig(
-        output_dir=str(tmp_path / "run"),
-        max_steps=1,
-        per_device_train_batch_size=4,
-        learning_rate=0.1,
-        report_to="none",
-        save_strategy="no",
-        use_cpu=True,
-        disable_tqdm=True,
-        logging_steps=1,
-        bf16=False,
-    )
+    arguments = DPOConfig(**one_step(tmp_path / "run"), logging_steps=1)
     trainer = DPOTrainer(model=model, ref_model=reference, args=arguments, train_dataset=train, processing_class=tokenizer)
     assert len(trainer.train_dataset) == train.num_rows == report.rows[f"train.{file_format}"]
     assert trainer.train().metrics["train_loss"] == pytest.approx(0.6931, abs=1e-3)

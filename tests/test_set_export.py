@@ -16,7 +16,7 @@ from flagback.storage.records import PreferenceSet, now
 from flagback.storage.set_export import export_set
 from flagback.storage.store import Store
 from flagback.storage.unpaired import NewUnpaired
-from tests.test_export import byte_tokenizer, loaded_rows, tiny_model
+from tests.test_export import byte_tokenizer, loaded_rows, one_step, tiny_model
 
 #: Text, and whether it was judged harmful.
 SAID = [(f" answer {number}", number % 3 != 0) for number in range(12)]
@@ -96,17 +96,7 @@ def test_trl_takes_a_real_kto_step_on_an_export(sqlite_store: Store, tmp_path: P
     model, reference = tiny_model(tokenizer), tiny_model(tokenizer)
     reference.load_state_dict(model.state_dict())
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
-    arguments = KTOConfig(
-        output_dir=str(tmp_path / "run"),
-        max_steps=1,
-        per_device_train_batch_size=4,
-        learning_rate=0.1,
-        report_to="none",
-        save_strategy="no",
-        use_cpu=True,
-        disable_tqdm=True,
-        bf16=False,
-    )
+    arguments = KTOConfig(**one_step(tmp_path / "run"))
     trainer = KTOTrainer(model=model, ref_model=reference, args=arguments, train_dataset=train, processing_class=tokenizer)
     assert trainer.train().metrics["train_loss"] == pytest.approx(0.5, abs=1e-3)  # sigmoid(0) of every answer at the reference
     assert any(not torch.equal(weights, before[name]) for name, weights in model.state_dict().items())
