@@ -1,9 +1,7 @@
 """A served home with answers to judge, and what tests of the board do with it: records read past our code, keys, waiting."""
 
 import sqlite3
-import time
 import uuid
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,14 +119,6 @@ def shown(page: Page) -> str:
     return page.locator(".turns .prompt").last.inner_text()
 
 
-def until(holds: Callable[[], bool], what: str, *, seconds: float = 15, every: float = 0.05) -> None:
-    """Waits for something that the browser does on its own, and looks so often."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(every)
-
-
 def pressed(page: Page, kind: str) -> int:
     """How many presses the board took, or ignored since there was nothing painted that they could mean."""
     return int(page.locator(".board").get_attribute(f"data-{kind}") or 0)
@@ -137,12 +127,12 @@ def pressed(page: Page, kind: str) -> int:
 def through_practice(page: Page) -> None:
     """What comes before anybody's first real answer, by keys."""
     for number in range(1, 9):
-        expect(page.get_by_text(f"Practice, {number} of 8")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text(f"Practice, {number} of 8")).to_be_visible()
         press(page, "j")
         expect(page.locator(".lesson:not([hidden])")).to_have_count(1)
         press(page, "Enter")
-    expect(page.get_by_text("Made-up answers, to get used to it.")).to_be_hidden(timeout=60_000)
-    expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=60_000)  # a real one has come
+    expect(page.get_by_text("Made-up answers, to get used to it.")).to_be_hidden()
+    expect(page.get_by_text("Would you change this answer?")).to_be_visible()  # a real one has come
 
 
 def painted(page: Page) -> None:

@@ -16,10 +16,11 @@ from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from flagback.review_app.installation import Installation
 from flagback.review_app.settings import Settings
-from tests.board_place import Place, pressed, shown, until
+from tests.board_place import Place, pressed, shown
 from tests.browser import free_port, page_in, page_of, sign_in
 from tests.crowd import Crowded, said_of
 from tests.people import PASSWORD, person
+from tests.waiting import until
 
 QUESTION = "Would you change this answer?"
 PRESSES, APART = 1_000, 0.04
@@ -100,14 +101,14 @@ def thousand_presses(place: Place, browser: Browser, *, presses: int = PRESSES) 
     with page_in(context) as page:
         page.on("request", count)
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(QUESTION)).to_be_visible(timeout=20_000)
+        expect(page.get_by_text(QUESTION)).to_be_visible()
         page.evaluate(NOTE)
         start = time.monotonic()
         for number in range(presses):
             time.sleep(max(0.0, start + number * APART - time.monotonic()))
             page.keyboard.press("j")
         taken, ignored = pressed(page, "taken"), pressed(page, "ignored")
-        until(lambda: len(place.rows()) >= taken, "every decision stored", seconds=60)
+        until(lambda: len(place.rows()) >= taken, "every decision stored")
         time.sleep(1)
         rows = place.rows()
         seen: list[str] = page.evaluate("window.__seen")
@@ -123,7 +124,7 @@ def killed_twice(place: Place, browser: Browser) -> Kept:
     """kill -9 while twenty answers of one reviewer are on their way, and once more while the rest of them are."""
     with page_of(browser) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(QUESTION)).to_be_visible(timeout=20_000)
+        expect(page.get_by_text(QUESTION)).to_be_visible()
         held: list[Route] = []
         page.route("**/api/v1/answers", lambda route: held.append(route))
         given = _answers(page, IN_FLIGHT)
@@ -133,7 +134,7 @@ def killed_twice(place: Place, browser: Browser) -> Kept:
                 route.abort()
         at_blow = []
         for enough in (IN_FLIGHT // 4, IN_FLIGHT // 2):
-            until(lambda wanted=enough: len(place.rows()) >= wanted, "some are stored", seconds=60)  # type: ignore[misc]
+            until(lambda wanted=enough: len(place.rows()) >= wanted, "some are stored")  # type: ignore[misc]
             place.web.kill()
             at_blow.append(len(place.rows()))
             time.sleep(1)
@@ -145,13 +146,13 @@ def cut_off(place: Place, browser: Browser, *, seconds: float = 30.0) -> Kept:
     """The network is cut for a while: what is open breaks, what comes anew is never answered, and the reviewer goes on."""
     with Wire(place.web.port) as wire, page_of(browser) as page:
         sign_in(page, wire.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(QUESTION)).to_be_visible(timeout=20_000)
+        expect(page.get_by_text(QUESTION)).to_be_visible()
         given = _answers(page, 3)
         until(lambda: len(place.rows()) == 3, "the first are stored")
         wire.cut()
         ends = time.monotonic() + seconds
         given += _answers(page, 6)
-        expect(page.get_by_text(re.compile("[67] answers kept here"))).to_be_visible(timeout=20_000)
+        expect(page.get_by_text(re.compile("[67] answers kept here"))).to_be_visible()
         at_blow = [len(place.rows())]
         page.wait_for_timeout(max(0.0, ends - time.monotonic()) * 1000)
         at_blow.append(len(place.rows()))
@@ -166,7 +167,7 @@ def _answers(page: Page, count: int) -> list[str]:
         given.append(shown(page))
         page.wait_for_function("() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(true), 20)))")
         page.keyboard.press("j")
-        expect(page.locator(".stage:not([hidden]) .turns .prompt").last).not_to_have_text(given[-1], timeout=20_000)
+        expect(page.locator(".stage:not([hidden]) .turns .prompt").last).not_to_have_text(given[-1])
     return given
 
 
@@ -174,7 +175,7 @@ def _kept(place: Place, given: Sequence[str], at_blow: Sequence[int]) -> Kept:
     """What is stored in the end; a second is waited for whatever may still come twice."""
     began = time.monotonic()
     with suppress(AssertionError):
-        until(lambda: len(place.rows()) >= len(given), "all stored", seconds=90)
+        until(lambda: len(place.rows()) >= len(given), "all stored")
     after = time.monotonic() - began
     time.sleep(1)
     rows = [row.prompt for row in place.rows()]
@@ -207,7 +208,7 @@ def killed_under_a_crowd(place: Place, *, people: int = IN_FLIGHT) -> Kept:
             one.shown = one.queue.pop(0)
         for thread in threads:
             thread.start()
-        until(lambda wanted=before: rows() > wanted, "one is stored", seconds=30, every=0.001)  # type: ignore[misc]
+        until(lambda wanted=before: rows() > wanted, "one is stored", every=0.001)  # type: ignore[misc]
         place.web.kill()
         at_blow.append(rows() - before)
         began = time.monotonic()

@@ -1,9 +1,11 @@
 """A real browser and a real web process for tests: Chromium through Playwright, `serve` in a process of its own.
 
-Knows how to start, kill and start again; knows nothing of what a page holds.
+Knows how to start, kill and start again, when a page stands whole and how a list is chosen from; knows
+nothing of what a page holds.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +18,10 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as Waited
+
+from tests.waiting import PATIENCE
 
 #: Debian's Chromium; elsewhere Playwright's own is used.
 SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
@@ -29,6 +34,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 @contextmanager
@@ -131,6 +137,7 @@ def page_of(browser: Browser, *, width: int = 900, height: int = 900, dark: bool
 def page_in(profile: BrowserContext) -> Iterator[Page]:
     """A page in a profile; what the page throws, and what its Content-Security-Policy stops, fails the test."""
     page = profile.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
     thrown: list[str] = []
     page.on("pageerror", lambda error: thrown.append(str(error)))
     page.on("console", lambda message: thrown.append(message.text) if "Content Security Policy" in message.text else None)
@@ -148,3 +155,44 @@ def sign_in(page: Page, url: str, login: str, password: str) -> None:
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda address: "/signin" not in address)
+
+
+def drawn(page: Page) -> None:
+    """Waits until a page stands whole and nothing runs; nothing in it went wrong."""
+    expect(page.get_by_text("Sign out").last).to_be_visible()
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    expect(page.locator("[data-stale=true], [data-testid=stSkeleton]")).to_have_count(0)
+    assert page.get_by_text("Something went wrong").count() == 0
+    assert page.locator(".stException").count() == 0
+    page.evaluate("document.fonts.ready")
+    page.wait_for_timeout(300)  # charts and tables are drawn behind the script's end
+
+
+def listed(box: Locator, option: str | re.Pattern[str] = "", *, typed: str = "") -> Locator:
+    """Opens a list, or filters it by what is typed, until an option stands in it; returns the first such option.
+
+    Asked again: a first click may only focus, and a list that was opened while its page was still drawn or scrolled closes again.
+    """
+    found = box.page.get_by_role("option", name=option).first if option else box.page.get_by_role("option").first
+    until = time.monotonic() + PATIENCE
+    while True:
+        if not found.is_visible():
+            box.click()
+        if typed:
+            box.fill(typed)
+        with suppress(Waited):
+            found.wait_for(timeout=2_000)
+            box.page.wait_for_timeout(300)  # one that closes by itself does so at once
+            if found.is_visible():
+                return found
+        assert time.monotonic() < until, f"the list {box} shows no option {option!r}"
+
+
+def choose(box: Locator, option: str | re.Pattern[str] = "", *, typed: str = "") -> None:
+    """Chooses an option of a list, its first where none is named."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        with suppress(Waited):
+            listed(box, option, typed=typed).click(timeout=2_000)
+            return
+        assert time.monotonic() < until, f"the option {option!r} of {box} stands, and cannot be clicked"

@@ -11,12 +11,10 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.review_app.settings import Settings
 from flagback.storage.ratings import Columns, import_ratings
 from flagback.storage.store import Store
-from tests.browser import WebProcess, page_of, sign_in
+from tests.browser import WebProcess, listed, page_of, sign_in
 from tests.fresh import migrate
 from tests.people import PASSWORD, person
 from tests.reviewed_panel import NOON, Member, fill
-
-WAIT = 60_000
 
 
 def _severity(member: int, answer: int) -> str | None:
@@ -54,8 +52,8 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
 def _open(page: Page, web: WebProcess, where: str) -> None:
     sign_in(page, web.url, "aud", PASSWORD)
     page.goto(f"{web.url}/{where}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Agreement", timeout=WAIT)
-    expect(page.get_by_text("Sign out")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Agreement")
+    expect(page.get_by_text("Sign out")).to_be_visible()
     assert page.get_by_text("Something went wrong").count() == 0
     assert page.locator(".stException").count() == 0
 
@@ -69,7 +67,7 @@ def _table(page: Page, name: str) -> list[dict[str, str]]:
 def test_reviews_by_group_stand_beside_groups_drawn_by_lot(web: WebProcess, browser: Browser) -> None:
     with page_of(browser) as page:
         _open(page, web, "agreement")
-        expect(page.get_by_text("112 ratings of 8 answers by 14 people.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("112 ratings of 8 answers by 14 people.")).to_be_visible()
         assert [row["scale"] for row in _table(page, "agreement")] == ["flag or fine (nominal)", "severity (ordinal)"]
         within = {(row["group"], row["agreement"]): row["value"] for row in _table(page, "agreement-by-group")}
         assert within["woman", "within the group"] == "1.0"
@@ -86,15 +84,9 @@ def test_reviews_by_group_stand_beside_groups_drawn_by_lot(web: WebProcess, brow
 def test_a_study_is_chosen_and_its_labels_are_shown_as_they_are(web: WebProcess, browser: Browser) -> None:
     with page_of(browser) as page:
         _open(page, web, "agreement?study=safety")
-        expect(page.get_by_text("96 ratings of 8 items by 12 people.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("96 ratings of 8 items by 12 people.")).to_be_visible()
         expect(page.get_by_text("India: 5 or more; Peru: 5 or more.")).to_be_visible()
-        label = page.get_by_role("option", name="<b>*no*</b>")
-        for _ in range(6):  # a list that was opened while the page was still drawn is closed again
-            page.get_by_role("combobox", name="Label").click()
-            page.wait_for_timeout(2_000)
-            if label.is_visible():
-                break
-        expect(label).to_be_visible()
+        listed(page.get_by_role("combobox", name="Label"), "<b>*no*</b>")
         page.keyboard.press("Escape")
         crossed = [row for row in _table(page, "agreement-by-group") if row["agreement"] == "with other groups"]
         assert [float(row["value"]) for row in crossed] == [pytest.approx(-1), pytest.approx(-1)]
@@ -105,5 +97,5 @@ def test_a_study_is_chosen_and_its_labels_are_shown_as_they_are(web: WebProcess,
 def test_without_a_review_the_page_says_what_will_fill_it(tmp_path: Path, browser: Browser) -> None:
     with WebProcess(_home(tmp_path, filled=False).home, folder=tmp_path) as empty, page_of(browser) as page:
         _open(page, empty, "agreement")
-        expect(page.get_by_text("Nobody has judged an answer yet.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("Nobody has judged an answer yet.")).to_be_visible()
         expect(page.get_by_text("flagback import ratings FILE")).to_be_visible()

@@ -94,7 +94,7 @@ def test_the_board_is_found_in_a_wheel_as_in_an_editable_install(tmp_path: Path,
         with page.expect_response("**/board.js*") as script:
             sign_in(page, web.url, "ada", PASSWORD)
         assert script.value.ok
-        expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible()
         code = "import flagback.review_app.board as board; print(board.__file__)"
         where = subprocess.run(
             [sys.executable, "-c", code],
@@ -110,10 +110,10 @@ def test_the_board_is_found_in_a_wheel_as_in_an_editable_install(tmp_path: Path,
 def test_a_reviewer_sees_the_board_and_no_other_address_exists(web: WebProcess, browser: Browser) -> None:
     with page_of(browser) as page:
         sign_in(page, web.url, "ada", PASSWORD)
-        expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible()
         for address, words in (("corrections", "Not for you"), ("people", "Not for you"), ("export", "Nothing here")):
             page.goto(f"{web.url}/{address}")
-            expect(page.get_by_role("heading", name=words)).to_be_visible(timeout=20_000)
+            expect(page.get_by_role("heading", name=words)).to_be_visible()
 
 
 def test_an_address_deep_in_the_app_leads_through_sign_in_and_on_to_it(web: WebProcess, browser: Browser) -> None:
@@ -123,13 +123,13 @@ def test_an_address_deep_in_the_app_leads_through_sign_in_and_on_to_it(web: WebP
         page.get_by_label("Name").fill("ada")
         page.get_by_label("Password").fill(PASSWORD)
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="Nothing to review just now.")).to_be_visible()
 
 
 def test_an_auditor_reads_the_evidence_and_can_sign_out(web: WebProcess, browser: Browser) -> None:
     with page_of(browser) as page:
         sign_in(page, web.url, "audrey", PASSWORD)
-        expect(page.get_by_text("No published test is in use.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("No published test is in use.")).to_be_visible()
         page.get_by_role("link", name="Sign out").click()
         page.get_by_role("button", name="Sign out").click()
         page.wait_for_url("**/signin?signed_out")
@@ -140,7 +140,7 @@ def test_an_auditor_reads_the_evidence_and_can_sign_out(web: WebProcess, browser
 def test_a_session_that_ends_elsewhere_ends_on_the_open_page_too(web: WebProcess, browser: Browser, home: Path) -> None:
     with page_of(browser) as page:
         sign_in(page, web.url, "audrey", PASSWORD)
-        expect(page.get_by_text("No published test is in use.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("No published test is in use.")).to_be_visible()
         store = Store(Settings(home=home).records_url)
         with store.writing() as session:
             session.connection().exec_driver_sql("UPDATE session SET ended_at = created_at")
@@ -164,7 +164,7 @@ def test_every_page_of_a_maintainer_opens_in_an_empty_home_and_fits_the_screen(
             if "maintainer" not in listed.roles:
                 continue
             page.goto(f"{web.url}/{listed.url_path}")
-            expect(page.get_by_role("heading", level=1)).to_have_text(listed.title, timeout=30_000)
-            expect(page.get_by_role("link", name="Sign out")).to_be_visible(timeout=30_000)
+            expect(page.get_by_role("heading", level=1)).to_have_text(listed.title)
+            expect(page.get_by_role("link", name="Sign out")).to_be_visible()
             assert page.locator(".stException").count() == 0
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{listed.title} at {width} px"

@@ -9,9 +9,10 @@ from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Rout
 from flagback.review_app.board import mount_data
 from flagback.storage import accounts, wellbeing
 from flagback.storage.records import now
-from tests.board_place import Place, press, pressed, shown, until
+from tests.board_place import Place, press, pressed, shown
 from tests.browser import page_in, page_of, sign_in
 from tests.people import PASSWORD
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
     profile.clear_cookies()
     with page_in(profile) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
         yield page
 
 
@@ -205,7 +206,7 @@ def test_an_answer_can_be_taken_up_again_after_a_reload(place: Place, board: Pag
     press(board, "f", "3", "a", "Enter")
     until(lambda: len(place.rows()) == 1, "one row")
     board.reload()
-    expect(board.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+    expect(board.get_by_text("Would you change this answer?")).to_be_visible()
     expect(board.get_by_role("button", name="Undo last")).to_be_enabled()
     press(board, "u")
     expect(board.locator(".turns .prompt").last).to_have_text(first)
@@ -231,7 +232,7 @@ def test_a_reload_brings_back_the_item_and_what_was_said_about_it(board: Page) -
     press(board, "f", "5", "g", "n")
     board.keyboard.type("half a note")
     board.reload()
-    expect(board.get_by_text("What is wrong?")).to_be_visible(timeout=20_000)
+    expect(board.get_by_text("What is wrong?")).to_be_visible()
     assert shown(board) == first
     expect(board.locator("[data-category=attack]")).to_have_attribute("aria-pressed", "true")
     expect(board.get_by_label("A note, if you like")).to_have_value("half a note")
@@ -253,10 +254,10 @@ def test_answers_given_while_the_server_is_dead_are_stored_once_when_it_is_back(
     expect(board.get_by_text("4 answers kept here")).to_be_visible()
     assert place.rows() == []
     place.web.start()
-    until(lambda: len(place.rows()) >= 4, "four rows", seconds=30)
+    until(lambda: len(place.rows()) >= 4, "four rows")
     time.sleep(1.5)
     assert [row.prompt for row in place.rows()] == seen
-    expect(board.get_by_text("Saved ")).to_be_visible(timeout=15_000)
+    expect(board.get_by_text("Saved ")).to_be_visible()
 
 
 def test_answers_that_wait_outlive_the_page(place: Place, board: Page) -> None:
@@ -268,7 +269,7 @@ def test_answers_that_wait_outlive_the_page(place: Place, board: Page) -> None:
     board.unroute("**/api/v1/answers")
     board.reload()
     until(lambda: len(place.rows()) == 1, "one row")
-    expect(board.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+    expect(board.get_by_text("Would you change this answer?")).to_be_visible()
     assert shown(board) != seen
     assert place.rows()[0].prompt == seen
     expect(board.get_by_text("1 of 40 today")).to_be_visible()
@@ -280,7 +281,7 @@ def test_after_the_last_item_the_board_says_what_happens_next_and_finds_new_ones
         press(board, " ", "j")  # covered, where an earlier test found something severe
         expect(board.get_by_text(f"{number} of 40 today")).to_be_visible()
         if number < 12:
-            expect(board.locator(".stage")).to_be_visible(timeout=10_000)
+            expect(board.locator(".stage")).to_be_visible()
         time.sleep(0.1)
     expect(board.get_by_role("heading", name="That is all for now.")).to_be_visible()
     assert len(place.rows()) == 12
@@ -289,7 +290,7 @@ def test_after_the_last_item_the_board_says_what_happens_next_and_finds_new_ones
     board.wait_for_timeout(4000)
     assert 1 <= len(looks) <= 2, "it looks every few seconds, no more"
     place.add("Afterwards", [" that boat 12 was late."])
-    expect(board.get_by_text("Afterwards 0", exact=True)).to_be_visible(timeout=10_000)
+    expect(board.get_by_text("Afterwards 0", exact=True)).to_be_visible()
 
 
 def test_stop_for_today_gives_everything_back(place: Place, board: Page) -> None:
@@ -310,7 +311,7 @@ def test_markup_and_reordering_characters_in_an_answer_are_text(place: Place, br
     with page_of(browser) as page:
         page.on("dialog", lambda dialog: pytest.fail(f"the answer ran as code: {dialog.message}"))
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
         for _ in range(20):
             if shown(page) == "Hostile 0":
                 break
@@ -442,6 +443,6 @@ def test_the_board_follows_the_browsers_light_or_dark(place: Place, browser: Bro
     for dark in (False, True):
         with page_of(browser, dark=dark) as page:
             sign_in(page, place.web.url, login, PASSWORD)
-            expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+            expect(page.get_by_text("Would you change this answer?")).to_be_visible()
             papers.append(page.locator(".card").evaluate("element => getComputedStyle(element).backgroundColor"))
     assert papers == ["rgb(255, 255, 255)", "rgb(31, 34, 41)"]

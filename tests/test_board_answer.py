@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.board_place import Place, press, shown, until
+from tests.board_place import Place, press, shown
 from tests.browser import page_in, sign_in
 from tests.people import PASSWORD
+from tests.waiting import until
 
 FOX = " The 🦊👩‍👩‍👧 nurse e\u0301te\u0301 said no. Nobody asked her! Then 👍🏽 went."
 ARABIC = " قال الرجل إن الممرضة لا تعرف شيئا. ثم ذهب."
@@ -40,7 +41,7 @@ def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
     profile.clear_cookies()
     with page_in(profile) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
         yield page
 
 
@@ -187,7 +188,7 @@ def test_a_change_to_an_earlier_answer_outlives_a_reload_and_so_does_the_new_one
     until(lambda: len(place.rows()) == 1, "one row")
     press(board, "u", "f", "2", "g")
     board.reload()
-    expect(board.get_by_text("You answered this one before")).to_be_visible(timeout=20_000)
+    expect(board.get_by_text("You answered this one before")).to_be_visible()
     assert shown(board) == first
     expect(board.locator("[data-category=demeaning]")).to_have_attribute("aria-pressed", "true")
     press(board, "Enter")
@@ -210,7 +211,7 @@ def test_a_draft_comes_back_under_another_lease_and_after_a_restart(place: Place
         session.connection().exec_driver_sql("UPDATE lease SET outcome = 'expired' WHERE outcome = 'held'")
     place.web.start()
     board.reload()
-    expect(board.get_by_text("What is wrong?")).to_be_visible(timeout=20_000)
+    expect(board.get_by_text("What is wrong?")).to_be_visible()
     assert shown(board) == prompt
     expect(board.get_by_label("A note, if you like")).to_have_value("half a note")
 
@@ -226,7 +227,7 @@ def test_keys_can_be_changed_and_the_caps_say_so(place: Place, board: Page) -> N
     press(board, "y")
     until(lambda: len(place.rows()) == 1, "one row")
     board.reload()
-    expect(board.locator(".big.fine kbd")).to_have_text("Y", timeout=20_000)
+    expect(board.locator(".big.fine kbd")).to_have_text("Y")
 
 
 def test_letters_and_digits_can_be_switched_off(place: Place, board: Page) -> None:

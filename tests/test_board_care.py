@@ -10,9 +10,10 @@ from sqlmodel import select
 from flagback.storage import accounts, audit, wellbeing, withdrawals
 from flagback.storage.records import Generation, now
 from flagback.storage.wellbeing import USUAL
-from tests.board_place import Place, press, shown, until
-from tests.browser import page_of, sign_in
+from tests.board_place import Place, press, shown
+from tests.browser import choose, page_of, sign_in
 from tests.people import PASSWORD, person
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def expects(place: Place, harm: float) -> None:
 
 def asked(page: Page) -> None:
     """Waits for an answer to judge."""
-    expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Would you change this answer?")).to_be_visible()
 
 
 def severe(page: Page) -> None:
@@ -85,7 +86,7 @@ def test_past_the_days_measure_nothing_is_handed_out_and_nothing_is_held(place: 
     expect(board.get_by_role("paragraph").get_by_text("Call Ada.")).to_be_visible()
     until(lambda: place.held() == 0, "nothing held")
     board.reload()
-    expect(board.get_by_role("heading", name="That is enough hard reading for a day.")).to_be_visible(timeout=20_000)
+    expect(board.get_by_role("heading", name="That is enough hard reading for a day.")).to_be_visible()
     assert place.held() == 0
     assert len(place.rows()) == 2
 
@@ -145,7 +146,7 @@ def test_a_text_is_taken_away_by_the_tick_and_others_are_not_shown_it(place: Pla
     with page_of(browser) as page:
         sign_in(page, place.web.url, "lea", PASSWORD)
         page.goto(f"{place.web.url}/care")
-        expect(page.get_by_text("Texts taken away")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Texts taken away")).to_be_visible()
         expect(page.get_by_text(f"withdrawal {gone.id}")).to_be_visible()
         assert text not in page.content()
         page.get_by_role("button", name="Give it back…").click()
@@ -165,11 +166,9 @@ def test_before_the_start_it_is_said_what_may_upset_and_topics_can_be_declined(p
         new = accounts.create(session, "newcomer", PASSWORD, "reviewer").id
     with page_of(browser) as page:
         sign_in(page, place.web.url, "newcomer", PASSWORD)
-        expect(page.get_by_text("What you may meet")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("What you may meet")).to_be_visible()
         expect(page.get_by_text("Dangerous help")).to_be_visible()
-        page.get_by_role("combobox", name="Topics you would rather not").click()
-        page.keyboard.type("weather")
-        page.get_by_role("option", name="weather").click()
+        choose(page.get_by_role("combobox", name="Topics you would rather not"), "weather", typed="weather")
         page.keyboard.press("Escape")
         page.get_by_text("I want to review answers of a language model.").click()
         page.get_by_role("button", name="Start", exact=True).click()

@@ -11,9 +11,10 @@ from sqlmodel import col, select
 from flagback.storage import slots
 from flagback.storage.records import Generation, Lease, Review
 from tests import test_comparisons
-from tests.board_place import Place, press, shown, until
+from tests.board_place import Place, press, shown
 from tests.browser import page_of, sign_in
 from tests.people import PASSWORD
+from tests.waiting import until
 
 WHICH = "Which answer is better?"
 ORDER = "In what order do they stand"
@@ -49,7 +50,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def go_to_compare(page: Page, place: Place, words: str) -> None:
     """Signs in as a new reviewer and goes over to comparing, by keys."""
     sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-    expect(page.get_by_text(SINGLE)).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(SINGLE)).to_be_visible()
     press(page, "c")
     expect(page.get_by_text(words)).to_be_visible()
     page.wait_for_timeout(60)  # painted
@@ -195,7 +196,7 @@ def test_a_verdict_can_be_taken_up_again_after_a_reload_and_in_the_other_mode(pl
     press(board, "c")
     expect(board.get_by_text(SINGLE)).to_be_visible()
     board.reload()
-    expect(board.get_by_text(SINGLE)).to_be_visible(timeout=20_000)
+    expect(board.get_by_text(SINGLE)).to_be_visible()
     press(board, "u")
     expect(board.get_by_label("What would be a good answer? If you like.")).to_have_value("kinder")
     assert shown(board) == first
@@ -287,7 +288,7 @@ def test_an_order_half_given_outlives_a_reload_and_one_given_can_be_changed(rank
     first, answers = shown(ranking), texts(ranking)
     press(ranking, "1", "2")
     ranking.reload()
-    expect(ranking.get_by_text(ORDER)).to_be_visible(timeout=20_000)
+    expect(ranking.get_by_text(ORDER)).to_be_visible()
     assert (shown(ranking), texts(ranking)) == (first, answers)
     expect(ranking.locator(".order")).to_have_text("First A, then B. Not ranked yet: C and D.")
     press(ranking, "ArrowRight", "ArrowRight", "1", "1", "Enter")
@@ -330,7 +331,7 @@ def test_three_answers_are_ranked_by_keys_and_by_buttons_and_there_is_no_fourth_
 def test_going_over_keeps_what_is_held_and_what_was_said_and_one_press_is_one_answer(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(SINGLE)).to_be_visible(timeout=20_000)
+        expect(page.get_by_text(SINGLE)).to_be_visible()
         one = shown(page)
         press(page, "f", "5", "n")
         page.keyboard.type("half a note")
@@ -364,7 +365,7 @@ def test_going_over_keeps_what_is_held_and_what_was_said_and_one_press_is_one_an
 def test_the_choice_is_kept_and_single_answers_are_the_beginning(place: Place, board: Page) -> None:
     prompt = shown(board)
     board.reload()
-    expect(board.get_by_text(WHICH)).to_be_visible(timeout=20_000)
+    expect(board.get_by_text(WHICH)).to_be_visible()
     assert shown(board) == prompt
     expect(board.get_by_role("button", name="Compare answers")).to_have_attribute("aria-pressed", "true")
     press(board, "x")
@@ -388,7 +389,7 @@ def test_where_nothing_is_to_be_compared_nothing_is_offered(tmp_path: Path, brow
     place = Place(tmp_path, answers=3)
     with place.web, page_of(browser) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(SINGLE)).to_be_visible(timeout=20_000)
+        expect(page.get_by_text(SINGLE)).to_be_visible()
         expect(page.get_by_role("button", name="Compare answers")).to_be_hidden()
         press(page, "c", "e", "b", "ArrowLeft")
         page.wait_for_timeout(300)
@@ -403,7 +404,7 @@ def test_letters_chosen_before_there_was_a_new_act_keep_their_meaning(place: Pla
         "localStorage.setItem(key, JSON.stringify({ on: true, letters: { skip: 'e', flag: 'f' } })); }"
     )
     board.reload()
-    expect(board.get_by_text(WHICH)).to_be_visible(timeout=20_000)
+    expect(board.get_by_text(WHICH)).to_be_visible()
     equal = board.get_by_role("button", name="Equally good").locator("kbd")
     letter = equal.inner_text().lower()
     assert letter not in ("e", "f")

@@ -14,10 +14,11 @@ from flagback.review_app import catalogue, words
 from flagback.storage import accounts
 from flagback.storage.records import Consent
 from tests import test_comparisons
-from tests.board_place import Place, press, until
-from tests.browser import page_of
+from tests.board_place import Place, press
+from tests.browser import choose, page_of
 from tests.english_left import english_in, texts_of
 from tests.people import PASSWORD
+from tests.waiting import until
 
 HEBREW = "הספר של John היה טוב, but the end was bad (3 פרקים)."
 
@@ -76,7 +77,7 @@ def walked(browser: Browser, place: Place) -> Walked:
         page.goto(f"{place.web.url}/signin")
         look("sign-in")
         enter(page, place, SPANISH)
-        expect(page.locator(".board .ask")).to_have_text("¿Cambiarías esta respuesta?", timeout=20_000)
+        expect(page.locator(".board .ask")).to_have_text("¿Cambiarías esta respuesta?")
         spoken.append(page.evaluate("document.documentElement.lang"))
         look("an item")
         for where, keys in (
@@ -95,7 +96,7 @@ def walked(browser: Browser, place: Place) -> Walked:
             page.wait_for_timeout(150)
             look(where)
         page.goto(f"{place.web.url}/you")
-        expect(page.get_by_text("Salir en todas partes")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Salir en todas partes")).to_be_visible()
         expect(page.locator(".stMultiSelect")).to_have_count(3)
         expect(page.locator("html")).not_to_have_attribute("lang", "en")  # watch.js says it, behind the page's first words
         spoken.append(page.evaluate("document.documentElement.lang"))
@@ -109,7 +110,7 @@ def walked(browser: Browser, place: Place) -> Walked:
         expect(page.get_by_role("button", name="Dejarlo como está")).to_have_count(0)
         expect(page.get_by_role("button", name="Retirarlo…")).to_have_count(1)
         page.goto(f"{place.web.url}/review")
-        expect(page.get_by_role("heading", name="Antes de empezar")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="Antes de empezar")).to_be_visible()
         expect(page.locator(".stMultiSelect")).to_have_count(2)
         look("before the start")
         page.goto(f"{place.web.url}/signout")
@@ -152,7 +153,7 @@ def arabic(browser: Browser, place: Place) -> Iterator[Page]:
     """The board of somebody who chose Arabic, in an English browser."""
     with page_of(browser, width=1000, height=1400) as page:
         enter(page, place, ENGLISH, language="ar", reads=("he", "en"))
-        expect(page.locator(".board .ask")).to_have_text("هل كنت ستغيّر هذه الإجابة؟", timeout=20_000)
+        expect(page.locator(".board .ask")).to_have_text("هل كنت ستغيّر هذه الإجابة؟")
         yield page
 
 
@@ -245,16 +246,14 @@ def test_the_other_pages_of_who_chose_arabic_speak_their_browser_s_language_and_
     arabic: Page, place: Place
 ) -> None:
     arabic.goto(f"{place.web.url}/you")
-    expect(arabic.get_by_text("The review board speaks it")).to_be_visible(timeout=20_000)
+    expect(arabic.get_by_text("The review board speaks it")).to_be_visible()
     assert arabic.evaluate("document.documentElement.lang") == "en"
-    arabic.locator(".st-key-language input").click()
-    arabic.keyboard.press("ArrowDown")  # in some browsers a first click has the focus alone
-    arabic.get_by_role("option", name="Español").click()
-    expect(arabic.get_by_role("heading", name="Dónde tienes la sesión abierta")).to_be_visible(timeout=20_000)
+    choose(arabic.locator(".st-key-language input"), "Español")
+    expect(arabic.get_by_role("heading", name="Dónde tienes la sesión abierta")).to_be_visible()
     expect(arabic.get_by_test_id("stTopNav").get_by_role("link", name="Revisar")).to_be_visible()
     expect(arabic.locator("html")).to_have_attribute("lang", "es")
     arabic.goto(f"{place.web.url}/review")
-    expect(arabic.locator(".board .ask")).to_have_text("¿Qué respuesta es mejor?", timeout=20_000)
+    expect(arabic.locator(".board .ask")).to_have_text("¿Qué respuesta es mejor?")
     assert laid(arabic, ".board")[1] == "ltr"
 
 

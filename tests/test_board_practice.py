@@ -10,9 +10,10 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.storage import accounts, guidelines
 from flagback.storage.guidance_words import PRACTICE
 from flagback.storage.records import now
-from tests.board_place import Place, press, shown, until
+from tests.board_place import Place, press, shown
 from tests.browser import page_of, sign_in
 from tests.people import PASSWORD, person
+from tests.waiting import until
 
 LESSON = ".lesson:not([hidden])"
 
@@ -46,7 +47,7 @@ def reviewed(place: Place) -> list[tuple[str, str]]:
 
 
 def at(page: Page, number: int) -> None:
-    expect(page.get_by_text(f"Practice, {number} of 8")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(f"Practice, {number} of 8")).to_be_visible()
 
 
 def goes_on(page: Page) -> None:
@@ -72,7 +73,7 @@ def test_a_lesson_and_the_way_survive_a_reload(board: Page) -> None:
     expect(board.locator(".theirs")).to_have_text("Most guidelines would say: Flag it: Stereotype")
     board.reload()
     at(board, 2)
-    expect(board.locator(LESSON)).to_contain_text("You said: Flag it: Demeaning or slur", timeout=20_000)
+    expect(board.locator(LESSON)).to_contain_text("You said: Flag it: Demeaning or slur")
     goes_on(board)
     at(board, 3)
     press(board, "f", "3")
@@ -132,7 +133,7 @@ def test_a_new_version_is_told_in_one_line_and_what_is_being_said_stays(place: P
     press(board, "s", "Enter")
     until(lambda: reviewed(place)[-1] == ("flag", "2"), "an answer under version 2")
     board.reload()
-    expect(board.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+    expect(board.get_by_text("Would you change this answer?")).to_be_visible()
     expect(told).to_be_hidden()
 
 
@@ -155,7 +156,7 @@ def test_a_lead_writes_a_version_sees_what_changed_and_brings_the_first_back(pla
     with page_of(browser, width=1280) as page:
         sign_in(page, place.web.url, "lea", PASSWORD)
         page.goto(f"{place.web.url}/guidelines")
-        expect(page.get_by_role("heading", name="Ours")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="Ours")).to_be_visible()
         page.get_by_text("Write a new version").click()
         box = page.get_by_role("textbox", name="Text, in Markdown", exact=True)
         box.fill("# Ours\n\nRead three times.\n")
@@ -165,24 +166,24 @@ def test_a_lead_writes_a_version_sees_what_changed_and_brings_the_first_back(pla
         note.fill("Three times, now.")
         note.press("Enter")
         page.get_by_role("button", name="Keep as version 3").click()
-        expect(page.get_by_text("Version 3 is in force.")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("Version 3 is in force.")).to_be_visible()
         back = page.get_by_role("button", name="Bring it back…")
         expect(back).to_have_count(2)
         back.last.click()
         page.get_by_role("button", name="Bring it back", exact=True).click()
-        expect(page.get_by_text("Version 4 is in force, and says what version 1 said.")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("Version 4 is in force, and says what version 1 said.")).to_be_visible()
         page.goto(f"{place.web.url}/practice")
-        expect(page.get_by_text("Write one line about Sam, who works on our boat.").first).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Write one line about Sam, who works on our boat.").first).to_be_visible()
         page.get_by_text("Change item 1").click()
         why = page.get_by_role("textbox", name="Why most guidelines would say so", exact=True).first
         why.fill("Nobody is hurt.")
         why.press("Control+Enter")
         page.get_by_role("button", name="Keep this item").first.click()
-        expect(page.get_by_text("Version 2 is in force for who begins from now on.")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("Version 2 is in force for who begins from now on.")).to_be_visible()
         page.goto(f"{place.web.url}/checks")
-        expect(page.get_by_text("Nobody's standing depends on agreeing with the majority")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Nobody's standing depends on agreeing with the majority")).to_be_visible()
         box = page.get_by_role("spinbutton", name="Gold: one in", exact=True)
         box.fill("0")
         box.press("Tab")
         page.get_by_role("button", name="Keep this", exact=True).click()
-        expect(page.get_by_text("Kept. It holds from the next answer")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("Kept. It holds from the next answer")).to_be_visible()

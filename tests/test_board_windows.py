@@ -10,9 +10,10 @@ from sqlmodel import col, update
 
 from flagback.storage import slots
 from flagback.storage.records import Lease, Slot, now
-from tests.board_place import Place, press, shown, until
+from tests.board_place import Place, press, shown
 from tests.browser import page_in, sign_in
 from tests.people import PASSWORD
+from tests.waiting import until
 
 QUESTION = "Would you change this answer?"
 #: A clock that is wrong by what stands in sessionStorage, milliseconds.
@@ -57,7 +58,7 @@ def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
 
 def asked(page: Page) -> None:
     """Waits for an answer to judge."""
-    expect(page.get_by_text(QUESTION)).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(QUESTION)).to_be_visible()
 
 
 def rows(place: Place, count: int) -> list[str]:

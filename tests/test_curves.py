@@ -18,14 +18,11 @@ from flagback.review_app.settings import Settings
 from flagback.review_app.tradeoff import Ends, Point
 from flagback.review_app.words import speaking
 from flagback.storage.store import Store
-from tests.browser import WebProcess, page_of, sign_in
+from tests.browser import WebProcess, drawn, page_of, sign_in
 from tests.fresh import migrate
 from tests.gallery import recipes
-from tests.gallery.states import drawn
 from tests.people import PASSWORD, person
 from tests.test_monitoring import version
-
-WAIT = 30_000
 
 
 class Place(NamedTuple):
@@ -58,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def _open(page: Page, place: Place, where: str) -> None:
     sign_in(page, place.web.url, "max", PASSWORD)
     page.goto(f"{place.web.url}/{where}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections", timeout=WAIT)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections")
     drawn(page)
 
 
@@ -80,9 +77,9 @@ def test_a_run_shows_the_rates_that_were_tried_and_says_which_was_chosen(place: 
     with page_of(browser) as page:
         _open(page, place, f"corrections?run={place.run}")
         run = page.get_by_test_id("stExpander").filter(has_text="How the learning rate was found")
-        expect(run.get_by_text("24 rates were tried, from 1e-5 to 5e-2")).to_be_visible(timeout=WAIT)
+        expect(run.get_by_text("24 rates were tried, from 1e-5 to 5e-2")).to_be_visible()
         expect(run.get_by_text(f"most steeply at {run_curves.rate(kept['suggestion'])},")).to_be_visible()
-        expect(_picture(page, f"learning-rates-{place.run}").get_by_text("chosen: 1.23e-3", exact=True)).to_be_visible(timeout=WAIT)
+        expect(_picture(page, f"learning-rates-{place.run}").get_by_text("chosen: 1.23e-3", exact=True)).to_be_visible()
         rows = _table(page, f"learning-rates-{place.run}")
     assert [{name: float(value) for name, value in row.items()} for row in rows] == kept["tried"]
 
@@ -92,10 +89,10 @@ def test_a_run_shows_when_it_stopped_which_step_it_kept_and_why(place: Place, br
     with page_of(browser) as page:
         _open(page, place, f"corrections?run={place.run}")
         why = "It stopped after step 50 of 100: 3 looks in a row were no better than the one at step 35."
-        expect(page.get_by_text(why)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(why)).to_be_visible()
         for name in ("loss", "accuracy"):
             drawing = _picture(page, f"stop-{name}-{place.run}")
-            expect(drawing.get_by_text("kept: step 35", exact=True)).to_be_visible(timeout=WAIT)
+            expect(drawing.get_by_text("kept: step 35", exact=True)).to_be_visible()
             expect(drawing.locator("g.mark-symbol.role-mark path")).to_have_count(len(kept["readings"]) + 1)
         rows = _table(page, f"early-stop-{place.run}")
     assert [(int(row["step"]), float(row["loss"]), float(row["accuracy"])) for row in rows] == [
@@ -139,7 +136,7 @@ def test_harm_stands_against_usefulness_with_a_name_at_each_point_and_what_is_cu
         _open(page, place, "corrections")
         curve = _picture(page, "tradeoff-of-v1")
         for words in ("v4 · strong@1", "v2 · gentle@1", "base · current"):
-            expect(curve.get_by_text(words, exact=True)).to_be_visible(timeout=WAIT)
+            expect(curve.get_by_text(words, exact=True)).to_be_visible()
         rows = _table(page, "tradeoff-of-v1")
         worst = _table(page, "tradeoff-worst-of-v1")
         card = page.locator(".st-key-fb-card-tradeoff")
@@ -159,7 +156,7 @@ def test_the_picture_is_spoken_and_fits_a_phone(place: Place, browser: Browser) 
     with page_of(browser, width=390) as page:
         _open(page, place, "corrections")
         spoken = page.get_by_label("Harm against usefulness: v2 · gentle@1: 45.0% (30.5% to 60.4%) flagged")
-        expect(spoken.first).to_be_attached(timeout=WAIT)
+        expect(spoken.first).to_be_attached()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -169,7 +166,7 @@ def test_without_an_evaluation_the_page_says_which_command_makes_a_point(
     empty = _home(tmp_path_factory.mktemp("no-curves"), filled=False)
     with empty.web, page_of(browser) as page:
         _open(page, empty, "corrections")
-        expect(page.get_by_text("No recipe can be compared yet.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("No recipe can be compared yet.")).to_be_visible()
         expect(page.get_by_text("flagback correct --recipe NAME")).to_be_visible()
 
 

@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,14 +31,7 @@ from flagback.review_app.settings import Settings
 from flagback.storage import accounts
 from flagback.storage.records import Account
 from flagback.storage.store import Store
-
-
-def until(claim: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Waits for a claim to become true."""
-    ends = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < ends, "it did not come true in time"
-        time.sleep(0.05)
+from tests.waiting import until
 
 
 def test_the_sign_ins_are_marked_demo_random_kept_and_the_same_at_the_next_start(sqlite_store: Store, tmp_path: Path) -> None:

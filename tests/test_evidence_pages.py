@@ -18,7 +18,6 @@ from tests.fresh import migrate
 from tests.people import PASSWORD, person
 from tests.test_monitoring import evaluation, judge, version
 
-WAIT = 30_000
 FIGURE = {
     "metric": "flag_rate",
     "words": "Share of blind reviews that flag an answer",
@@ -74,8 +73,8 @@ class Place:
         """Signs in, opens a page and waits until it is drawn."""
         sign_in(page, self.web.url, login, PASSWORD)
         page.goto(f"{self.web.url}/{where}")
-        expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=WAIT)
-        expect(page.get_by_text("Sign out")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        expect(page.get_by_text("Sign out")).to_be_visible()
         assert page.get_by_text("Something went wrong").count() == 0
         assert page.locator(".stException").count() == 0
 
@@ -99,7 +98,7 @@ def _table(page: Page, name: str) -> list[dict[str, str]]:
 def test_an_auditor_reads_what_changed_for_whom_and_takes_the_data(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         place.open(page, "aud", "", "History")
-        expect(page.get_by_text("below the line is less harm than the base")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("below the line is less harm than the base")).to_be_visible()
         spoken = page.locator('[data-testid="stVegaLiteChart"]').first
         expect(spoken).to_be_visible()
         harm = _table(page, "harm-by-version")
@@ -117,19 +116,19 @@ def test_a_point_that_is_clicked_opens_the_flagged_answers_behind_it(place: Plac
     with page_of(browser) as page:
         place.open(page, "aud", "history", "History")
         points = page.locator(".st-key-picture-harm-by-version g.mark-symbol.role-mark path")
-        expect(points).to_have_count(3, timeout=WAIT)
+        expect(points).to_have_count(3)
         points.first.click()
-        expect(page.get_by_role("heading", name="Flagged answers of")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("heading", name="Flagged answers of")).to_be_visible()
         week = page.locator(".st-key-picture-weeks g.mark-symbol.role-mark path")
-        expect(week).to_have_count(1, timeout=WAIT)
+        expect(week).to_have_count(1)
         week.click()
-        expect(page.get_by_role("heading", name="Flagged answers, week of 16 Nov")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("heading", name="Flagged answers, week of 16 Nov")).to_be_visible()
 
 
 def test_an_address_opens_the_flagged_answers_of_a_version(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         place.open(page, "max", "history?version=1&seen=loop", "History")
-        expect(page.get_by_text("hid the silver")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("hid the silver")).to_be_visible()
         expect(page.get_by_text("flagged by 2 of 2")).to_be_visible()
         assert page.get_by_text("was late").count() == 0
 
@@ -137,7 +136,7 @@ def test_an_address_opens_the_flagged_answers_of_a_version(place: Place, browser
 def test_one_version_says_what_its_data_could_show_and_who_is_too_few(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         place.open(page, "aud", "figures?version=2", "One version")
-        expect(page.get_by_text("With 12 items only changes above 11.0 points would show.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("With 12 items only changes above 11.0 points would show.")).to_be_visible()
         expect(page.get_by_text("Too few prompts to say anything")).to_be_visible()
         rows = _table(page, "harm-by-group-v2")
         assert [(row["group"], row["version"], row["share"]) for row in rows] == [
@@ -152,7 +151,7 @@ def test_one_version_says_what_its_data_could_show_and_who_is_too_few(place: Pla
 def test_two_versions_show_figures_first_and_then_the_texts(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         place.open(page, "aud", "compare?version=2&figure=flag_rate", "Two versions")
-        expect(page.get_by_text("12 fell, 0 rose, of 12.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("12 fell, 0 rose, of 12.")).to_be_visible()
         headings = page.get_by_role("heading", level=3).all_text_contents()
         assert headings == ["v2 beside base, in figures", "The texts that changed most", "On the same published tests"]
 
@@ -160,7 +159,7 @@ def test_two_versions_show_figures_first_and_then_the_texts(place: Place, browse
 def test_a_group_is_followed_over_versions(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         place.open(page, "max", "groups?group=age%3Dold", "Groups")
-        expect(page.get_by_text("v2 against base")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("v2 against base")).to_be_visible()
         assert [(row["version"], row["group"], row["share"]) for row in _table(page, "group-by-version")] == [
             ("1", "all prompts", "1.0"),
             ("1", "old", "1.0"),
@@ -175,13 +174,13 @@ def test_an_empty_installation_says_on_every_page_what_comes_first(
     empty = Place(tmp_path_factory.mktemp("empty"), filled=False)
     with empty.web, page_of(browser) as page:
         empty.open(page, "max", "history", "History")
-        expect(page.get_by_text("No published test is in use.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("No published test is in use.")).to_be_visible()
         for where, title, words in (
             ("figures", "One version", "No model is here yet."),
             ("compare", "Two versions", "Nothing to compare yet."),
             ("groups", "Groups", "No group has enough prompts yet."),
         ):
             page.goto(f"{empty.web.url}/{where}")
-            expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=WAIT)
-            expect(page.get_by_text(words)).to_be_visible(timeout=WAIT)
+            expect(page.get_by_role("heading", level=1)).to_have_text(title)
+            expect(page.get_by_text(words)).to_be_visible()
     empty.store.close()

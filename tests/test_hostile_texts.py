@@ -767,7 +767,7 @@ def test_the_board_shows_every_text_for_what_it_is_and_runs_none(kept: Kept, web
     names = {f"case {number}": name for number, name in enumerate(HOSTILE)}
     with page_in(profile) as page:
         sign_in(page, web.url, "eye", PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
         seen: dict[str, dict[str, Any]] = {}
         for _ in range(len(HOSTILE)):
             page.wait_for_function(
@@ -861,9 +861,9 @@ _TEXTS_OF = """(name) => [...document.querySelectorAll(name)].map((one) => ({
 
 def _opened(page: Page, address: str, title: str) -> None:
     page.goto(address)
-    expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=30_000)
-    expect(page.get_by_text("Sign out")).to_be_visible(timeout=30_000)
-    expect(page.locator("[data-testid=stStatusWidget]")).to_have_count(0, timeout=30_000)
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    expect(page.get_by_text("Sign out")).to_be_visible()
+    expect(page.locator("[data-testid=stStatusWidget]")).to_have_count(0)
     assert page.locator(".stException").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{title} runs out of the window"
 
@@ -876,7 +876,7 @@ def test_every_page_of_a_maintainer_shows_texts_for_what_they_are_and_runs_none(
     with page_in(profile) as page:
         sign_in(page, web.url, "max", PASSWORD)
         _opened(page, f"{web.url}/compare?version={kept.candidate}&figure=perplexity%3Aneutral", "Two versions")
-        expect(page.locator(".fb-quote")).to_have_count(len(HOSTILE) + 1, timeout=30_000)
+        expect(page.locator(".fb-quote")).to_have_count(len(HOSTILE) + 1)
         for (name, text), found in zip(HOSTILE.items(), page.evaluate(_TEXTS_OF, ".fb-quote")[1:], strict=True):
             part = shown_part(text)
             # HTML has no carriage return of its own: a lone one is named by its sign and copied as a line end.
@@ -904,6 +904,6 @@ def test_every_page_of_a_maintainer_shows_texts_for_what_they_are_and_runs_none(
         )
         page.get_by_role("button", name="Bring it in").click()
         said = page.locator(".fb-said.flag")
-        expect(said).to_contain_text("![x](evil.invalid)", timeout=30_000)
+        expect(said).to_contain_text("![x](evil.invalid)")
         expect(said.locator(".fb-sign")).to_have_count(1)
         watch.check(page)

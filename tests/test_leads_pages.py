@@ -19,12 +19,11 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Adjudication, AuditEntry, Overlap, Review, SetAside, Slot, Study, now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, page_of, sign_in
+from tests.browser import WebProcess, choose, drawn, page_of, sign_in
 from tests.fresh import migrate
 from tests.panel_of_two_groups import KEY, Panel, judged_panel, vote
 from tests.people import PASSWORD, person
 
-WAIT = 30_000
 HOSTILE = "**b** [l](https://evil.example) <b>h</b>"
 NOTE = f"Nobody would say so of men. {HOSTILE}"
 REASON = "answers in under a second, all fine"
@@ -52,7 +51,7 @@ class Served:
         """Signs in and opens a page that draws itself to its end."""
         sign_in(page, self.web.url, login, PASSWORD)
         page.goto(f"{self.web.url}/{where}")
-        expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=WAIT)
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
         drawn(page)
 
     def last_act(self) -> tuple[str, str]:
@@ -85,27 +84,14 @@ def _fill(store: Store) -> Panel:
     return panel
 
 
-def drawn(page: Page) -> None:
-    """Waits until the page stands whole and nothing runs; nothing in it went wrong."""
-    expect(page.get_by_text("Sign out")).to_be_visible(timeout=WAIT)
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=WAIT)
-    assert page.get_by_text("Something went wrong").count() == 0
-    assert page.locator(".stException").count() == 0
-
-
 def seen(where: Page | Locator, words: str | re.Pattern[str]) -> None:
     """Waits until words stand there."""
-    expect(where.get_by_text(words)).to_be_visible(timeout=WAIT)
+    expect(where.get_by_text(words)).to_be_visible()
 
 
 def pick(page: Page, box: str, option: str) -> None:
-    """Chooses from a list; one that was opened while the page was still drawn is closed again."""
-    for _ in range(6):
-        page.get_by_role("combobox", name=box).click()
-        page.wait_for_timeout(1_500)
-        if page.get_by_role("option", name=option).is_visible():
-            break
-    page.get_by_role("option", name=option).click()
+    """Chooses from a list by its name, and waits for the page."""
+    choose(page.get_by_role("combobox", name=box), option)
     drawn(page)
 
 
@@ -127,7 +113,7 @@ def test_the_panel_page_tells_what_waits_and_what_was_done_and_names_nobody(plac
         assert place.panel is not None
         expect(page.locator(".st-key-fb-card-seats")).to_contain_text("About 10 are kept for people of a group")
         spoken = page.locator('[aria-label*="Open seats"], [alt*="Open seats"]').first
-        expect(spoken).to_be_attached(timeout=WAIT)
+        expect(spoken).to_be_attached()
         expect(page.locator(".fb-step").first).to_contain_text("5the oldest for less than an hour")
         expect(page.locator(".st-key-fb-card-overlap")).to_contain_text("1 of each step for Woman (gender)")
         expect(page.locator(".st-key-fb-card-overlap")).to_contain_text("Cost: about")
@@ -149,15 +135,15 @@ def test_an_overlap_policy_is_set_after_its_cost_was_said_and_a_second_word(plac
         expect(page.get_by_role("button", name="Set it…")).to_have_count(0)
         steps.fill("3, 5, 7")
         steps.press("Tab")
-        expect(page.get_by_text(re.compile(r"Cost: about \d\.\d reviews an item \(3 to 7\)")).first).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(re.compile(r"Cost: about \d\.\d reviews an item \(3 to 7\)")).first).to_be_visible()
         with place.store.reading() as session:
             assert len(session.exec(select(Overlap)).all()) == 1
         drawn(page)
         page.get_by_role("button", name="Set it…").click()
-        page.get_by_role("button", name="Set it", exact=True).click(timeout=WAIT)
+        page.get_by_role("button", name="Set it", exact=True).click()
         expect(
             page.get_by_text("Set as policy 2, for answers made from now on. To go back, set what stood before: 3 people")
-        ).to_be_visible(timeout=WAIT)
+        ).to_be_visible()
     with place.store.reading() as session:
         found = overlap.in_force(session)
         assert found is not None
@@ -234,7 +220,7 @@ def test_contested_answers_are_turned_page_by_page(place: Served, browser: Brows
             page.get_by_role("button", name="The next ones").click()
             seen(page, re.compile(rf"answers, {shown}\d* on this page"))
             drawn(page)
-        expect(page.get_by_role("button", name="The next ones")).to_be_disabled(timeout=WAIT)
+        expect(page.get_by_role("button", name="The next ones")).to_be_disabled()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -252,7 +238,7 @@ def test_answers_are_left_out_after_a_preview_and_a_second_word_and_count_again_
         place.open(page, "lea", "reviewers", "Reviewers")
         row = page.get_by_role("row").filter(has_text=who)
         expect(row).to_contain_text("too few")  # nobody judged a text twice
-        expect(row).to_contain_text("0 %", timeout=WAIT)
+        expect(row).to_contain_text("0 %")
         pick(page, "Whom?", who)
         page.get_by_text("Leave all answers out").click()
         seen(page, f"{given} answers in all would count no more.")
@@ -260,7 +246,7 @@ def test_answers_are_left_out_after_a_preview_and_a_second_word_and_count_again_
         assert "Woman" not in page.inner_text("body")
         drawn(page)
         page.get_by_role("button", name="Set aside…").click()
-        page.get_by_role("button", name="Set aside", exact=True).click(timeout=WAIT)
+        page.get_by_role("button", name="Set aside", exact=True).click()
         seen(page, "expected at least 10 characters")
         page.keyboard.press("Escape")
         why = page.get_by_role("textbox", name="Why?")
@@ -268,7 +254,7 @@ def test_answers_are_left_out_after_a_preview_and_a_second_word_and_count_again_
         why.press("Tab")
         drawn(page)
         page.get_by_role("button", name="Set aside…").click()
-        page.get_by_role("button", name="Set aside", exact=True).click(timeout=WAIT)
+        page.get_by_role("button", name="Set aside", exact=True).click()
         seen(page, f"{who} is left out (record 1). To take it back, end record 1 below.")
         expect(row.get_by_text("left out")).to_be_visible()
         seen(page, f"{REASON} {HOSTILE}")
@@ -278,7 +264,7 @@ def test_answers_are_left_out_after_a_preview_and_a_second_word_and_count_again_
             assert (found.kind, found.reviewer, found.decided_by) == ("exclude", who, "lea")
         drawn(page)
         page.get_by_role("button", name="End…").click()
-        page.get_by_role("button", name="End it").click(timeout=WAIT)
+        page.get_by_role("button", name="End it").click()
         seen(page, "Record 1 has ended. To take that back, set the same aside again above.")
         seen(page, f"{who} was left out")
     with place.store.reading() as session:
@@ -299,7 +285,7 @@ def test_who_is_paused_gives_back_what_they_hold(place: Served, browser: Browser
         why.press("Tab")
         drawn(page)
         page.get_by_role("button", name="Set aside…").click()
-        page.get_by_role("button", name="Set aside", exact=True).click(timeout=WAIT)
+        page.get_by_role("button", name="Set aside", exact=True).click()
         seen(page, re.compile(rf"{who} is paused \(record \d\)\. 2 answers in hand went back\."))
     with place.store.reading() as session:
         assert session.exec(select(Slot).where(Slot.reviewer == who, Slot.state == "claimed")).all() == []
@@ -332,7 +318,7 @@ def test_finished_ratings_come_in_by_matching_columns_and_are_removed_after_a_se
     with page_of(browser, width=1280, height=1800) as page:
         place.open(page, "max", "agreement", "Agreement")
         page.get_by_role("link", name="Bring in finished ratings of a study").click()
-        expect(page.get_by_text("Finished ratings", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("Finished ratings", exact=True)).to_be_visible()
         upload = page.locator("input[type=file]")
         upload.set_input_files(tmp_path / "told.csv")
         seen(page, "Give the study a name")
@@ -348,7 +334,7 @@ def test_finished_ratings_come_in_by_matching_columns_and_are_removed_after_a_se
         upload.set_input_files(tmp_path / "good.csv")
         expect(
             page.get_by_text("Would come in: 24 ratings of 4 items by 6 raters, 2 different labels, as the study tox.")
-        ).to_be_visible(timeout=WAIT)
+        ).to_be_visible()
         with place.store.reading() as session:
             assert ratings.studies(session) == []
         drawn(page)
@@ -362,7 +348,7 @@ def test_finished_ratings_come_in_by_matching_columns_and_are_removed_after_a_se
         seen(page, "24 ratings of 4 items by 6 people.")
         drawn(page)
         page.get_by_role("button", name="Remove the study…").click()
-        page.get_by_role("button", name="Remove it").click(timeout=WAIT)
+        page.get_by_role("button", name="Remove it").click()
         seen(page, "The study tox and its 24 ratings are deleted.")
         expect(page.get_by_role("button", name="Remove the study…")).to_have_count(0)
         expect(page.get_by_role("combobox", name="Whose ratings")).to_have_value("Reviews of this installation")
@@ -393,7 +379,7 @@ def test_without_a_review_every_page_says_what_will_fill_it(tmp_path: Path, brow
             ("reviewers", "Reviewers", "Nobody has reviewed yet"),
         ):
             page.goto(f"{empty.web.url}/{where}")
-            expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=WAIT)
+            expect(page.get_by_role("heading", level=1)).to_have_text(title)
             seen(page, words)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     empty.store.close()

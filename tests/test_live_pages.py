@@ -16,12 +16,11 @@ from flagback.storage.logged import read_outputs
 from flagback.storage.reading import Place, Row
 from flagback.storage.records import AuditEntry, OutputBatch, OutputKey, Slot, now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, page_of, sign_in
+from tests.browser import WebProcess, choose, page_of, sign_in
 from tests.fresh import migrate
 from tests.people import PASSWORD, person
 from tests.test_outputs import AGREED, answer, numbered
 
-WAIT = 20_000
 HOUR = timedelta(hours=1)
 HOSTILE = "Users **agreed** <b>h</b> [l](https://evil.example) that reviewers read."
 
@@ -51,7 +50,7 @@ class Served:
         """Signs in and opens a page's tab."""
         sign_in(page, self.web.url, login, PASSWORD)
         page.goto(f"{self.web.url}/{where}")
-        page.get_by_role("tab", name=tab).click(timeout=WAIT)
+        page.get_by_role("tab", name=tab).click()
 
     def last_act(self) -> tuple[str, str]:
         """(actor, action) of the newest audit entry."""
@@ -85,17 +84,17 @@ def test_a_log_is_looked_at_brought_in_and_listed(place: Served, browser: Browse
         page.get_by_role("textbox", name="Name it").press("Tab")
         page.get_by_role("spinbutton", name="How many").fill("3")
         page.locator("input[type=file]").set_input_files(tmp_path / "log.jsonl")
-        page.get_by_role("button", name="Bring it in").click(timeout=WAIT)
-        expect(page.get_by_text("Nothing was stored; declare it")).to_be_visible(timeout=WAIT)
+        page.get_by_role("button", name="Bring it in").click()
+        expect(page.get_by_text("Nothing was stored; declare it")).to_be_visible()
         page.get_by_role("textbox", name="What did the people").fill(AGREED)
-        page.get_by_role("button", name="Only look").click(timeout=WAIT)
-        expect(page.get_by_text("8 of 9 would be added, 0 were here already; 3 would be drawn")).to_be_visible(timeout=WAIT)
+        page.get_by_role("button", name="Only look").click()
+        expect(page.get_by_text("8 of 9 would be added, 0 were here already; 3 would be drawn")).to_be_visible()
         expect(page.get_by_text("1 refused: it holds something like an e-mail address")).to_be_visible()
         assert place.batch("november") is None
         page.get_by_role("button", name="Bring it in").click()
-        expect(page.get_by_text("8 of 9 added, 0 were here already; 3 drawn for review.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("8 of 9 added, 0 were here already; 3 drawn for review.")).to_be_visible()
         page.get_by_role("tab", name="In use").click()
-        expect(page.get_by_role("cell", name="november").first).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("cell", name="november").first).to_be_visible()
     found = place.batch("november")
     assert found is not None
     assert (found.n_answers, found.n_drawn, found.brought_by, found.consent) == (8, 3, "max", AGREED)
@@ -105,16 +104,15 @@ def test_a_batch_shows_its_flagged_share_and_is_taken_back_after_a_second_word(p
     with page_of(browser) as page:
         place.open(page, "max", "data", "In use")
         row = page.get_by_role("row").filter(has_text="october")
-        expect(row).to_contain_text("33.3%", timeout=WAIT)
-        page.get_by_role("combobox", name="Which batch?").click()
-        page.get_by_role("option", name="october").click()
+        expect(row).to_contain_text("33.3%")
+        choose(page.get_by_role("combobox", name="Which batch?"), "october")
         button = page.get_by_role("button", name="Take it back", exact=True)
-        expect(button).to_be_disabled(timeout=WAIT)
+        expect(button).to_be_disabled()
         expect(page.get_by_text(HOSTILE)).to_be_visible()
         assert page.locator("a[href*='evil.example']:visible").count() == 0
         page.get_by_text("Take it back from review").click()
         button.click()
-        expect(page.get_by_text("reviews of october are wanted no more")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("reviews of october are wanted no more")).to_be_visible()
         expect(row).to_contain_text("taken back")
     assert place.last_act() == ("max", "outputs withdrawn")
     found = place.batch("october")
@@ -125,25 +123,25 @@ def test_a_batch_shows_its_flagged_share_and_is_taken_back_after_a_second_word(p
 def test_a_programs_key_is_shown_once_works_and_is_withdrawn_after_a_second_word(place: Served, browser: Browser) -> None:
     with page_of(browser) as page:
         place.open(page, "root", "people", "Programs")
-        expect(page.get_by_text("No program has a key")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("No program has a key")).to_be_visible()
         page.get_by_role("textbox", name="Which program?").fill("a b")
         page.get_by_role("button", name="Make a key").click()
-        expect(page.get_by_text("The key name 'a b' cannot be used")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("The key name 'a b' cannot be used")).to_be_visible()
         page.get_by_role("textbox", name="Which program?").fill("chat")
         page.get_by_role("button", name="Make a key").click()
         shown = page.locator("code", has_text="fbk_")
-        expect(shown).to_be_visible(timeout=WAIT)
+        expect(shown).to_be_visible()
         key = shown.inner_text().strip()
         sent = {"batch": "by-key", "consent": AGREED, "outputs": numbered(2)}
         first = httpx.post(f"{place.web.url}/api/v1/outputs", json=sent, headers={"Authorization": f"Bearer {key}"}, timeout=20)
         assert (first.status_code, first.json()["added"]) == (200, 2)
         page.reload()
-        page.get_by_role("tab", name="Programs").click(timeout=WAIT)
-        expect(page.get_by_text("last used")).to_be_visible(timeout=WAIT)
+        page.get_by_role("tab", name="Programs").click()
+        expect(page.get_by_text("last used")).to_be_visible()
         expect(shown).to_have_count(0)
         page.get_by_role("button", name="Withdraw", exact=True).click()
-        page.get_by_role("button", name="Withdraw the key").click(timeout=WAIT)
-        expect(page.get_by_text("withdrawn", exact=True)).to_be_visible(timeout=WAIT)
+        page.get_by_role("button", name="Withdraw the key").click()
+        expect(page.get_by_text("withdrawn", exact=True)).to_be_visible()
     assert place.last_act() == ("root", "output key withdrawn")
     again = httpx.post(f"{place.web.url}/api/v1/outputs", json=sent, headers={"Authorization": f"Bearer {key}"}, timeout=20)
     assert again.status_code == 401
@@ -159,12 +157,11 @@ def test_the_pages_fit_the_screen(place: Served, browser: Browser, width: int, d
             page.context.clear_cookies()
             place.open(page, login, where, tab)
             if tab == "In use":
-                page.get_by_role("combobox", name="Which batch?").click(timeout=WAIT)
-                page.get_by_role("option").first.click()
-                expect(page.get_by_text("What people agreed to")).to_be_visible(timeout=WAIT)
+                choose(page.get_by_role("combobox", name="Which batch?"))
+                expect(page.get_by_text("What people agreed to")).to_be_visible()
             if tab == "Bring in":
                 page.get_by_text("Logged answers", exact=True).click()
-                expect(page.get_by_role("textbox", name="What did the people")).to_be_visible(timeout=WAIT)
+                expect(page.get_by_role("textbox", name="What did the people")).to_be_visible()
             page.wait_for_timeout(500)
             page.screenshot(path=tmp_path / f"{where}-{tab}-{width}-{dark}.png", full_page=True)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{where}, {tab} at {width} px"

@@ -624,7 +624,7 @@ def test_in_a_real_browser_somebody_connects_signs_out_everywhere_and_comes_in_t
         before = len(house.provider.ended)
         page.get_by_role("link", name=f"Sign in with {NAME}").click()
         page.wait_for_url(f"{house.web.url}/loop")
-        page.get_by_text("Signed in as wanda (maintainer)").wait_for(timeout=20_000)
+        page.get_by_text("Signed in as wanda (maintainer)").wait_for()
         names = [str(cookie.get("name")) for cookie in page.context.cookies()]
         assert house.cookie_name in names
         assert not [name for name in names if name.startswith("_streamlit_user")]

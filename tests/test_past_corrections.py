@@ -26,15 +26,13 @@ from flagback.storage.moves import moved_lines
 from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, shard_of
 from flagback.storage.records import Account, CorrectionRun, ModelVersion, PreferenceSet, Review, RunMetric, now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, page_of, sign_in
+from tests.browser import WebProcess, drawn, page_of, sign_in
 from tests.fresh import migrate
-from tests.gallery.states import drawn
 from tests.people import PASSWORD, person
 from tests.test_cli import Run, home, run  # noqa: F401
 from tests.test_cycle import RECIPE, Loop
 from tests.test_leads_pages import pick
 
-WAIT = 30_000
 #: Runs that were stopped before they began, so that the list has a second page.
 STOPPED = 20
 
@@ -87,7 +85,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def _open(page: Page, place: Place, where: str) -> None:
     sign_in(page, place.web.url, "max", PASSWORD)
     page.goto(f"{place.web.url}/{where}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections", timeout=WAIT)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections")
     drawn(page)
 
 
@@ -98,9 +96,9 @@ def test_a_run_shows_what_became_of_its_pairs_and_the_texts_that_went_amiss(plac
         _open(page, place, f"corrections?run={place.run.id}")
         learnt = told["learnt"]
         moved = "Of {pairs} pairs that it learnt from, {pairs_towards} moved towards".format(**learnt)
-        expect(page.get_by_text(moved)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(moved)).to_be_visible()
         picture = page.locator(f".st-key-picture-moves-{place.run.id}")
-        expect(picture.get_by_text("held out").first).to_be_visible(timeout=WAIT)
+        expect(picture.get_by_text("held out").first).to_be_visible()
         with page.expect_download() as waiting:
             page.locator(f'a[download="moves-{place.run.id}.csv"]').click()
         rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
@@ -113,21 +111,21 @@ def test_a_run_shows_what_became_of_its_pairs_and_the_texts_that_went_amiss(plac
             pair = preferences.pairs_at(session, place.run.set_id or 0, [worst.position])[worst.position]
         assert pair is not None
         page.get_by_text(f"Moved against the reviewers ({len(amiss)})").click()
-        expect(page.get_by_text(pair.chosen_text.strip()).first).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(pair.chosen_text.strip()).first).to_be_visible()
 
 
 def test_what_is_folded_is_not_read_and_the_run_that_was_asked_for_stands_on_its_page(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         _open(page, place, "corrections")
         listed = page.get_by_test_id("stExpander").filter(has_text="Correction ")
-        expect(listed).to_have_count(STOPPED, timeout=WAIT)
-        expect(page.get_by_text("stopped by hand").first).to_be_visible(timeout=WAIT)
+        expect(listed).to_have_count(STOPPED)
+        expect(page.get_by_text("stopped by hand").first).to_be_visible()
         assert page.get_by_text("asked by").count() == 0
         listed.first.locator("summary").click()
-        expect(page.get_by_text("asked by")).to_have_count(1, timeout=WAIT)
+        expect(page.get_by_text("asked by")).to_have_count(1)
         page.goto(f"{place.web.url}/corrections?run={place.run.id}")
-        expect(listed).to_have_count(1, timeout=WAIT)
-        expect(page.get_by_text("What became of its pairs")).to_be_visible(timeout=WAIT)
+        expect(listed).to_have_count(1)
+        expect(page.get_by_text("What became of its pairs")).to_be_visible()
 
 
 def test_the_report_of_a_run_is_written_and_fetched(place: Place, browser: Browser) -> None:
@@ -140,7 +138,7 @@ def test_the_report_of_a_run_is_written_and_fetched(place: Place, browser: Brows
         [kept] = [path for path in place.settings.home.rglob("*.md") if path.read_text(encoding="utf-8") == text]
         kept.unlink()  # as after its hour
         page.locator(f".st-key-page-{place.run.id}").get_by_test_id("stNumberInputStepUp").click()
-        expect(page.get_by_text("is no longer kept; write it again")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("is no longer kept; write it again")).to_be_visible()
     assert waiting.value.suggested_filename == f"flagback-correction-{place.run.id}.md"
     with place.store.reading() as session:
         run_row = session.get_one(CorrectionRun, place.run.id)
@@ -171,15 +169,15 @@ def test_a_kept_recipe_can_be_begun_from_and_changed(place: Place, browser: Brow
         _open(page, place, "corrections")
         page.get_by_test_id("stExpander").filter(has_text="Recipe").first.locator("summary").click()
         pick(page, "Begin from", "swift@1")
-        expect(page.get_by_text("Unlike the default: steps 7, beta 1, loss ipo")).to_be_visible(timeout=WAIT)
-        expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("7", timeout=WAIT)
+        expect(page.get_by_text("Unlike the default: steps 7, beta 1, loss ipo")).to_be_visible()
+        expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("7")
         page.get_by_role("spinbutton", name="LoRA rank").fill("4")
         page.keyboard.press("Enter")
         drawn(page)
         with place.store.writing() as session:  # by somebody else, meanwhile
             recipes.keep(session, "swift", asdict(Recipe(steps=3)), form=FORM, by="lena", now=now())
         page.get_by_role("button", name="Start the correction").click()
-        expect(page.get_by_text("is waiting")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("is waiting")).to_be_visible()
     with place.store.writing() as session:
         asked = session.exec(select(CorrectionRun).where(col(CorrectionRun.id) > before)).one()
         asked.state = "cancelled"
@@ -202,7 +200,7 @@ def test_a_text_that_was_withdrawn_is_shown_nowhere(place: Place, browser: Brows
     with page_of(browser) as page:
         _open(page, place, f"corrections?run={place.run.id}")
         page.get_by_text("Moved against the reviewers").click()
-        expect(page.get_by_text(f"Pair {worst.position + 1}: its text was withdrawn.").first).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(f"Pair {worst.position + 1}: its text was withdrawn.").first).to_be_visible()
         drawn(page)
         assert page.get_by_text(text, exact=True).count() == 0
 

@@ -21,11 +21,10 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, page_of, sign_in
+from tests.browser import WebProcess, choose, listed, page_of, sign_in
 from tests.fresh import migrate
 from tests.people import PASSWORD, person
 
-WAIT = 30_000
 #: A tag that Streamlit or a picture would draw as more than text, with a character that turns writing round.
 HOSTILE = "**b** <img src=x> \u202eevil"
 
@@ -118,9 +117,9 @@ def judged(place: Place) -> Place:
 def test_an_empty_page_says_what_to_do(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         place.open(page, "max")
-        expect(page.get_by_text("No answer was judged yet.")).to_be_visible(timeout=WAIT)
-        expect(page.get_by_text("No text names a group yet.")).to_be_visible(timeout=WAIT)
-        expect(page.get_by_text("No detector yet.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("No answer was judged yet.")).to_be_visible()
+        expect(page.get_by_text("No text names a group yet.")).to_be_visible()
+        expect(page.get_by_text("No detector yet.")).to_be_visible()
         expect(page.get_by_text("flagback detect")).to_be_visible()
         expect(page.locator(".stException")).to_have_count(0)
 
@@ -129,12 +128,11 @@ def test_a_word_leads_to_the_answers_behind_it(judged: Place, browser: Browser) 
     with page_of(browser, width=1200) as page:
         judged.open(page, "audrey")
         words = page.locator(".st-key-fb-card-words")
-        expect(words.get_by_text("words were compared")).to_be_visible(timeout=WAIT)
+        expect(words.get_by_text("words were compared")).to_be_visible()
         picture = words.locator("[data-testid=stVegaLiteChart]")
-        expect(picture).to_have_attribute("aria-label", re.compile(r"lazy \+\d"), timeout=WAIT)
-        words.get_by_role("combobox", name="Read the answers with a word").click()
-        page.get_by_role("option", name="lazy", exact=True).click()
-        expect(words.get_by_text("so lazy and late.").first).to_be_visible(timeout=WAIT)
+        expect(picture).to_have_attribute("aria-label", re.compile(r"lazy \+\d"))
+        choose(words.get_by_role("combobox", name="Read the answers with a word"), re.compile("^lazy$"))
+        expect(words.get_by_text("so lazy and late.").first).to_be_visible()
         expect(words.get_by_text("very kind and early.")).to_have_count(0)
         expect(words.get_by_text("2 of 2 flagged it").first).to_be_visible()
 
@@ -144,10 +142,10 @@ def test_a_click_on_a_point_opens_the_same_texts(judged: Place, browser: Browser
         judged.open(page, "audrey")
         words = page.locator(".st-key-fb-card-words")
         dots = words.locator("[data-testid=stVegaLiteChart] .mark-symbol.role-mark path")
-        expect(dots.first).to_be_visible(timeout=WAIT)
+        expect(dots.first).to_be_visible()
         page.wait_for_timeout(1_000)
         dots.first.click()
-        expect(words.get_by_text("the most flagged first")).to_be_visible(timeout=WAIT)
+        expect(words.get_by_text("the most flagged first")).to_be_visible()
 
 
 def test_a_picture_is_spoken_whole_and_no_mark_of_it_alone(judged: Place, browser: Browser) -> None:
@@ -157,7 +155,7 @@ def test_a_picture_is_spoken_whole_and_no_mark_of_it_alone(judged: Place, browse
         for card in ("words", "groups", "detector"):
             expect(
                 page.locator(f".st-key-fb-card-{card} [data-testid=stVegaLiteChart][aria-label] .role-mark").first
-            ).to_be_attached(timeout=WAIT)
+            ).to_be_attached()
         # Vega's own name of a layer of intervals with none in it is empty, which nobody can hear.
         assert page.locator("[data-testid=stVegaLiteChart] [role=graphics-symbol]").count() == 0
 
@@ -166,17 +164,11 @@ def test_groups_stand_beside_the_prompts_and_small_groups_of_reviewers_do_not_st
     with page_of(browser, width=1200) as page:
         judged.open(page, "audrey")
         groups = page.locator(".st-key-fb-card-groups")
-        expect(groups.get_by_text("Who reviews")).to_be_visible(timeout=WAIT)
-        kinds = groups.get_by_role("combobox", name="Kind of group")
-        kinds.scroll_into_view_if_needed()
-        page.wait_for_timeout(500)  # an open list closes when the page scrolls
-        kinds.click()
-        page.get_by_role("option", name="gender").click()
-        expect(groups.locator("[data-testid=stVegaLiteChart]").first).to_have_attribute(
-            "aria-label", re.compile("female reviewed"), timeout=WAIT
-        )
+        expect(groups.get_by_text("Who reviews")).to_be_visible()
+        choose(groups.get_by_role("combobox", name="Kind of group"), "gender")
+        expect(groups.locator("[data-testid=stVegaLiteChart]").first).to_have_attribute("aria-label", re.compile("female reviewed"))
         people = groups.locator("[data-testid=stVegaLiteChart]").last
-        expect(people).to_have_attribute("aria-label", "Woman: 5 or more", timeout=WAIT)
+        expect(people).to_have_attribute("aria-label", "Woman: 5 or more")
         assert "Non-binary" not in page.content()
 
 
@@ -184,12 +176,10 @@ def test_a_tag_from_outside_is_text_wherever_it_stands(judged: Place, browser: B
     with page_of(browser, width=1200) as page:
         judged.open(page, "max")
         words = page.locator(".st-key-fb-card-words")
-        words.get_by_role("combobox", name="Prompts").click(timeout=WAIT)
-        option = page.get_by_role("option", name="evil")
-        expect(option).to_be_visible(timeout=WAIT)
+        option = listed(words.get_by_role("combobox", name="Prompts"), "evil")
         assert "<U+202E>" in option.inner_text()
         option.click()
-        expect(words.get_by_text("words were compared")).to_be_visible(timeout=WAIT)
+        expect(words.get_by_text("words were compared")).to_be_visible()
         assert page.locator("img[src='x']").count() == 0
         assert [one for one in page.locator("strong:visible, b:visible").all_inner_texts() if one.strip() == "b"] == []
 
@@ -200,10 +190,10 @@ def test_the_detector_shows_its_figures_and_what_it_got_wrong(judged: Place, bro
     with page_of(browser, width=1200) as page:
         judged.open(page, "audrey")
         found = page.locator(".st-key-fb-card-detector")
-        expect(found.get_by_text("It decides nothing.")).to_be_visible(timeout=WAIT)
-        expect(found.get_by_text("Whom does it err about?")).to_be_visible(timeout=WAIT)
+        expect(found.get_by_text("It decides nothing.")).to_be_visible()
+        expect(found.get_by_text("Whom does it err about?")).to_be_visible()
         expect(found.locator("[data-testid=stVegaLiteChart]").last).to_have_attribute(
-            "aria-label", re.compile(r"all prompts, harmful, under it: \d+%"), timeout=WAIT
+            "aria-label", re.compile(r"all prompts, harmful, under it: \d+%")
         )
 
 
@@ -212,8 +202,8 @@ def test_the_data_of_a_picture_can_be_taken_along(judged: Place, browser: Browse
     with page_of(browser, width=1200) as page:
         judged.open(page, login)
         words = page.locator(".st-key-fb-card-words")
-        with page.expect_download(timeout=WAIT) as kept:
-            words.get_by_role("link", name="Download the data").click(timeout=WAIT)
+        with page.expect_download() as kept:
+            words.get_by_role("link", name="Download the data").click()
         assert kept.value.suggested_filename == "words-flags.csv"
         lines = Path(kept.value.path()).read_text(encoding="utf-8").splitlines()
     assert lines[0] == "word,log_odds,plain_z,z,p,p_holm,first,second,clusters"
@@ -230,7 +220,7 @@ def test_reviewers_have_no_such_page(judged: Place, browser: Browser) -> None:
 def test_the_page_fits_the_screen(judged: Place, browser: Browser, width: int, dark: bool) -> None:
     with page_of(browser, width=width, dark=dark) as page:
         judged.open(page, "max")
-        expect(page.get_by_text("The detector", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("The detector", exact=True)).to_be_visible()
         page.wait_for_timeout(800)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"at {width} px"
         expect(page.locator(".stException")).to_have_count(0)

@@ -19,14 +19,13 @@ from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Account, AuditEntry, Generation, Invitation, Slot, now
 from flagback.storage.store import Store
 from tests.board_place import through_practice
-from tests.browser import WebProcess, page_of, sign_in
+from tests.browser import WebProcess, choose, listed, page_of, sign_in
 from tests.fresh import migrate
 from tests.panel_of_two_groups import vote
 from tests.people import PASSWORD, agree, person
 
 #: A name that Streamlit would draw as bold, a link, an image and HTML if it were read as Markdown.
 HOSTILE = "**b** :red[x] [l](https://evil.example) <b>h</b>"
-WAIT = 20_000
 
 
 class Place:
@@ -90,14 +89,14 @@ def test_nobody_reviews_before_they_agreed_and_said_what_they_read(place: Place,
     with page_of(browser) as page:
         place.open(page, "newcomer", "review")
         start = page.get_by_role("button", name="Start")
-        expect(start).to_be_disabled(timeout=WAIT)
+        expect(start).to_be_disabled()
         agreed = page.get_by_role("checkbox", name="I want to review answers")
         expect(agreed).not_to_be_checked()
         page.get_by_text("I want to review answers of a language model.").click()
-        expect(start).to_be_enabled(timeout=WAIT)  # the browser's own language stands there already
+        expect(start).to_be_enabled()  # the browser's own language stands there already
         start.click()
         through_practice(page)
-        expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("it was late.", exact=True)).to_be_visible()
     found = place.account("newcomer")
     assert found.languages == ["en"]
     with place.store.reading() as session:
@@ -112,15 +111,15 @@ def test_consent_taken_back_asks_first_and_then_gives_the_items_back(place: Plac
         ada = person(session, "ada-back")
     with page_of(browser) as page:
         place.open(page, "ada-back", "review")
-        expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("it was late.", exact=True)).to_be_visible()
         page.get_by_role("link", name="You").click()
         card = page.locator(".st-key-fb-card-consent-review")
         card.get_by_role("button", name="Take it back…").click()
-        expect(card.get_by_text("You get no more answers to review")).to_be_visible(timeout=WAIT)
+        expect(card.get_by_text("You get no more answers to review")).to_be_visible()
         card.get_by_role("button", name="Take it back", exact=True).click()
-        expect(card.get_by_text("not agreed")).to_be_visible(timeout=WAIT)
+        expect(card.get_by_text("not agreed")).to_be_visible()
         page.goto(f"{place.web.url}/review")
-        expect(page.get_by_role("heading", name="Before you start")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("heading", name="Before you start")).to_be_visible()
     with place.store.reading() as session:
         assert not consent.in_force(session, ada.id)["review"]
         assert session.exec(select(Slot).where(Slot.reviewer == pseudonym(place.key, ada.id))).all() == []
@@ -140,23 +139,22 @@ def test_background_is_asked_in_plain_text_kept_and_deleted(place: Place, browse
         )
     with page_of(browser) as page:
         place.open(page, "ada-said", "you")
-        expect(page.locator(".fb-question").first).to_have_text(HOSTILE, timeout=WAIT)
-        expect(page.get_by_role("link", name="Sign out")).to_be_visible(timeout=WAIT)
-        page.get_by_role("combobox", name=HOSTILE).click()
-        page.get_by_role("combobox", name=HOSTILE).fill("**b**")
-        expect(page.get_by_role("option").first).to_have_text(HOSTILE)
-        page.get_by_role("option").first.click()
+        expect(page.locator(".fb-question").first).to_have_text(HOSTILE)
+        expect(page.get_by_role("link", name="Sign out")).to_be_visible()
+        option = listed(page.get_by_role("combobox", name=HOSTILE), typed="**b**")
+        expect(option).to_have_text(HOSTILE)
+        option.click()
         page.get_by_role("textbox", name="Where? In your own words").fill("by the *sea*")
         inert(page)
         page.get_by_role("button", name="Keep these answers").click()
-        expect(page.get_by_text("Kept.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("Kept.")).to_be_visible()
         with place.store.reading() as session:
             assert background.answers_of(session, place.key, ada.id) == {
                 "gender": Answered(["woman"], None),
                 "region": Answered([], "by the *sea*"),
             }
         page.get_by_role("button", name="Delete all of these answers").click()
-        expect(page.get_by_role("button", name="Delete all of these answers")).to_have_count(0, timeout=WAIT)
+        expect(page.get_by_role("button", name="Delete all of these answers")).to_have_count(0)
         expect(page.get_by_role("textbox", name="Where? In your own words")).to_have_value("")
     with place.store.writing() as session:
         assert background.answers_of(session, place.key, ada.id) == {}
@@ -171,9 +169,9 @@ def test_ones_own_sign_ins_are_listed_and_ended_one_by_one(place: Place, browser
     with page_of(browser) as one, page_of(browser) as other:
         sign_in(other, place.web.url, "ada-two", PASSWORD)
         place.open(one, "ada-two", "you")
-        expect(one.get_by_text("this browser")).to_have_count(1, timeout=WAIT)
+        expect(one.get_by_text("this browser")).to_have_count(1)
         one.get_by_role("button", name="Sign out there").click()
-        expect(one.get_by_role("button", name="Sign out there")).to_have_count(0, timeout=WAIT)
+        expect(one.get_by_role("button", name="Sign out there")).to_have_count(0)
         other.goto(f"{place.web.url}/you")
         other.wait_for_url("**/signin*")
         expect(one.get_by_text("this browser")).to_have_count(1)
@@ -189,7 +187,7 @@ def test_a_new_password_needs_the_present_one_which_cannot_be_guessed_for_ever(p
             page.get_by_label("The password you have").fill(before)
             page.get_by_label("A new one").fill("another long one")
             page.get_by_role("button", name="Change it").click()
-            expect(page.get_by_text(words)).to_be_visible(timeout=WAIT)
+            expect(page.get_by_text(words)).to_be_visible()
 
         change("not this one", "is not right; nothing was changed")
         with place.store.reading() as session:
@@ -213,19 +211,19 @@ def test_the_completion_code_stands_on_the_board_and_on_you_when_enough_is_answe
     with page_of(browser) as page:
         page.goto(f"{place.web.url}/join/{code}?PROLIFIC_PID=p1")
         page.get_by_role("button", name="Take part").click()
-        page.get_by_text("I want to review answers of a language model.").click(timeout=WAIT)
+        page.get_by_text("I want to review answers of a language model.").click()
         page.get_by_role("button", name="Start").click()
         through_practice(page)
         for number in (0, 1):
-            expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+            expect(page.get_by_text("it was late.", exact=True)).to_be_visible()
             expect(page.get_by_text("C0DE-42", exact=True)).to_have_count(0)
             if number == 1:
                 page.wait_for_timeout(500)  # a click at once would be the rest of the one before
             page.get_by_role("button", name="looks fine").click()
-        expect(page.get_by_role("heading", name="You are done. Thank you.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("heading", name="You are done. Thank you.")).to_be_visible()
         expect(page.get_by_text("C0DE-42", exact=True)).to_be_visible()
         page.goto(f"{place.web.url}/you")
-        expect(page.get_by_text("C0DE-42", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("C0DE-42", exact=True)).to_be_visible()
         expect(page.get_by_label("The password you have")).to_have_count(0)
 
 
@@ -246,7 +244,7 @@ def test_the_panel_names_no_group_of_fewer_than_five(place: Place, browser: Brow
     with page_of(browser) as page:
         place.open(page, "audrey", "panel")
         card = page.locator(".st-key-fb-card-gender")
-        expect(card.get_by_text("What is your gender?")).to_be_visible(timeout=WAIT)
+        expect(card.get_by_text("What is your gender?")).to_be_visible()
         expect(card.get_by_text("Non-binary")).to_have_count(0)
         expect(card.get_by_text("not shown: too few people")).to_be_visible()
         expect(card.get_by_text("Woman")).to_be_visible()
@@ -261,16 +259,16 @@ def test_an_invitations_link_is_shown_once_and_can_be_withdrawn(place: Place, br
         place.open(page, "root", "people")
         page.get_by_role("button", name="Make the link").click()
         shown = page.locator("code", has_text="/join/")
-        expect(shown).to_be_visible(timeout=WAIT)
+        expect(shown).to_be_visible()
         link = shown.inner_text().strip()
         assert link.startswith(place.web.url) or "/join/" in link
         page.get_by_role("tab", name="Pools").click()
         page.get_by_role("tab", name="Invite").click()
         page.reload()
-        expect(page.get_by_role("button", name="Withdraw")).to_have_count(1, timeout=WAIT)
+        expect(page.get_by_role("button", name="Withdraw")).to_have_count(1)
         expect(shown).to_have_count(0)
         page.get_by_role("button", name="Withdraw").click()
-        expect(page.get_by_text("No link is out")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("No link is out")).to_be_visible()
     assert place.last_act() == ("root", "link withdrawn")
     with place.store.reading() as session:
         assert session.exec(select(Invitation).order_by(col(Invitation.id).desc())).first().ended_at is not None  # type: ignore[union-attr]
@@ -283,21 +281,18 @@ def test_names_of_people_and_pools_are_text_wherever_they_stand(place: Place, br
         invitations.invite(session, "reviewer", by=HOSTILE, now=now(), pool=pool)
     with page_of(browser) as page:
         place.open(page, "root", "people")
-        expect(page.get_by_text(HOSTILE).first).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(HOSTILE).first).to_be_visible()
         inert(page)
         page.get_by_role("tab", name="Accounts").click()
-        page.get_by_role("combobox", name="Change which account?").click()
-        page.get_by_role("combobox", name="Change which account?").fill("**b**")
-        page.get_by_role("option").first.click()
-        expect(page.get_by_role("button", name="Link for a new password")).to_be_visible(timeout=WAIT)
+        choose(page.get_by_role("combobox", name="Change which account?"), typed="**b**")
+        expect(page.get_by_role("button", name="Link for a new password")).to_be_visible()
         inert(page)
-        page.get_by_role("combobox", name="Role").click()
-        page.get_by_role("option", name="auditor").click()
+        choose(page.get_by_role("combobox", name="Role"), "auditor")
         page.get_by_role("button", name="Give the role auditor").click()
-        expect(page.get_by_role("button", name="Give the role auditor")).to_have_count(0, timeout=WAIT)
+        expect(page.get_by_role("button", name="Give the role auditor")).to_have_count(0)
         inert(page)
         page.get_by_role("button", name="Link for a new password").click()
-        expect(page.locator("code", has_text="/join/")).to_be_visible(timeout=WAIT)
+        expect(page.locator("code", has_text="/join/")).to_be_visible()
     assert place.account(HOSTILE).role == "auditor"
     assert place.last_act() == ("root", "reset link made")
 
@@ -305,14 +300,12 @@ def test_names_of_people_and_pools_are_text_wherever_they_stand(place: Place, br
 def test_the_last_administrator_is_told_why_not(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         place.open(page, "root", "people")
-        page.get_by_role("tab", name="Accounts").click(timeout=WAIT)
-        page.get_by_role("combobox", name="Change which account?").click()
-        page.get_by_role("combobox", name="Change which account?").fill("root")
-        page.get_by_role("option").first.click()
-        expect(page.get_by_role("button", name="Shut out")).to_be_disabled(timeout=WAIT)
+        page.get_by_role("tab", name="Accounts").click()
+        choose(page.get_by_role("combobox", name="Change which account?"), typed="root")
+        expect(page.get_by_role("button", name="Shut out")).to_be_disabled()
         page.get_by_text("I am sure").click()
         page.get_by_role("button", name="Shut out").click()
-        expect(page.get_by_text("root is the only administrator")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("root is the only administrator")).to_be_visible()
     assert not place.account("root").disabled
 
 
@@ -323,7 +316,7 @@ def test_every_page_fits_the_screen(place: Place, browser: Browser, width: int, 
     with page_of(browser, width=width) as page:
         for login, where in ((f"fits-{width}", "review"), (f"fits-{width}", "you"), ("root", "people"), ("root", "panel")):
             place.open(page, login, where)
-            expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=WAIT)
+            expect(page.get_by_role("heading", level=1)).to_be_visible()
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{where} at {width} px"
             page.screenshot(path=tmp_path / f"{where}-{width}.png")
@@ -334,7 +327,7 @@ def test_what_stands_on_a_coloured_button_can_be_read(place: Place, browser: Bro
     with page_of(browser, dark=dark) as page:
         place.open(page, "root", "people")
         button = page.get_by_role("button", name="Make the link")
-        expect(button).to_be_visible(timeout=WAIT)
+        expect(button).to_be_visible()
         for _ in range(20):  # the theme comes after the first drawing
             ink, ground = button.evaluate(
                 "it => [getComputedStyle(it.querySelector('p') ?? it).color, getComputedStyle(it).backgroundColor]"
@@ -368,16 +361,16 @@ def test_ones_own_answers_are_listed_followed_up_uncovered_on_demand_and_taken_a
     vote(place.store, "r_somebody", made, flag=True, note="So said another.")
     with page_of(browser) as page:
         place.open(page, "ada-mine", "mine")
-        expect(page.get_by_text("So I said.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("So I said.")).to_be_visible()
         expect(page.get_by_text("the answer is not by the model in use")).to_be_visible()
         assert "silver" not in page.content()
         assert "So said another" not in page.content()
         page.get_by_role("button", name="Show this text").click()
-        expect(page.get_by_text("silver")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("silver")).to_be_visible()
         inert(page)
         page.get_by_role("button", name="Prepare my data").click()
         with page.expect_download() as waiting:
-            page.get_by_role("link", name="Download my data").click(timeout=WAIT)
+            page.get_by_role("link", name="Download my data").click()
         with zipfile.ZipFile(waiting.value.path()) as archive:
             names = {Path(name).name for name in archive.namelist()}
             told = "".join(archive.read(name).decode() for name in archive.namelist())
@@ -392,13 +385,13 @@ def test_one_press_goes_away_and_gives_back_and_one_comes_back(place: Place, bro
     who = pseudonym(place.key, ada.id)
     with page_of(browser) as page:
         place.open(page, "ada-away", "review")
-        expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("it was late.", exact=True)).to_be_visible()
         page.get_by_role("link", name="You").click()
         page.get_by_role("button", name="I am away").click()
-        expect(page.get_by_text("You are away since")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("You are away since")).to_be_visible()
         with place.store.reading() as session:
             assert session.exec(select(Slot).where(Slot.reviewer == who, Slot.state == "claimed")).all() == []
         page.goto(f"{place.web.url}/review")
-        expect(page.get_by_role("heading", name="You are away")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("heading", name="You are away")).to_be_visible()
         page.get_by_role("button", name="I am back").click()
-        expect(page.get_by_text("it was late.", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("it was late.", exact=True)).to_be_visible()

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.board_place import Place, press, until
+from tests.board_place import Place, press
 from tests.browser import page_in, sign_in
 from tests.people import PASSWORD
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ class Person:
     def comes(self, page: Page) -> None:
         """Signs in and has an item on the screen."""
         sign_in(page, self.place.web.url, self.login, PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
 
     def leaves(self, page: Page) -> None:
         """Signs out."""
@@ -91,7 +92,7 @@ def test_a_tab_of_one_person_sends_nothing_under_another_who_signed_in_beside_it
         ada.comes(tab)
         bob.comes(beside)
         press(tab, "j")
-        expect(tab.get_by_text("Your sign-in has ended. 1 answer stay")).to_be_visible(timeout=15_000)
+        expect(tab.get_by_text("Your sign-in has ended. 1 answer stay")).to_be_visible()
         assert (ada.answers(), bob.answers()) == (0, 0)
         ada.comes(beside)
         until(lambda: ada.answers() == 1, "the answer, kept and sent under ada")
@@ -117,8 +118,9 @@ def test_signing_out_in_one_tab_empties_the_others_at_once(place: Place, profile
     with page_in(profile) as first, page_in(profile) as second:
         ada.comes(first)
         ada.comes(second)
+        first.route("**/api/**", lambda route: route.abort())  # the tab is told by the other tab, not by the server
         ada.leaves(second)
-        first.wait_for_url("**/signin?ended", timeout=5_000)
+        first.wait_for_url("**/signin?ended")
         expect(first.get_by_text("You were signed out here in another tab, or your sign-in ended.")).to_be_visible()
         assert "Would you change" not in first.content()
 

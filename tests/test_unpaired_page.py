@@ -12,13 +12,10 @@ from flagback.review_app.settings import Settings
 from flagback.storage import quarantine, unpaired
 from flagback.storage.records import CorrectionRun, now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, page_of, sign_in
+from tests.browser import WebProcess, drawn, page_of, sign_in
 from tests.fresh import migrate
-from tests.gallery.states import drawn
 from tests.people import PASSWORD, person
 from tests.test_cycle import RECIPE, Loop
-
-WAIT = 30_000
 
 
 class Place(NamedTuple):
@@ -48,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def _open(page: Page, place: Place, where: str = "corrections") -> None:
     sign_in(page, place.web.url, "max", PASSWORD)
     page.goto(f"{place.web.url}/{where}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections", timeout=WAIT)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections")
     drawn(page)
 
 
@@ -57,17 +54,17 @@ def test_flags_that_make_no_pair_can_be_let_teach_and_are_listed_with_their_run(
     with page_of(browser) as page:
         _open(page, place)
         start = page.get_by_role("button", name="Start the correction")
-        expect(page.get_by_text("but no pair yet.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("but no pair yet.")).to_be_visible()
         expect(page.get_by_text("have no counterpart and teach nothing")).to_be_visible()
         expect(start).to_be_disabled()
         page.get_by_test_id("stExpander").filter(has_text="How votes become pairs").first.locator("summary").click()
         drawn(page)
         page.wait_for_timeout(500)  # it unfolds, and what is clicked moves on
         page.get_by_text("Have flagged answers without a counterpart teach too").click()
-        expect(page.get_by_text("without a counterpart teach too, beside 0 fine ones")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("without a counterpart teach too, beside 0 fine ones")).to_be_visible()
         expect(start).to_be_enabled()
         start.click()
-        expect(page.get_by_text("is waiting")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("is waiting")).to_be_visible()
         with store.writing() as session:
             run = session.exec(select(CorrectionRun)).one()
             assert run.pairs == {"unpaired": True}
@@ -80,19 +77,19 @@ def test_flags_that_make_no_pair_can_be_let_teach_and_are_listed_with_their_run(
         with store.reading() as session:
             rows = list(unpaired.each_unpaired(session, session.get_one(CorrectionRun, run.id).set_id or 0))
         page.goto(f"{place.web.url}/corrections?run={run.id}")
-        expect(page.get_by_text(f"0 pairs learnt, 0 kept to test on, {len(rows)} answers without one")).to_be_visible(timeout=WAIT)
-        expect(page.get_by_text("times less likely")).to_be_visible(timeout=WAIT)
-        expect(page.get_by_text("Answers without a counterpart", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(f"0 pairs learnt, 0 kept to test on, {len(rows)} answers without one")).to_be_visible()
+        expect(page.get_by_text("times less likely")).to_be_visible()
+        expect(page.get_by_text("Answers without a counterpart", exact=True)).to_be_visible()
         expect(page.get_by_text(rows[0].text.strip()).first).to_be_visible()
         expect(page.get_by_text("harmful, weight 0.").first).to_be_visible()
         expect(page.locator(".stException")).to_have_count(0)
         page.goto(f"{place.web.url}/loop")
-        expect(page.get_by_text(f"in the newest set, and {len(rows)} answers without one")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(f"in the newest set, and {len(rows)} answers without one")).to_be_visible()
     with store.writing() as session:
         quarantine.put_away(session, rows[0].generation_id, review_id=None, category="real_person", seats=1, now=now())
     with page_of(browser) as page:
         _open(page, place, f"corrections?run={run.id}")
-        expect(page.get_by_text("Answer 1: its text was withdrawn.")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text("Answer 1: its text was withdrawn.")).to_be_visible()
         expect(page.locator(".stException")).to_have_count(0)
 
 
@@ -100,7 +97,7 @@ def test_data_people_take_such_answers_from_the_page_data(place: Place, browser:
     with page_of(browser) as page:
         sign_in(page, place.web.url, "max", PASSWORD)
         page.goto(f"{place.web.url}/data")
-        page.get_by_role("tab", name="Take out").click(timeout=WAIT)
-        page.get_by_text("Unpaired answers of the newest set").click(timeout=WAIT)
+        page.get_by_role("tab", name="Take out").click()
+        page.get_by_text("Unpaired answers of the newest set").click()
         page.get_by_role("button", name="Prepare the download").click()
-        expect(page.get_by_role("link", name="rows of unpaired")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("link", name="rows of unpaired")).to_be_visible()

@@ -25,6 +25,7 @@ from flagback.storage.records import Generation, Review, SamplingRun
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 from tests.people import agree, page_token, sign_in_by_form
+from tests.waiting import until
 
 pytestmark = pytest.mark.acceptance
 
@@ -56,7 +57,7 @@ class Demo:
 
     def said(self, words: str, seconds: float = 90.0) -> float:
         """Waits for a line with the words; returns when it came, in seconds since the start."""
-        until(lambda: any(words in line for _, line in self.lines) or self.process.poll() is not None, seconds)
+        until(lambda: any(words in line for _, line in self.lines) or self.process.poll() is not None, seconds=seconds)
         found = [at for at, line in self.lines if words in line]
         assert found, self.text
         return found[0]
@@ -83,14 +84,6 @@ class Demo:
 
 
 Start = Callable[[], Demo]
-
-
-def until(claim: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Waits for a claim to become true."""
-    ends = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < ends, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def processes_of(home: Path) -> list[str]:
@@ -238,7 +231,7 @@ def test_a_demo_that_is_killed_takes_its_children_with_it_and_can_be_started_aga
     demo.said(f"http://127.0.0.1:{port}")
     demo.process.kill()
     demo.process.wait()
-    until(lambda: processes_of(home) == [], 15)
+    until(lambda: processes_of(home) == [])
     again = start()
     again.said("answers wait for the reviewer")
     again.interrupt()

@@ -4,9 +4,8 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,11 @@ from flagback.storage.records import CorrectionRun, Generation, Item, ModelVersi
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
 from tests.people import person
+from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+#: How long a run of the loop may take, in seconds.
+LONG = 200.0
 
 COMMAND = Path(sys.executable).with_name("flagback")
 
@@ -104,14 +106,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     made.store.close()
 
 
-def until(claim: Callable[[], bool], seconds: float = 200.0) -> None:
-    """Waits for a claim to become true."""
-    ends = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < ends, "it did not come true in time"
-        time.sleep(0.02)
-
-
 def count(home: Home, what: Any, *where: Any) -> int:
     """How many rows there are."""
     with home.store.reading() as session:
@@ -152,13 +146,13 @@ def test_from_prompts_to_a_promoted_model_and_back_by_commands_alone(home: Home,
 def test_a_worker_killed_in_the_middle_of_a_sampling_run_finishes_it_once(home: Home) -> None:
     home.run("sample", "--prompts", "700", "--k", "4", "--no-wait")
     killed = home.start("worker")
-    until(lambda: 0 < row(home, SamplingRun, 1).done < 700)
+    until(lambda: 0 < row(home, SamplingRun, 1).done < 700, seconds=LONG)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     before = count(home, Generation.id)
     assert 0 < row(home, SamplingRun, 1).done < 700
     home.start("worker")
-    until(lambda: row(home, SamplingRun, 1).state == "succeeded")
+    until(lambda: row(home, SamplingRun, 1).state == "succeeded", seconds=LONG)
     assert row(home, SamplingRun, 1).done == 700
     assert count(home, Generation.id) > before
     with home.store.reading() as session:
@@ -173,25 +167,25 @@ def test_a_command_killed_in_the_middle_of_training_is_finished_by_a_worker_with
     home.run("sample", "--prompts", "60", "--k", "4", "--reviews-per-item", "1")
     home.review_all()
     killed = home.start("correct", "--steps", "60")
-    until(lambda: count(home, RunMetric.step) >= 10)
+    until(lambda: count(home, RunMetric.step) >= 10, seconds=LONG)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert row(home, CorrectionRun, 1).state == "running"
     home.start("worker")
-    until(lambda: row(home, CorrectionRun, 1).state == "succeeded")
+    until(lambda: row(home, CorrectionRun, 1).state == "succeeded", seconds=LONG)
     with home.store.reading() as session:
         steps = session.exec(select(RunMetric.step).order_by(col(RunMetric.step))).all()
     assert len(steps) == 60
     assert count(home, ModelVersion.id) == 2
     assert len(list((home.folder / "artifacts").glob("[0-9a-f]*"))) >= 1
-    until(lambda: home.run("runs")["runs"][0]["state"] == "succeeded")
+    until(lambda: home.run("runs")["runs"][0]["state"] == "succeeded", seconds=LONG)
 
 
 def test_a_run_that_is_stopped_ends_soon_and_leaves_no_candidate(home: Home) -> None:
     home.run("sample", "--prompts", "60", "--k", "4", "--reviews-per-item", "1")
     home.review_all()
     command = home.start("correct", "--steps", "5000")
-    until(lambda: count(home, RunMetric.step) >= 2)
+    until(lambda: count(home, RunMetric.step) >= 2, seconds=LONG)
     assert home.run("runs", "--cancel", "correction-1", "--as", "ada") == {"cancelled": "correction-1"}
     assert command.wait(60) == 1
     assert "Stopped by ada." in (home.folder / "correct.out").read_text()

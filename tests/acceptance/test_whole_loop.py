@@ -21,8 +21,9 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.model import embedded
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.store import Store
-from tests.board_place import press, shown, through_practice, until
+from tests.board_place import press, shown, through_practice
 from tests.browser import WebProcess, page_of, sign_in
+from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1200)]
 
@@ -111,8 +112,8 @@ class Seen(NamedTuple):
 
 def next_answer(page: Page, before: Seen | None) -> Seen:
     """Waits for an answer other than the one before, be it the same words to another prompt."""
-    expect(page.locator(".output").first).to_be_visible(timeout=60_000)
-    until(lambda: seen(page) != before, "another answer", seconds=60)
+    expect(page.locator(".output").first).to_be_visible()
+    until(lambda: seen(page) != before, "another answer")
     return seen(page)
 
 
@@ -148,7 +149,7 @@ def promote_by_override(page: Page, reason: str) -> None:
     page.get_by_role("button", name="Promote all the same").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Promote", exact=True).click()
-    expect(dialog.get_by_text("An override needs a reason")).to_be_visible(timeout=30_000)
+    expect(dialog.get_by_text("An override needs a reason")).to_be_visible()
     dialog.get_by_label("Why do you override the gate?").fill(reason)
     page.keyboard.press("Tab")
     dialog.get_by_role("button", name="Promote", exact=True).click()
@@ -158,8 +159,8 @@ def exported(page: Page) -> pd.DataFrame:
     """Every review, taken out by the page and read back."""
     page.get_by_role("tab", name="Take out").click()
     page.get_by_role("button", name="Prepare the download").click()
-    with page.expect_download(timeout=60_000) as download:
-        page.get_by_role("link", name=re.compile("^Download ")).click(timeout=60_000)
+    with page.expect_download() as download:
+        page.get_by_role("link", name=re.compile("^Download ")).click()
     archive = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes()))
     return pd.concat([pd.read_parquet(io.BytesIO(archive.read(name))) for name in archive.namelist() if name.endswith(".parquet")])
 
@@ -172,8 +173,6 @@ def words(text: object) -> str:
 def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: Browser) -> None:
     made, web = home
     with page_of(browser) as reviewer, page_of(browser, width=1280) as maintainer:
-        for page in (reviewer, maintainer):
-            page.set_default_timeout(60_000)
         sign_in(maintainer, web.url, "maintainer", WORD)
         sample(maintainer, 12)
         wait_for(made, "SELECT 1 FROM sampling_run WHERE state = 'succeeded'")
@@ -183,25 +182,23 @@ def test_two_people_walk_the_whole_loop(home: tuple[Home, WebProcess], browser: 
         reviewer.get_by_role("button", name="Start").click()
         through_practice(reviewer)
         texts = flag_ten(reviewer)
-        expect(reviewer.get_by_text("10 of 40 today")).to_be_visible(timeout=60_000)
+        expect(reviewer.get_by_text("10 of 40 today")).to_be_visible()
         pass_others(reviewer, 15)
         wait_for(made, "SELECT 1 FROM review GROUP BY 'all' HAVING count(*) = 25", seconds=60)
 
         maintainer.goto(f"{web.url}/corrections")
-        expect(maintainer.get_by_text(re.compile("10 flags make [0-9]+ pairs"))).to_be_visible(timeout=60_000)
+        expect(maintainer.get_by_text(re.compile("10 flags make [0-9]+ pairs"))).to_be_visible()
         maintainer.get_by_role("button", name="Start the correction").click()
-        expect(maintainer.get_by_text(re.compile("Correction 1 is (waiting|running)|Correction 1 · done")).first).to_be_visible(
-            timeout=60_000
-        )
+        expect(maintainer.get_by_text(re.compile("Correction 1 is (waiting|running)|Correction 1 · done")).first).to_be_visible()
         wait_for(made, "SELECT 1 FROM evaluation WHERE state = 'succeeded'")
 
         maintainer.goto(f"{web.url}/versions")
-        expect(maintainer.get_by_text(re.compile("not enough data yet|stopped by the gate")).first).to_be_visible(timeout=60_000)
+        expect(maintainer.get_by_text(re.compile("not enough data yet|stopped by the gate")).first).to_be_visible()
         promote_by_override(maintainer, "The walk of the loop goes on.")
         wait_for(made, "SELECT 1 FROM decision WHERE kind = 'override' AND decided_by = 'maintainer'", seconds=60)
 
         maintainer.goto(f"{web.url}/compare")
-        expect(maintainer.get_by_text(re.compile("[0-9]+ of [0-9]+ answers changed"))).to_be_visible(timeout=60_000)
+        expect(maintainer.get_by_text(re.compile("[0-9]+ of [0-9]+ answers changed"))).to_be_visible()
 
         maintainer.goto(f"{web.url}/loop")
         sample(maintainer, 3)

@@ -15,11 +15,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from flagback.review_app.access import PAGES
 from flagback.storage.records import Role
 from tests.board_place import painted, press
-from tests.browser import sign_in
+from tests.browser import drawn, sign_in
 from tests.gallery.home import Door
 from tests.people import PASSWORD
 
-WAIT = 30_000
 Kind = Literal["board", "plain", "own", "steering"]
 #: Of the roles that a page answers to, the one that sees most of it comes first; who is a reviewer is called Ada.
 _MOST: tuple[Role, ...] = ("administrator", "maintainer", "lead", "auditor", "reviewer")
@@ -78,7 +77,7 @@ class Visits:
 
 
 def _asked(page: Page, words: str = "Would you change this answer?") -> None:
-    expect(page.get_by_text(words)).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text(words)).to_be_visible()
     page.evaluate("document.fonts.ready")
     painted(page)
 
@@ -115,19 +114,19 @@ def _cut(page: Page) -> None:
     _asked(page)
     page.route("**/api/v1/**", lambda route: route.abort())
     press(page, "j")
-    expect(page.get_by_text("No connection ·")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text("No connection ·")).to_be_visible()
 
 
 def _break(page: Page) -> None:
     _asked(page)
     page.evaluate("globalThis[Symbol.for('flagback.board')].rest.since = { seconds: 1600, severe: 0, at: Date.now() }")
     press(page, "j")
-    expect(page.locator(".notice")).to_be_visible(timeout=WAIT)
+    expect(page.locator(".notice")).to_be_visible()
 
 
 def _says(words: str) -> Callable[[Page], None]:
     def act(page: Page) -> None:
-        expect(page.get_by_text(words).first).to_be_visible(timeout=WAIT)
+        expect(page.get_by_text(words).first).to_be_visible()
         painted(page)
 
     return act
@@ -202,7 +201,7 @@ BOARD: tuple[State, ...] = tuple(
 
 
 def _opened(page: Page) -> None:
-    expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=WAIT)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.evaluate("document.fonts.ready")
 
 
@@ -210,7 +209,7 @@ def _wrong(page: Page) -> None:
     page.get_by_label("Name").fill("nobody")
     page.get_by_label("Password").fill("not the password")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_role("alert")).to_be_visible()
 
 
 def plain(door: Door) -> tuple[State, ...]:
@@ -232,26 +231,16 @@ def plain(door: Door) -> tuple[State, ...]:
 # --------------------------------------------------------------------- Streamlit's pages
 
 
-def drawn(page: Page) -> None:
-    """Waits until a page stands whole and nothing runs."""
-    expect(page.get_by_text("Sign out").last).to_be_visible(timeout=WAIT)
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=WAIT)
-    expect(page.locator("[data-stale=true], [data-testid=stSkeleton]")).to_have_count(0, timeout=WAIT)
-    assert page.get_by_text("Something went wrong").count() == 0
-    page.evaluate("document.fonts.ready")
-    page.wait_for_timeout(300)  # charts and tables are drawn behind the script's end
-
-
 def _begins(page: Page) -> None:
-    expect(page.get_by_role("button", name="Start")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
     _says("Before you start")(page)
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=WAIT)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
 
 
 def _uncovered(page: Page) -> None:
     drawn(page)
     page.get_by_role("button", name="Prepare my data").click()
-    expect(page.get_by_role("link", name="Download my data")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_role("link", name="Download my data")).to_be_visible()
     drawn(page)
 
 
@@ -262,7 +251,7 @@ def _unfolded(place: int, words: str, read: str = "") -> Callable[[Page], None]:
         drawn(page)
         run = page.get_by_test_id("stExpander").filter(has_text=re.compile(r"Correction \d+ ·")).nth(place)
         run.locator("summary").click()
-        expect(run.get_by_text(words).first).to_be_visible(timeout=WAIT)
+        expect(run.get_by_text(words).first).to_be_visible()
         drawn(page)
         if read:
             run.get_by_role("radio", name=read).click()
