@@ -1,11 +1,12 @@
 """Peak memory of every step of a correction through the store, from a few pairs to many. Prints JSON.
 
-    python benchmarks/correction_memory.py [--pairs 500,2000,20000]
+    python benchmarks/correction_memory.py [--pairs 500,2000,20000] [--unpaired]
 
 Each store is an SQLite file with the embedded model as its base; every prompt has an answer that two people flagged and one that
-two found fine, made up of words by seed, and so gives one pair. Then the steps of `flagback correct`, a process each: freezing the
-pairs, training (the default 24 steps), registering, explaining, and the evaluation. Told are the process's peak, what of it the
-imports had taken before, and its processor seconds.
+two found fine, made up of words by seed, and so gives one pair. With --unpaired there are as many prompts besides whose two answers
+are both flagged or both fine: they give no pair, and teach as `flagback correct --unpaired` has them. Then the steps of
+`flagback correct`, a process each: freezing the pairs, training (the default 24 steps), registering, explaining and evaluating.
+Told are the process's peak, what of it the imports had taken before, and its processor seconds.
 """
 
 import argparse
@@ -36,8 +37,8 @@ def words(random: Random, count: int) -> str:
     return " ".join("".join(random.choices("abcdefghijklmnoprstuvwz", k=random.randint(2, 6))) for _ in range(count))  # nosec B311 # made-up words, repeatable by seed
 
 
-def fill(folder: Path, pairs: int, seed: int) -> None:
-    """A store with so many prompts, two answers each, and their reviews."""
+def fill(folder: Path, pairs: int, seed: int, *, unpaired: bool) -> None:
+    """A store with a prompt for each pair, two answers each, and their reviews; with `unpaired` twice as many prompts."""
     from flagback.model import cycle
     from flagback.storage.generations import NewGeneration, add_generations
     from flagback.storage.prompts import NewPrompt, add_prompts
@@ -47,6 +48,7 @@ def fill(folder: Path, pairs: int, seed: int) -> None:
     random = Random(seed)  # nosec B311 # made-up rows, repeatable by seed
     store = Store(f"sqlite:///{folder / 'flagback.db'}")
     store.migrate()
+    count = 2 * pairs if unpaired else pairs
     version = cycle.add_model(store, "embedded", by="benchmark")
     with store.writing() as session:
         run = SamplingRun(
@@ -54,7 +56,7 @@ def fill(folder: Path, pairs: int, seed: int) -> None:
         )
         session.add(run)
         session.flush()
-        prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": words(random, 8)}], "en", {}) for _ in range(pairs)])
+        prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": words(random, 8)}], "en", {}) for _ in range(count)])
         answers = add_generations(
             session,
             [
@@ -68,7 +70,7 @@ def fill(folder: Path, pairs: int, seed: int) -> None:
                     version_id=version.id,
                     draw=number % 2,
                 )
-                for number in range(2 * pairs)
+                for number in range(2 * count)
             ],
         )
         items = [
@@ -86,7 +88,7 @@ def fill(folder: Path, pairs: int, seed: int) -> None:
         reviews = range(REVIEWS_AN_ANSWER * len(items))
         insert_all(session, "slot", [_slot(number) for number in reviews])
         insert_all(session, "lease", [_lease(number) for number in reviews])
-        insert_all(session, "review", [_review(number) for number in reviews])
+        insert_all(session, "review", [_review(number, unpaired=unpaired) for number in reviews])
 
 
 def _slot(number: int) -> dict[str, Any]:
@@ -117,8 +119,9 @@ def _lease(number: int) -> dict[str, Any]:
     }
 
 
-def _review(number: int) -> dict[str, Any]:
-    flagged = number // REVIEWS_AN_ANSWER % 2 == 0
+def _review(number: int, *, unpaired: bool) -> dict[str, Any]:
+    prompt, answer = divmod(number // REVIEWS_AN_ANSWER, 2)
+    flagged = prompt % 4 == 1 if unpaired and prompt % 2 else answer == 0
     return {
         "token": str(UUID(int=number)),
         "item_id": number // REVIEWS_AN_ANSWER + 1,
@@ -172,17 +175,22 @@ def step(folder: Path, name: str) -> dict[str, Any]:
     return {"seconds": round(time.process_time() - began, 1), "idle_mb": round(idle), "peak_mb": round(peak_mb())}
 
 
-def measured(pairs: int, seed: int) -> dict[str, Any]:
+def measured(pairs: int, seed: int, *, unpaired: bool) -> dict[str, Any]:
     """Every step on a store of so many pairs."""
     from flagback.storage import runs
+    from flagback.storage.records import PreferenceSet
     from flagback.storage.store import Store
 
     with tempfile.TemporaryDirectory(prefix="flagback-memory-") as name:
         folder = Path(name)
-        fill(folder, pairs, seed)
-        with Store(f"sqlite:///{folder / 'flagback.db'}").writing() as session:
-            runs.request_correction(session, by="benchmark", now=MOMENT, seed=seed)
-        return {"pairs": pairs} | {one: _in_its_own_process(folder, one) for one in STEPS}
+        fill(folder, pairs, seed, unpaired=unpaired)
+        store = Store(f"sqlite:///{folder / 'flagback.db'}")
+        with store.writing() as session:
+            runs.request_correction(session, by="benchmark", now=MOMENT, seed=seed, pairs={"unpaired": True} if unpaired else {})
+        found = {one: _in_its_own_process(folder, one) for one in STEPS}
+        with store.reading() as session:
+            frozen = session.get_one(PreferenceSet, 1)
+        return {"pairs": frozen.n_pairs, "unpaired": frozen.n_unpaired} | found
 
 
 def _in_its_own_process(folder: Path, name: str) -> dict[str, Any]:
@@ -204,13 +212,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     arguments.add_argument("--pairs", default="500,2000,20000")
     arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--unpaired", action="store_true")
     arguments.add_argument("--step", choices=STEPS)
     arguments.add_argument("--folder", type=Path)
     chosen = arguments.parse_args()
     if chosen.step:
         print(json.dumps(step(chosen.folder, chosen.step)))
         return
-    print(json.dumps([measured(int(count), chosen.seed) for count in chosen.pairs.split(",")], indent=1))
+    print(json.dumps([measured(int(count), chosen.seed, unpaired=chosen.unpaired) for count in chosen.pairs.split(",")], indent=1))
 
 
 if __name__ == "__main__":

@@ -264,7 +264,7 @@ def _corrected(asked: _Asked, plan: Plan, watched: Sequence[Pair], cuts: int, to
                     kept=kept,
                     cuts=cuts,
                     ranks=ranks,
-                    on_scored=partial(told.on_progress, "score the pairs"),
+                    on_scored=partial(told.on_progress, "score the answers"),
                     should_stop=told.should_stop,
                 )
 

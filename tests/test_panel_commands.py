@@ -105,6 +105,8 @@ def test_the_preview_counts_what_has_no_counterpart_and_a_correction_that_wants_
     assert f"beside {fine} fine ones" in words
     code, _, err = said(home, capsys, "correct", "--no-wait", "--unpaired", "--set", "1")
     assert (code, "--set names a set that is" in " ".join(err.split())) == (2, True)
+    code, _, err = said(home, capsys, "correct", "--no-wait", "--flag-weight", "0.5")
+    assert (code, "none would teach; add --unpaired" in " ".join(err.split())) == (2, True), "a weight that nothing reads"
     report = reported(home, capsys, "correct", "--no-wait", "--unpaired", "--flag-weight", "0.5")
     with home.store.reading() as session:
         run = session.get_one(CorrectionRun, int(report["run"].split("-")[1]))

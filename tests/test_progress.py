@@ -77,7 +77,7 @@ def test_a_correction_tells_that_it_scores_before_it_learns(tmp_path: Path) -> N
     heard = Heard()
     pairs, lines = random_pairs(8), random_lines(3)
     correct(Held(tiny_llama()), pairs, replay=lines, recipe=SMALL, seed=1, folder=tmp_path, on_progress=heard)
-    done, total = heard.of("score the pairs")[-1]
+    done, total = heard.of("score the answers")[-1]
     assert done == total > 0
     assert heard.all[-1] == ("train", 0, SMALL.steps)
 
@@ -100,7 +100,7 @@ def test_a_run_shows_how_far_it_is_in_every_long_part(seen: list[Standing], sqli
     cycle.train(sqlite_store, loop.shelf, run.id, work=tmp_path / "work")
     cycle.register(sqlite_store, loop.shelf, run.id)
     explaining.explain(sqlite_store, loop.shelf, run.id)
-    assert list(dict.fromkeys(at.words for at in seen)) == ["score the pairs", "try step sizes", "train", "explain"]
+    assert list(dict.fromkeys(at.words for at in seen)) == ["score the answers", "try step sizes", "train", "explain"]
     explained = [(at.done, at.total) for at in seen if at.words == "explain"]
     assert explained == sorted(explained)
     assert len({total for _, total in explained}) == 1, "what was kept from the training is done, and not left out"
@@ -125,7 +125,7 @@ def test_what_cannot_be_kept_or_is_over_ends_no_run(sqlite_store: Store, tmp_pat
             found = session.get_one(CorrectionRun, run.id)
             return found.stage, found.stage_done
 
-    keep("score the pairs", 1, 4)
+    keep("score the answers", 1, 4)
     assert stage() == ("freeze", 0), "nobody is at it"
     with sqlite_store.writing() as session:
         session.get_one(CorrectionRun, run.id).state = "running"
@@ -142,7 +142,7 @@ def test_what_cannot_be_kept_or_is_over_ends_no_run(sqlite_store: Store, tmp_pat
 
 
 def test_an_error_of_one_process_is_told_though_another_goes_on_talking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = [{"error": "OutOfMemory", "words": "memory ran out"}, {"progress": ["score the pairs", 3, 4]}]
+    said = [{"error": "OutOfMemory", "words": "memory ran out"}, {"progress": ["score the answers", 3, 4]}]
     lines = "".join(json.dumps(line) + "\n" for line in said)
     code = f"import pathlib, sys; pathlib.Path({str(tmp_path / 'joint/told.jsonl')!r}).write_text({lines!r}); sys.exit(1)"
     monkeypatch.setattr(joint_run, "command", lambda *_: [sys.executable, "-c", code])
@@ -151,7 +151,7 @@ def test_an_error_of_one_process_is_told_though_another_goes_on_talking(tmp_path
     alarms: list[Alarm] = []
     with pytest.raises(OutOfMemory, match="memory ran out"):
         joint_run.correct(tmp_path, 2, on_progress=heard, on_alarm=alarms.append)
-    assert heard.of("score the pairs") == [(3, 4), (3, 4)], "tried once more with half as much at once"
+    assert heard.of("score the answers") == [(3, 4), (3, 4)], "tried once more with half as much at once"
     assert [alarm.kind for alarm in alarms] == ["memory"]
 
 

@@ -147,6 +147,8 @@ def correct(
         raise typer.BadParameter("--find-rate and --learning-rate are two answers to one question; give one of them.")
     if set_id is not None and unpaired:
         raise typer.BadParameter("--unpaired says what is frozen of the reviews, and --set names a set that is; give one of them.")
+    if flag_weight is not None and set_id is None and not unpaired:
+        raise typer.BadParameter("--flag-weight weighs answers without a counterpart, and none would teach; add --unpaired.")
     recipe = {name: value for name, value in said.items() if value is not None}
     choice = chosen(policy, by, seats, drop_contaminated=drop_contaminated, unpaired=unpaired)
     with records(context) as store:

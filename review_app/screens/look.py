@@ -324,7 +324,7 @@ def stage(words: str) -> str:
     return {
         "prompts answered": tr("prompts answered"),
         "freeze": tr("gathering the pairs"),
-        "score the pairs": tr("scoring the pairs before learning"),
+        "score the answers": tr("scoring the answers before learning"),
         "try step sizes": tr("trying step sizes"),
         "train": tr("getting ready to learn"),
         "training steps": tr("learning, step by step"),
