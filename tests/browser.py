@@ -192,7 +192,9 @@ def choose(box: Locator, option: str | re.Pattern[str] = "", *, typed: str = "")
     """Chooses an option of a list, its first where none is named."""
     until = time.monotonic() + PATIENCE
     while True:
+        found = listed(box, option, typed=typed)
         with suppress(Waited):
-            listed(box, option, typed=typed).click(timeout=2_000)
+            found.click(timeout=2_000)
             return
+        box.press("Escape")  # the page grew above it and moved it out of sight; opened again where it stands now
         assert time.monotonic() < until, f"the option {option!r} of {box} stands, and cannot be clicked"
