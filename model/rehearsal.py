@@ -21,7 +21,7 @@ from sqlmodel import col, select
 from flagback.model import cycle, dialogue, embedded, evaluating, sampling
 from flagback.model.checkpoint import Loaded
 from flagback.model.shelf import Shelf
-from flagback.storage import reviews, runs, slots, versions
+from flagback.storage import claims, reviews, runs, slots, versions
 from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
@@ -204,7 +204,7 @@ class Rehearsal:
         draw.shuffle(verdicts)
         return {row[0]: verdict for row, verdict in zip(rows, verdicts, strict=True)}
 
-    def _answer(self, name: str, claim: slots.Claim, flag: bool, draw: random.Random, moment: datetime) -> None:
+    def _answer(self, name: str, claim: claims.Claim, flag: bool, draw: random.Random, moment: datetime) -> None:
         answer = Answer(
             token=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
             lease_id=claim.lease_id,

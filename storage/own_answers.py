@@ -12,10 +12,10 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from flagback.storage.claims import generations_of
 from flagback.storage.quarantine import PLACEHOLDER
 from flagback.storage.records import Generation as Text
 from flagback.storage.records import Item, Prompt, Review, WorkLog
-from flagback.storage.slots import generations_of
 
 #: Which of one's own answers: flagged, found fine, judged side by side, skipped.
 Kind = Literal["all", "flagged", "fine", "compared", "skipped"]

@@ -26,10 +26,11 @@ from sqlmodel import Session, col, select
 
 from flagback.storage import counting, live_batches, quarantine, withdrawals, work
 from flagback.storage.answers import Answer, BadAnswer, check, check_comparison
+from flagback.storage.claims import Claim, answers_of
 from flagback.storage.items import shown_generation, slot_row, widen
 from flagback.storage.prompts import AT_A_TIME, unstorable
 from flagback.storage.records import Generation, Item, ItemPurpose, Lease, Prompt, Record, Review, Slot
-from flagback.storage.slots import ANYBODY, OPEN_AGAIN, Claim, answers_of
+from flagback.storage.slots import ANYBODY, OPEN_AGAIN
 from flagback.storage.store import Store, insert_all, one_at_a_time
 from flagback.storage.taxonomy import GUIDELINE_VERSION
 

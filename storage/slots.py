@@ -30,9 +30,11 @@ from sqlalchemy import (
 from sqlalchemy import select as select_core
 from sqlmodel import Session, col, select
 
+from flagback.storage import claims
+from flagback.storage.claims import CLAIMED, Claim
 from flagback.storage.items import RANKS, shown_generation
 from flagback.storage.lightness import EVERY, Light, Seat
-from flagback.storage.records import Generation, ItemGeneration, Lease, Record, Slot, SlotMode
+from flagback.storage.records import Lease, Record, Slot, SlotMode
 from flagback.storage.store import Store, insert_all, one_at_a_time
 
 #: How many open slots a claim looks at to find one of another prompt family than the last.
@@ -53,28 +55,7 @@ ANYBODY = "any"
 OPEN_AGAIN: dict[str, Any] = {"state": "open", "reviewer": None, "expires_at": None}
 
 # Literal, not bound: only then do both databases use the partial indexes.
-_CLAIMED = col(Slot.state) == literal_column("'claimed'")
 _KEPT = and_(col(Slot.state) == literal_column("'open'"), col(Slot.want_group) != literal_column("'any'"))
-
-
-class Claim(NamedTuple):
-    """One item in a reviewer's hands."""
-
-    #: Random; goes back with the answer.
-    lease_id: str
-    item_id: int
-    #: None where several answers stand side by side.
-    generation_id: int | None
-    #: The prompt's messages.
-    prompt: list[dict[str, str]]
-    prompt_lang: str
-    #: The stored answer; span offsets count its code points. Empty where several stand side by side.
-    text: str
-    expires_at: datetime
-    #: The reviewer's answer that is being corrected, None for a new item.
-    earlier: dict[str, Any] | None
-    #: Answers of one prompt side by side, in the order to show; empty for a single one.
-    answers: tuple[str, ...] = ()
 
 
 def claim(
@@ -119,7 +100,7 @@ def claim(
         one_at_a_time(session, f"reviewer {reviewer}", by_index=True)
         if limit is not None:
             count = min(count, limit(session))
-        held = [one for one in _held(session, reviewer, now=now) if one.mode == mode]
+        held = [one for one in claims.held(session, reviewer, now=now) if one.mode == mode]
         if len(held) >= count:
             return [one.claim for one in held]
         before = _before(session, reviewer)
@@ -159,7 +140,7 @@ def claim(
             for place, seat in enumerate(dealt)
         ]
         insert_all(session, "lease", leases)
-        return [one.claim for one in held] + _claims(session, new, wanted.expires_at)
+        return [one.claim for one in held] + claims.claims_of(session, new, wanted.expires_at)
 
 
 def waits(
@@ -177,7 +158,7 @@ def waits(
     A look, not a claim, by the claim's own rules (`groups` and `avoid` as there), so that nobody is promised what they would not be
     handed. Who has had a long queue gets no for an answer sooner than it is read.
     """
-    if any(one.mode == mode for one in _held(session, reviewer, now=now)):
+    if any(one.mode == mode for one in claims.held(session, reviewer, now=now)):
         return True
     wanted = _Wanted(reviewer, mode, [], languages, now, avoid, set())
     first = Random(0)  # nosec B311 # where to begin looking
@@ -196,18 +177,13 @@ def waits(
     return any(finds(group) for group in sorted(groups(session)))
 
 
-def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
-    """What the reviewer holds at this moment, oldest first."""
-    return [one.claim for one in _held(session, reviewer, now=now)]
-
-
 def release(store: Store, reviewer: str, *, now: datetime) -> int:
     """Gives back everything the reviewer holds ("stop for today"); returns how many slots are open again."""
     with store.writing() as session:
         one_at_a_time(session, f"reviewer {reviewer}")
         # In one order, so that two who lock several slots never wait for each other.
         mine = session.exec(
-            select(Slot.id, Slot.expires_at).where(Slot.reviewer == reviewer, _CLAIMED).order_by(col(Slot.id)).with_for_update()
+            select(Slot.id, Slot.expires_at).where(Slot.reviewer == reviewer, CLAIMED).order_by(col(Slot.id)).with_for_update()
         ).all()
         session.exec(update(Slot).where(col(Slot.id).in_([slot for slot, _ in mine])).values(**OPEN_AGAIN))
         _end_leases(session, [slot for slot, ends in mine if ends and ends > now], outcome="released")
@@ -222,7 +198,7 @@ def sweep(store: Store, *, now: datetime, batch: int = 100) -> int:
         session.exec(update(Slot).where(col(Slot.id).in_(slot_ids)).values(**OPEN_AGAIN))
         _end_leases(session, slot_ids, outcome="expired")
 
-    return _in_batches(store, (_CLAIMED, col(Slot.expires_at) <= now), Slot.expires_at, expire, batch=batch)
+    return _in_batches(store, (CLAIMED, col(Slot.expires_at) <= now), Slot.expires_at, expire, batch=batch)
 
 
 def relax(store: Store, *, now: datetime, batch: int = 100) -> int:
@@ -478,20 +454,6 @@ def _is_open(slot: FromClause) -> ColumnElement[bool]:
     return and_(slot.c.state == literal_column("'open'"), *of)
 
 
-class _Held(NamedTuple):
-    claim: Claim
-    #: Of its prompt.
-    family: str
-    mode: SlotMode
-    expected_harm: float | None
-
-
-def _held(session: Session, reviewer: str, *, now: datetime) -> list[_Held]:
-    rows = session.connection().execute(_held_statement(), {"who": reviewer, "now": now}).all()
-    answers = _answers(session, rows)
-    return [_Held(_claim_of(row, row.id, row.expires_at, answers), row.split_key, _mode_of(row), row.expected_harm) for row in rows]
-
-
 class _Before(NamedTuple):
     #: Of the reviewer's newest answer.
     family: str | None
@@ -507,97 +469,7 @@ def _before(session: Session, reviewer: str) -> _Before:
     return _Before(read[0].split_key if read else None, [row.expected_harm for row in read], bool(rows[0].any_kept))
 
 
-def _mode_of(row: Any) -> SlotMode:
-    return "compare" if row.generation_id is None else "single"
-
-
-def _claims(session: Session, leases: Mapping[int, str], expires_at: datetime) -> list[Claim]:
-    """Claims made just now, by item, in the order given."""
-    if not leases:
-        return []
-    rows = session.connection().execute(_shown_statement(), {"items": list(leases)}).all()
-    answers, by_item = _answers(session, rows), {row.item_id: row for row in rows}
-    return [_claim_of(by_item[item], lease_id, expires_at, answers) for item, lease_id in leases.items()]
-
-
-def _claim_of(row: Any, lease_id: str, expires_at: datetime, answers: Mapping[int, tuple[str, ...]]) -> Claim:
-    shown = (row.item_id, row.generation_id, row.messages, row.lang, row.text or "", expires_at)
-    return Claim(lease_id, *shown, None, answers.get(row.item_id, ()))
-
-
-def _answers(session: Session, rows: Sequence[Any]) -> dict[int, tuple[str, ...]]:
-    """Item -> its answers in the order to show, of those items that have several."""
-    several = [row.item_id for row in rows if _mode_of(row) == "compare"]
-    return answers_of(session, several)
-
-
-def generations_of(session: Session, item_ids: Sequence[int]) -> dict[int, list[int]]:
-    """Item -> the ids of the answers that stand side by side in it."""
-    return {item: [number for number, _ in several] for item, several in _beside(session, item_ids).items()}
-
-
-def answers_of(session: Session, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """Item -> the answers that stand side by side in it, in the order to show."""
-    return {item: tuple(text for _, text in several) for item, several in _beside(session, item_ids).items()}
-
-
-def _beside(session: Session, item_ids: Sequence[int]) -> dict[int, list[tuple[int, str]]]:
-    """Item -> (id, text) of the answers that stand side by side in it, in the order to show."""
-    found: dict[int, list[tuple[int, str]]] = {}
-    if item_ids:
-        for item, number, text in session.exec(
-            select(ItemGeneration.item_id, Generation.id, Generation.text)
-            .join(Generation, col(Generation.id) == ItemGeneration.generation_id)
-            .where(col(ItemGeneration.item_id).in_(item_ids))
-            .order_by(col(ItemGeneration.item_id), col(ItemGeneration.position))
-        ).all():
-            found.setdefault(item, []).append((number, text))
-    return found
-
-
 # Built once: building costs more than a run.
-
-
-def _shown(*more: Any) -> Any:
-    """What items show."""
-    item, generation, prompt = (Record.metadata.tables[name] for name in ("item", "generation", "prompt"))
-    return (
-        select_core(
-            item.c.id.label("item_id"),
-            generation.c.id.label("generation_id"),
-            prompt.c.messages,
-            prompt.c.lang,
-            prompt.c.split_key,
-            generation.c.text,
-            generation.c.expected_harm,
-            *more,
-        )
-        .select_from(item)
-        .join(prompt, prompt.c.id == item.c.prompt_id)
-        .outerjoin(generation, generation.c.id == shown_generation(item))
-    )
-
-
-@cache
-def _shown_statement() -> Any:
-    return _shown().where(Record.metadata.tables["item"].c.id.in_(bindparam("items", expanding=True)))
-
-
-@cache
-def _held_statement() -> Any:
-    slot, lease, item = (Record.metadata.tables[name] for name in ("slot", "lease", "item"))
-    return (
-        _shown(lease.c.id, lease.c.expires_at)
-        .join(lease, lease.c.item_id == item.c.id)
-        .join(slot, slot.c.id == lease.c.slot_id)
-        .where(
-            slot.c.reviewer == bindparam("who", type_=slot.c.reviewer.type),
-            _CLAIMED,
-            slot.c.expires_at > bindparam("now", type_=slot.c.expires_at.type),
-            lease.c.outcome == "held",
-        )
-        .order_by(lease.c.claimed_at, slot.c.rank, lease.c.id)
-    )
 
 
 @cache

@@ -22,7 +22,7 @@ from flagback.review_app import auth, downloads
 from flagback.review_app.access import REVIEWING_ROLES
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, invitations, output_keys, reviews, slots
+from flagback.storage import accounts, claims, invitations, output_keys, reviews, slots
 from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
@@ -189,7 +189,7 @@ class Place:
         """Gives a reviewer leases, and one answer."""
         name = pseudonym(self.key, one.account.id)
         with self.installation.store.reading() as session:
-            self.leases[name] = [claim.lease_id for claim in slots.held_claims(session, name, now=now())]
+            self.leases[name] = [claim.lease_id for claim in claims.held_claims(session, name, now=now())]
         if len(self.leases[name]) > 2:
             return
         held = slots.claim(

@@ -19,7 +19,7 @@ from flagback.review_app.api import build_api
 from flagback.review_app.guard import Guard
 from flagback.review_app.installation import Installation, open_installation
 from flagback.review_app.settings import Settings
-from flagback.storage import accounts, background, consent, overlap, set_aside, slots, wellbeing
+from flagback.storage import accounts, background, claims, consent, overlap, set_aside, wellbeing
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
@@ -122,7 +122,7 @@ def test_answers_side_by_side_are_covered_where_one_of_them_is_expected_to_upset
     with installation.store.writing() as session:
         first = session.exec(select(Item).where(Item.kind == "pair")).first()
         assert first is not None
-        text = slots.answers_of(session, [first.id])[first.id][1]
+        text = claims.answers_of(session, [first.id])[first.id][1]
         for generation in session.exec(select(Generation).where(Generation.prompt_id == first.prompt_id)).all():
             generation.expected_harm = 0.9 if generation.text == text else 0.0
     items = signed_in(installation).post("/api/v1/claim", json={"count": 5, "mode": "compare"}).json()["items"]

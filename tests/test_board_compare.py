@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlmodel import col, select
 
-from flagback.storage import slots
+from flagback.storage import claims
 from flagback.storage.records import Generation, Lease, Review
 from tests import test_comparisons
 from tests.board_place import Place, press, shown
@@ -86,7 +86,7 @@ def said(place: Place) -> list[Review]:
 def as_shown(place: Place, review: Review) -> list[str]:
     """The answers of a review's item in the order that the records keep."""
     with place.store.reading() as session:
-        return [text.strip() for text in slots.answers_of(session, [review.item_id])[review.item_id]]
+        return [text.strip() for text in claims.answers_of(session, [review.item_id])[review.item_id]]
 
 
 def wait_for(place: Place, count: int) -> list[Review]:

@@ -12,13 +12,14 @@ from flagback.model import pair_sets, pairs, policies
 from flagback.model.pair_sets import Choice
 from flagback.storage import comparisons, preferences, rater_groups, reviews, set_aside
 from flagback.storage.answers import Answer, BadAnswer
+from flagback.storage.claims import Claim
 from flagback.storage.comparisons import BadComparison, NothingToCompare
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import HELD_OUT_SHARDS, NewPrompt, add_prompts, shard_of
 from flagback.storage.rater_groups import Grouping
 from flagback.storage.records import Generation, Item, ItemGeneration, ModelVersion, Prompt, Review, Slot
-from flagback.storage.slots import Claim, claim, release
+from flagback.storage.slots import claim, release
 from flagback.storage.store import Store
 from tests.test_overlap import HOUR, NOON
 

@@ -7,10 +7,10 @@ import pytest
 
 from flagback.review_app.screens.languages import NAMES
 from flagback.storage import slots
+from flagback.storage.claims import Claim
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts, primary_language
-from flagback.storage.slots import Claim
 from flagback.storage.store import Store
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)

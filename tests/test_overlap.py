@@ -16,6 +16,7 @@ from flagback.storage import background, consent, live_batches, outputs, overlap
 from flagback.storage.accounts import create
 from flagback.storage.answers import Answer
 from flagback.storage.background import Answered, groups_of, set_answers
+from flagback.storage.claims import Claim
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.logged import NewOutput, Outputs
@@ -24,7 +25,7 @@ from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.reading import Place
 from flagback.storage.records import AuditEntry, Item, ItemPurpose, Lease, Overlap, Review, Slot
 from flagback.storage.reviews import submit
-from flagback.storage.slots import Claim, claim, relax, release, sweep
+from flagback.storage.slots import claim, relax, release, sweep
 from flagback.storage.store import Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

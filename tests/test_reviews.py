@@ -19,12 +19,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from flagback.storage.answers import LONGEST_NOTE, Answer, BadAnswer
+from flagback.storage.claims import Claim
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import ItemPurpose, Lease, Review, Slot
 from flagback.storage.reviews import AlreadyAnswered, Receipt, UnknownLease, answered_today, effective, recent, reopened, submit
-from flagback.storage.slots import Claim, claim, release, sweep
+from flagback.storage.slots import claim, release, sweep
 from flagback.storage.store import Store
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

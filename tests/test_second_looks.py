@@ -34,13 +34,14 @@ from flagback.storage import (
     withdrawals,
 )
 from flagback.storage.answers import Answer
+from flagback.storage.claims import Claim
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.gold import BadGold, UnknownGold
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import AuditEntry, Gold, Item, ItemGeneration, Lease, Review, SecondLook, Slot
 from flagback.storage.second_looks import USUAL, BadRates, Rates
-from flagback.storage.slots import Claim, Mix
+from flagback.storage.slots import Mix
 from flagback.storage.store import Store
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)

@@ -16,11 +16,12 @@ from flagback.review_app import server
 from flagback.review_app.home import NoInstallation, PortInUse
 from flagback.review_app.installation import open_installation, serve_from, served
 from flagback.review_app.settings import Settings
+from flagback.storage.claims import held_claims
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import now
-from flagback.storage.slots import claim, held_claims
+from flagback.storage.slots import claim
 from flagback.storage.store import Store
 from tests.browser import WebProcess, free_port
 from tests.fresh import migrate

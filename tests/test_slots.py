@@ -15,12 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from flagback.storage.answers import Answer
+from flagback.storage.claims import Claim
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import LAST_BUCKET, RANKS, make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Item, Lease, Prompt, Review, Slot
 from flagback.storage.reviews import submit
-from flagback.storage.slots import LOOK_AHEAD, Claim, claim, release, sweep
+from flagback.storage.slots import LOOK_AHEAD, claim, release, sweep
 from flagback.storage.store import Store
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

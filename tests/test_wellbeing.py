@@ -12,13 +12,14 @@ from sqlmodel import Session, col, select
 
 from flagback.storage import accounts, slots, wellbeing
 from flagback.storage.answers import Answer
+from flagback.storage.claims import Claim
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.lightness import EVERY, Light, Seat
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Generation, Item, Lease, Review, Slot
 from flagback.storage.reviews import submit
-from flagback.storage.slots import Claim, claim, release
+from flagback.storage.slots import claim, release
 from flagback.storage.store import Store
 from flagback.storage.wellbeing import USUAL, BadTerms, Terms, UnknownTopic
 

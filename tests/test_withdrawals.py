@@ -11,6 +11,7 @@ from sqlmodel import col, select
 
 from flagback.storage import preferences, quarantine, reviews, withdrawals
 from flagback.storage.answers import Answer, BadAnswer
+from flagback.storage.claims import Claim
 from flagback.storage.export import export_reviews
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
@@ -20,7 +21,7 @@ from flagback.storage.queue import waiting
 from flagback.storage.records import AuditEntry, Generation, Item, Lease, Review, Slot
 from flagback.storage.reviews import submit
 from flagback.storage.set_export import export_set
-from flagback.storage.slots import Claim, claim
+from flagback.storage.slots import claim
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import TAXONOMY_VERSION
 from flagback.storage.withdrawals import NoReason, NotWithdrawn

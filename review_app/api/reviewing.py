@@ -25,6 +25,7 @@ from flagback.review_app.installation import Installation
 from flagback.review_app.words import tr
 from flagback.storage import (
     background,
+    claims,
     consent,
     guidelines,
     practice,
@@ -291,9 +292,9 @@ def claim(wanted: Wanted, who: Who, here: Here) -> Claimed:
     )
 
 
-def _veils(session: Session, held: Sequence[slots.Claim], care: wellbeing.Terms) -> dict[str, list[str]]:
+def _veils(session: Session, held: Sequence[claims.Claim], care: wellbeing.Terms) -> dict[str, list[str]]:
     """Lease -> what its answer may be about, of those to be covered; several side by side are covered where one of them is."""
-    several = slots.generations_of(session, [item.item_id for item in held if item.generation_id is None])
+    several = claims.generations_of(session, [item.item_id for item in held if item.generation_id is None])
     shown = {item.lease_id: several.get(item.item_id, [item.generation_id or 0]) for item in held}
     covered = wellbeing.covers(session, [number for numbers in shown.values() for number in numbers], care)
     names = {one.name: words.stored(f"taxonomy {one.code}", one.name) for one in CATEGORIES}
@@ -354,7 +355,7 @@ def _again(session: Session, review: Review) -> Recent:
     return Recent(shown=_shown(item, seconds_left=0.0, veil=None), answer=said)
 
 
-def _shown(item: slots.Claim, *, seconds_left: float, veil: list[str] | None) -> Shown:
+def _shown(item: claims.Claim, *, seconds_left: float, veil: list[str] | None) -> Shown:
     return Shown(
         lease_id=item.lease_id,
         messages=[Turn(**turn) for turn in item.prompt],

@@ -11,7 +11,7 @@ from flagback.model.suites.suite import Item, Suite
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import harm, look, picture, section, texts
+from flagback.review_app.screens import figure_words, harm, look, picture, run_words, section, texts
 from flagback.review_app.words import number, stored, tr, written
 from flagback.storage import suites
 from flagback.storage.artifacts import Artifacts, MissingArtifact
@@ -86,11 +86,11 @@ def _figures(evaluation: Evaluation, names: dict[int, str]) -> None:
         anchor=False,
     )
     look.html(
-        f'{look.verdict_pill(evaluation.verdict)} <span class="small soft">'
+        f'{run_words.verdict_pill(evaluation.verdict)} <span class="small soft">'
         + tr("evaluated {when}; each name opens the texts behind it", when=look.clock(evaluation.ended_at))
         + "</span>"
     )
-    look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
+    figure_words.table_of(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
 
 
 def _unevaluated(session: Session, candidate: int, base: int, names: dict[int, str]) -> None:
@@ -132,7 +132,7 @@ def _texts(session: Session, evaluation: Evaluation) -> None:
 
 def _shown(metric: str) -> str:
     """What can be shown, as the list names it."""
-    return tr("Answers side by side") if metric == _ALL else tr("Behind the figure: {figure}", figure=look.figure_name(metric))
+    return tr("Answers side by side") if metric == _ALL else tr("Behind the figure: {figure}", figure=figure_words.name_of(metric))
 
 
 # ------------------------------------------------------------ published tests
@@ -184,9 +184,10 @@ def _change_picture(
         | {new: table[old].astype(float) * scale for new, old in (("value", "change"), ("low", "low"), ("high", "high"))}
     )
     known = frame[frame["value"].notna()]
+    beyond = f"{figure_words.would_show(whole)} {retold(str(whole.get('note') or ''))}"
     look.html(
-        f"<div>{look.quiet(retold(str(whole['words'])))}: <b>{look.change_words(whole)}</b> {look.judged_pill(whole)}</div>"
-        f'<div class="small soft">{look.quiet(look.would_show(whole))} {look.quiet(retold(str(whole.get("note") or "")))}</div>'
+        f"<div>{look.quiet(retold(str(whole['words'])))}: <b>{figure_words.change_of(whole)}</b> {figure_words.judged(whole)}</div>"
+        f'<div class="small soft">{look.quiet(beyond)}</div>'
     )
     if not len(known):
         look.empty(tr("Too few independent items for an interval."), tr("Ten families of items are needed."))

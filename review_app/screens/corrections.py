@@ -13,7 +13,7 @@ from flagback.model.recipe import BadRecipe, Recipe
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import look, pair_texts, past_corrections, policy_choice, run_curves, tradeoff_curve
+from flagback.review_app.screens import look, pair_texts, past_corrections, policy_choice, run_curves, run_words, tradeoff_curve
 from flagback.review_app.words import number, stored, tr, trn, written
 from flagback.storage import recipes, runs
 from flagback.storage.preferences import NoPairs
@@ -250,7 +250,7 @@ def _watch(installation: Installation, account: Account) -> None:
         if not alive:
             st.warning(tr("No worker is running, so nothing moves; start one with 'flagback worker'."))
         line, stop = st.columns([6, 1], vertical_alignment="center")
-        line.progress(standing.share, text=look.how_far(standing))
+        line.progress(standing.share, text=run_words.how_far(standing))
         if stop.button(tr("Stop"), key=f"stop-correction-{run.id}", width="stretch"):
             with installation.store.writing() as session:
                 runs.cancel(session, CorrectionRun, run.id, by=account.login, now=now())

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import harm, look, picture, section, texts
+from flagback.review_app.screens import figure_words, harm, look, picture, run_words, section, texts
 from flagback.review_app.words import stored, tr, trn, written
 from flagback.storage.records import Account, Decision, Evaluation, ModelVersion
 
@@ -39,7 +39,7 @@ def show(installation: Installation, account: Account) -> None:
         if evaluation is not None:
             with st.container(key="fb-card-figures"):
                 st.subheader(tr("All figures"), anchor=False)
-                look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
+                figure_words.table_of(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
 
 
 def _chosen(versions: Sequence[ModelVersion], names: dict[int, str]) -> ModelVersion:
@@ -51,7 +51,7 @@ def _chosen(versions: Sequence[ModelVersion], names: dict[int, str]) -> ModelVer
 
 
 def _said(version: ModelVersion, evaluation: Evaluation | None, names: dict[int, str]) -> None:
-    verdict = look.verdict_pill(evaluation.verdict) if evaluation else ""
+    verdict = run_words.verdict_pill(evaluation.verdict) if evaluation else ""
     tone = look.pill(stored("state", version.state), "ok" if version.state == "current" else "plain")
     title = tr("Version {version}: {name}", version=version.id, name=look.quiet(version.name))
     facts = [
@@ -72,7 +72,7 @@ def _said(version: ModelVersion, evaluation: Evaluation | None, names: dict[int,
     if stopped:
         marks = {"fail": look.pill(tr("fail"), "flag"), "not_enough_data": look.pill(tr("not enough data"))}
         rows = [
-            [look.quiet(look.figure_name(one["check"])), marks.get(one["verdict"], ""), look.quiet(retold(one["words"]))]
+            [look.quiet(figure_words.name_of(one["check"])), marks.get(one["verdict"], ""), look.quiet(retold(one["words"]))]
             for one in stopped
         ]
         look.table([tr("what stands against it"), "", tr("in words")], rows, words=True)
@@ -151,7 +151,7 @@ def _groups(
     metrics = {row["group"]: row["metric"] for row in frame.to_dict("records")}
     metric = metrics.get(clicked.get("group", ""))
     if metric in evaluation.figures:
-        st.subheader(tr("Behind it: {figure}", figure=look.figure_name(str(metric))), anchor=False)
+        st.subheader(tr("Behind it: {figure}", figure=figure_words.name_of(str(metric))), anchor=False)
         texts.behind(session, evaluation, str(metric), key="group")
 
 
@@ -166,10 +166,10 @@ def _too_few(evaluation: Evaluation | None) -> None:
     for metric, figure in evaluation.figures.items():
         note = str(figure.get("note") or "")
         if metric.startswith("flag_rate:") and note:
-            look.html(f'<div class="small soft">{look.quiet(look.figure_name(metric))}: {look.marked(retold(note))}</div>')
+            look.html(f'<div class="small soft">{look.quiet(figure_words.name_of(metric))}: {look.marked(retold(note))}</div>')
     whole = evaluation.figures.get("flag_rate")
-    if whole and look.would_show(whole):
-        look.note(f"{look.quiet(look.would_show(whole))} {tr('Of one group only larger ones.')}")
+    if whole and figure_words.would_show(whole):
+        look.note(f"{look.quiet(figure_words.would_show(whole))} {tr('Of one group only larger ones.')}")
 
 
 def _tests(installation: Installation, account: Account, session: Session, version: ModelVersion, names: dict[int, str]) -> None:

@@ -7,7 +7,7 @@ from sqlmodel import Session
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import harm, look, picture, section, texts
+from flagback.review_app.screens import figure_words, harm, look, picture, section, texts
 from flagback.review_app.words import tr
 from flagback.storage.records import Account
 
@@ -57,8 +57,8 @@ def _blind(installation: Installation, account: Account, session: Session, names
         look.html(
             '<div class="small">'
             + tr("{candidate} against {base}:", candidate=names[one.candidate_id], base=names[one.base_id])
-            + f" {look.change_words(figure)} "
-            + f'{look.judged_pill(figure)} <span class="soft">{look.quiet(look.would_show(figure))} '
+            + f" {figure_words.change_of(figure)} "
+            + f'{figure_words.judged(figure)} <span class="soft">{look.quiet(figure_words.would_show(figure))} '
             f"{look.quiet(retold(str(figure.get('note') or '')))}</span></div>"
         )
     if len(evaluations) > 1:
@@ -70,7 +70,7 @@ def _blind(installation: Installation, account: Account, session: Session, names
     of = of or next((one for one in evaluations if names[one.base_id] == clicked.get("version")), None)
     metric = "flag_rate" if clicked.get("of") == everything else str(chosen)
     if of is not None:
-        st.subheader(tr("Behind it: {figure}", figure=look.figure_name(metric)), anchor=False)
+        st.subheader(tr("Behind it: {figure}", figure=figure_words.name_of(metric)), anchor=False)
         texts.behind(session, of, metric, key="behind")
 
 

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from flagback.review_app import monitoring
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import harm, look, picture, section, texts
+from flagback.review_app.screens import figure_words, harm, look, picture, section, texts
 from flagback.review_app.words import number, short_day, stored, tr, trn
 from flagback.storage.records import Account
 
@@ -181,7 +181,7 @@ def _changes(
     scaled = (scaled - 1) * 100 if unit == "per cent" else scaled * 100
     frame = pd.DataFrame(
         {
-            "figure": found["metric"].map(look.figure_name),
+            "figure": found["metric"].map(figure_words.name_of),
             "version": found["version"].map(names),
             "value": scaled["change"],
             "low": scaled["low"],
@@ -207,7 +207,7 @@ def _changes(
 
 def _open_compare(found: pd.DataFrame, names: dict[int, str], clicked: dict[str, Any]) -> None:
     for row in found.to_dict("records"):
-        if look.figure_name(str(row["metric"])) == clicked.get("figure") and names[row["version"]] == clicked.get("version"):
+        if figure_words.name_of(str(row["metric"])) == clicked.get("figure") and names[row["version"]] == clicked.get("version"):
             address = f"/compare?version={row['version']}&figure={row['metric']}"
             look.html(
                 look.link(

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import harm, look
+from flagback.review_app.screens import figure_words, harm, look, run_words
 from flagback.review_app.screens.policy_choice import preview
 from flagback.review_app.words import number, stored, tr, trn, written
 from flagback.storage import preferences, runs
@@ -307,7 +307,9 @@ def _under_way(installation: Installation, account: Account) -> None:
 def _progress(request: jobs.Request, standing: jobs.Standing) -> str:
     """One request in words: "Sampling 3, running · prompts answered: 20 of 60"."""
     kind, state = stored("kind of work", request.kind.capitalize()), stored("state", standing.state)
-    return tr("{kind} {number}, {state} · {doing}", kind=kind, number=request.row_id, state=state, doing=look.how_far(standing))
+    return tr(
+        "{kind} {number}, {state} · {doing}", kind=kind, number=request.row_id, state=state, doing=run_words.how_far(standing)
+    )
 
 
 def _corrections(installation: Installation) -> None:
@@ -346,7 +348,9 @@ def _harm_change(evaluation: Evaluation | None) -> str:
     figure = evaluation.figures.get("flag_rate") if evaluation else None
     if evaluation is None or figure is None or figure.get("change") is None:
         return f'<span class="soft">{tr("too few items")}</span>' if evaluation and evaluation.figures else "–"
-    return look.link(f"/compare?version={evaluation.candidate_id}&figure=flag_rate", look.change_number(figure["change"], figure))
+    return look.link(
+        f"/compare?version={evaluation.candidate_id}&figure=flag_rate", figure_words.change_number(figure["change"], figure)
+    )
 
 
 def _utility_change(evaluation: Evaluation | None) -> str:
@@ -361,14 +365,14 @@ def _utility_change(evaluation: Evaluation | None) -> str:
     name = max(found, key=lambda one: float(found[one]["change"]))
     return look.link(
         f"/compare?version={evaluation.candidate_id}&figure={name}",
-        tr("{change} ppl", change=look.change_number(found[name]["change"], found[name])),
+        tr("{change} ppl", change=figure_words.change_number(found[name]["change"], found[name])),
     )
 
 
 def outcome(run: CorrectionRun, version: ModelVersion | None, evaluation: Evaluation | None) -> str:
     """How a correction ended, as a pill."""
     if version is None:
-        return look.state_pill(run.state)
+        return run_words.state_pill(run.state)
     if version.state == "current":
         return look.pill(tr("current · v{version}", version=version.id), "ok")
     if version.state == "retired":
@@ -377,5 +381,5 @@ def outcome(run: CorrectionRun, version: ModelVersion | None, evaluation: Evalua
         return look.pill(tr("being evaluated"))
     if evaluation is not None and evaluation.verdict == "fail":
         stopped = next((one["check"] for one in evaluation.reasons if one["verdict"] == "fail"), "gate")
-        return look.pill(tr("stopped: {check}", check=look.figure_name(stopped).lower()), "flag")
-    return look.verdict_pill(evaluation.verdict if evaluation else None)
+        return look.pill(tr("stopped: {check}", check=figure_words.name_of(stopped).lower()), "flag")
+    return run_words.verdict_pill(evaluation.verdict if evaluation else None)

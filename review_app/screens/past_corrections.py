@@ -14,7 +14,7 @@ from flagback.model.recipe import Recipe
 from flagback.review_app import downloads
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import look, moves, pair_texts, run_curves
+from flagback.review_app.screens import look, moves, pair_texts, run_curves, run_words
 from flagback.review_app.words import number, stored, tr, trn, written
 from flagback.storage import preferences, recipes, unpaired
 from flagback.storage.artifacts import Artifacts
@@ -125,7 +125,7 @@ def _made(session: Session, run: CorrectionRun) -> None:
     evaluation = session.exec(
         select(Evaluation).where(Evaluation.candidate_id == candidate.id).order_by(col(Evaluation.id).desc()).limit(1)
     ).first()
-    verdict = look.verdict_pill(evaluation.verdict if evaluation else None)
+    verdict = run_words.verdict_pill(evaluation.verdict if evaluation else None)
     made = tr(
         "Made {version} ({state}) from version {parent}",
         version=f"<b>{tr('version {version}', version=candidate.id)}</b>",
@@ -225,7 +225,7 @@ def _settings(settings: dict[str, object]) -> str:
 
 def _done(stage: str) -> str:
     """What a step did, once it is over."""
-    return tr("learning") if stage == "train" else look.stage(stage)
+    return tr("learning") if stage == "train" else run_words.stage(stage)
 
 
 def _report(installation: Installation, account: Account, run: CorrectionRun) -> None:

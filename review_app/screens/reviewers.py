@@ -14,7 +14,7 @@ from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
 from flagback.review_app.screens import look, section
 from flagback.review_app.words import number, stored, tr, trn, written
-from flagback.storage import judgements, second_looks, set_aside, slots
+from flagback.storage import claims, judgements, second_looks, set_aside, slots
 from flagback.storage.records import Account, SetAside, SettingAside, now
 from flagback.storage.store import Store
 
@@ -169,7 +169,7 @@ def _preview(installation: Installation, kind: SettingAside, reviewer: str, give
     """What would change, per group."""
     with installation.store.reading() as session:
         if kind == "pause":
-            held = len(slots.held_claims(session, reviewer, now=now()))
+            held = len(claims.held_claims(session, reviewer, now=now()))
             return [
                 trn(
                     "{count} answer in hand would go back to the queue. No figure changes.",

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from flagback.model import suites
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import look
+from flagback.review_app.screens import figure_words, look
 from flagback.review_app.words import number, stored, tr
 from flagback.storage.records import Evaluation, EvaluationItem, Generation, Item, Prompt, Review
 
@@ -95,8 +95,12 @@ def behind(session: Session, evaluation: Evaluation, metric: str, *, key: str) -
     figure = evaluation.figures[metric]
     look.html(
         f"<div>{look.quiet(retold(str(figure.get('words', ''))))}: "
-        f"<b>{look.change_words(figure)}</b> {look.judged_pill(figure)}</div>"
-        + (f'<div class="small soft">{look.quiet(look.would_show(figure))}</div>' if look.would_show(figure) else "")
+        f"<b>{figure_words.change_of(figure)}</b> {figure_words.judged(figure)}</div>"
+        + (
+            f'<div class="small soft">{look.quiet(figure_words.would_show(figure))}</div>'
+            if figure_words.would_show(figure)
+            else ""
+        )
         + (f'<div class="small soft">{look.quiet(retold(str(figure["note"])))}</div>' if figure.get("note") else "")
     )
     rows = kept(session, evaluation, metric)
@@ -134,9 +138,9 @@ def _one(evaluation: Evaluation, row: EvaluationItem, figure: dict[str, Any]) ->
             tr(
                 "version {base_id}: {base} · version {candidate_id}: {candidate}",
                 base_id=evaluation.base_id,
-                base=look.level(row.base, figure),
+                base=figure_words.level(row.base, figure),
                 candidate_id=evaluation.candidate_id,
-                candidate=look.level(row.candidate, figure),
+                candidate=figure_words.level(row.candidate, figure),
             )
         )
     if "prompt" in texts:

@@ -12,7 +12,7 @@ import streamlit as st
 
 from flagback.review_app import monitoring, tradeoff
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import harm, look, picture
+from flagback.review_app.screens import figure_words, harm, look, picture
 from flagback.review_app.tradeoff import Ends, Point
 from flagback.review_app.words import stored, tr, written
 from flagback.storage.records import Account
@@ -374,7 +374,7 @@ def _changed(ratio: float, ends: Ends) -> str:
     """A ratio as a change with its interval: "+4.0 % (+1.9 % to +6.6 %)"; nothing has no sign."""
 
     def said(number: float) -> str:
-        return look.change_number(number, {"scale": "ratio"}).replace(" ", "\u00a0")
+        return figure_words.change_number(number, {"scale": "ratio"}).replace(" ", "\u00a0")
 
     return _between(said(ratio), [None if end is None or pd.isna(end) else said(end) for end in ends])
 

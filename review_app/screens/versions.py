@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from flagback.review_app import jobs
 from flagback.review_app.installation import Installation
 from flagback.review_app.retold import retold
-from flagback.review_app.screens import look
+from flagback.review_app.screens import figure_words, look, run_words
 from flagback.review_app.words import stored, tr, written
 from flagback.storage import runs, versions
 from flagback.storage.invisible import blank
@@ -60,7 +60,7 @@ def _version(installation: Installation, account: Account, version: ModelVersion
         tone = (
             look.pill(stored("state", "current"), "ok") if version.state == "current" else look.pill(stored("state", version.state))
         )
-        verdict = look.verdict_pill(evaluation.verdict) if version.kind == "correction" and evaluation else ""
+        verdict = run_words.verdict_pill(evaluation.verdict) if version.kind == "correction" and evaluation else ""
         title = tr("Version {version}: {name}", version=version.id, name=look.quiet(version.name))
         facts = [
             tr("base model") if version.kind == "base" else tr("corrects version {version}", version=version.parent_id),
@@ -93,7 +93,7 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
             [tr("check"), "", tr("in words")],
             [
                 [
-                    look.quiet(look.figure_name(reason["check"])),
+                    look.quiet(figure_words.name_of(reason["check"])),
                     marks.get(reason["verdict"], ""),
                     look.quiet(retold(reason["words"])),
                 ]
@@ -104,7 +104,7 @@ def _gate(installation: Installation, account: Account, version: ModelVersion, e
         if version.state == "candidate":
             _blind_progress(evaluation)
         with st.expander(tr("All figures")):
-            look.figures_table(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
+            figure_words.table_of(evaluation.figures, evaluation.base_id, evaluation.candidate_id)
         look.html(look.link(f"/compare?version={version.id}", tr("Read what both versions wrote, side by side")))
     if version.state != "candidate":
         return
@@ -156,7 +156,10 @@ def _watch(installation: Installation, evaluation_id: int) -> None:
     if at.final:
         st.rerun()
     words = tr(
-        "Evaluation {number} is {state}: {stage}", number=evaluation_id, state=stored("state", at.state), stage=look.how_far(at)
+        "Evaluation {number} is {state}: {stage}",
+        number=evaluation_id,
+        state=stored("state", at.state),
+        stage=run_words.how_far(at),
     )
     st.progress(at.share, text=words)
 
