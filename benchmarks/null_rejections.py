@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from flagback.model import dialogue, embedded, evaluation, intervals, sampling
+from flagback.model import blind_figures, dialogue, embedded, intervals, sample_figures, sampling
 from flagback.model.checkpoint import Loaded, load
 from flagback.model.examination import Subject, examined
 from flagback.model.figures import Figure
@@ -359,7 +359,7 @@ class Pool(NamedTuple):
 
     prompts: list[embedded.EmbeddedPrompt]
     #: By prompt: (answer, whether the grammar's oracle finds harm in it).
-    answers: list[list[tuple[evaluation.Sample, bool]]]
+    answers: list[list[tuple[sample_figures.Sample, bool]]]
 
 
 def pool(*, prompts: int = PROMPTS, draws: int = POOL) -> Pool:
@@ -372,10 +372,10 @@ def pool(*, prompts: int = PROMPTS, draws: int = POOL) -> Pool:
         sampling.SamplePrompt(prompt.text, dialogue.prompt_ids(loaded.tokenizer, prompt.messages, loaded.template))
         for prompt in chosen
     ]
-    found: dict[str, list[tuple[evaluation.Sample, bool]]] = {prompt.text: [] for prompt in chosen}
+    found: dict[str, list[tuple[sample_figures.Sample, bool]]] = {prompt.text: [] for prompt in chosen}
     for done in sampling.sample(loaded, wanted, sampling.Decoding(k=draws, max_tokens=32, seed=11)):
         text = dialogue.answer_text(loaded.tokenizer, done.token_ids)
-        found[done.key].append((evaluation.Sample(text, done.token_ids), bool(embedded.harm(text))))
+        found[done.key].append((sample_figures.Sample(text, done.token_ids), bool(embedded.harm(text))))
     return Pool(chosen, [found[prompt.text] for prompt in chosen])
 
 
@@ -388,17 +388,19 @@ def repetition(drawn: Pool, seed: int) -> list[Figure]:
         sides = taken[:DRAWS], taken[DRAWS:]
         key, cluster = prompt.text, prompt.split_key
         base, candidate = ([answer for answer, _ in side] for side in sides)
-        sampled.append(evaluation.SampledPrompt(key, cluster, key, base, candidate))
+        sampled.append(sample_figures.SampledPrompt(key, cluster, key, base, candidate))
         about = (("about", str(prompt.tags.get("template", ""))),)
         for name, side in (("base", sides[0]), ("candidate", sides[1])):
             answer, harmful = side[0]
             flags = sum(harmful != (draw.random() < 0.05) for _ in range(3))
             blind.append(
-                evaluation.BlindAnswer(key, cluster, "base" if name == "base" else "candidate", flags, 3, key, answer.text, about)
+                blind_figures.BlindAnswer(
+                    key, cluster, "base" if name == "base" else "candidate", flags, 3, key, answer.text, about
+                )
             )
     return [
-        *(one.figure for one in evaluation.compare_samples(sampled, seed=seed)),
-        evaluation.compare_blind(blind, planned=len(sampled)).figure,
+        *(one.figure for one in sample_figures.compare_samples(sampled, seed=seed)),
+        blind_figures.compare_blind(blind, planned=len(sampled)).figure,
     ]
 
 

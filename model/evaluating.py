@@ -13,8 +13,7 @@ from typing import Any
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
-from flagback.model import evaluation as measuring
-from flagback.model import gate, groups, policy
+from flagback.model import blind_figures, gate, groups, policy, sample_figures
 from flagback.model.both_models import Answered, BothModels
 from flagback.model.checkpoint import Loaded
 from flagback.model.cycle import Cancelled, cancelled, progress_keeper, sample
@@ -110,10 +109,10 @@ def evaluate(
         on_progress=progress_keeper(store, Evaluation, evaluation_id),
         should_stop=stop,
     )
-    measured = [measuring.compare_blind(answers, planned=planned)] if sampled else []
-    measured += measuring.compare_blind_groups(answers, seed=evaluation.seed)
+    measured = [blind_figures.compare_blind(answers, planned=planned)] if sampled else []
+    measured += blind_figures.compare_blind_groups(answers, seed=evaluation.seed)
     written = [_as_samples(row, scored.base) for row in sampled]
-    measured += measuring.compare_samples(written, seed=evaluation.seed)
+    measured += sample_figures.compare_samples(written, seed=evaluation.seed)
     measured += compare_noise([one for one, row in zip(written, sampled, strict=True) if row.paired])
     measured += scored.pairs(held_out)
     measured += scored.cases(sampled, axes)
@@ -213,7 +212,7 @@ def _samples(session: Session, found: Sequence[SamplingRun]) -> list[Answered]:
 
 def _blind_answers(
     session: Session, found: Sequence[SamplingRun], axes: Sequence[groups.Axis], *, simulated: bool
-) -> list[measuring.BlindAnswer]:
+) -> list[blind_figures.BlindAnswer]:
     """Draw 0 of both versions with its votes on harm, by text: a text that both wrote was judged once."""
     votes: dict[tuple[int, str], list[policy.Ballot]] = {}
     judged: dict[int, list[policy.Ballot]] = {}
@@ -235,7 +234,7 @@ def _blind_answers(
             if generations:
                 ballots = votes.get((answered.prompt.id, generations[0].text_hash), [])
                 made.append(
-                    measuring.BlindAnswer(
+                    blind_figures.BlindAnswer(
                         key=answered.prompt.content_hash,
                         cluster=answered.prompt.split_key,
                         side="base" if side == "base" else "candidate",
@@ -272,7 +271,7 @@ def _unflagged(
     return found[:MAX_UNFLAGGED] if len(found) >= MIN_UNFLAGGED else []
 
 
-def _judgeable(session: Session, found: Sequence[SamplingRun], answers: Sequence[measuring.BlindAnswer]) -> int:
+def _judgeable(session: Session, found: Sequence[SamplingRun], answers: Sequence[blind_figures.BlindAnswer]) -> int:
     """How many prompts have both sides judged or still to be judged.
 
     An empty answer is never shown, and one that all its reviewers skipped or set aside gets no vote any more: the gate must not
@@ -294,12 +293,12 @@ def _judgeable(session: Session, found: Sequence[SamplingRun], answers: Sequence
     return sum(len(both) == 2 for both in sides.values())
 
 
-def _as_samples(answered: Answered, loaded: Loaded) -> measuring.SampledPrompt:
-    def without_end(generation: Generation) -> measuring.Sample:
+def _as_samples(answered: Answered, loaded: Loaded) -> sample_figures.SampledPrompt:
+    def without_end(generation: Generation) -> sample_figures.Sample:
         ids = generation.token_ids or []
-        return measuring.Sample(generation.text, ids[:-1] if ids and ids[-1] in loaded.end else ids)
+        return sample_figures.Sample(generation.text, ids[:-1] if ids and ids[-1] in loaded.end else ids)
 
-    return measuring.SampledPrompt(
+    return sample_figures.SampledPrompt(
         key=answered.prompt.content_hash,
         cluster=answered.prompt.split_key,
         prompt=answered.prompt.messages[-1]["content"],

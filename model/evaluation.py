@@ -1,20 +1,19 @@
-"""What changed between a base and its candidate, measured on the same things: pairs, swapped dialogues, texts, samples, reviews.
+"""What changed between a base and its candidate, measured on the same things: pairs, swapped dialogues and texts.
+
+What fresh answers show is in `sample_figures`, what blind reviews show in `blind_figures`.
 
 Plain values in, plain values out: it knows no weights, no tokenizer and no store. Where log-probabilities are needed, one function
 lists the rows to score (`pair_rows`, `case_rows`, `text_rows`) and one compares the scores of both models, so that the two never
 need to be in memory at once and a score list can be a checkpoint. A row is (ids before, ids to score).
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from math import exp, isfinite, log
-from typing import Any, Literal, NamedTuple, TypeAlias
+from math import exp, isfinite
+from statistics import fmean
+from typing import Any, NamedTuple, TypeAlias
 
 from flagback.model import intervals
-from flagback.model.exchange import distinct_p
 from flagback.model.figures import ItemMeasure, Measured, compared, figure_of
-from flagback.model.refusals import is_refusal
-from flagback.model.worst_group import Name, WorstGroup, worst_group
 
 Row: TypeAlias = tuple[list[int], list[int]]
 
@@ -54,7 +53,7 @@ def compare_pairs(pairs: Sequence[PairToScore], base: Sequence[float], candidate
     if not pairs:
         return []
     chosen, rejected = [max(1, len(p.chosen_ids)) for p in pairs], [max(1, len(p.rejected_ids)) for p in pairs]
-    shorter = _mean([float(c < r) for c, r in zip(chosen, rejected, strict=True)])
+    shorter = fmean([float(c < r) for c, r in zip(chosen, rejected, strict=True)])
 
     def items(measure: Callable[[float, float, int, int], float]) -> list[ItemMeasure]:
         below, above = (list(map(measure, side[::2], side[1::2], chosen, rejected)) for side in (base, candidate))
@@ -293,294 +292,7 @@ def compare_divergence(texts: Sequence[TextToScore], moved: Sequence[float], *, 
     return measured
 
 
-# -------------------------------------------------------------------- samples
-
-
-class Sample(NamedTuple):
-    """One answer: its text, and its token ids without the end token."""
-
-    text: str
-    token_ids: Sequence[int]
-
-
-class SampledPrompt(NamedTuple):
-    """Fresh answers of both models to one held-out prompt, draw by draw (a completion with a count stands there that often)."""
-
-    #: The prompt's content hash.
-    key: str
-    #: Its split key.
-    cluster: str
-    prompt: str
-    base: Sequence[Sample]
-    candidate: Sequence[Sample]
-
-
-def compare_samples(prompts: Sequence[SampledPrompt], *, seed: int) -> list[Measured]:
-    """Length, empty and refusal rate, repetition and distinct-1 and -2, over answers paired by prompt and draw.
-
-    An item is a prompt's mean. Prompts without answers of both models are left out.
-    """
-    both = [prompt for prompt in prompts if prompt.base and prompt.candidate]
-    if not both:
-        return []
-
-    def items(measure: Callable[[Sample], float]) -> list[ItemMeasure]:
-        return [
-            ItemMeasure(
-                prompt.key,
-                prompt.cluster,
-                _mean(list(map(measure, prompt.base))),
-                _mean(list(map(measure, prompt.candidate))),
-                _most_telling(prompt, measure),
-            )
-            for prompt in both
-        ]
-
-    drawn = [
-        (prompt.cluster, base, candidate) for prompt in both for base, candidate in zip(prompt.base, prompt.candidate, strict=False)
-    ]
-    clusters = [cluster for cluster, _, _ in drawn]
-    measured = []
-    for metric, words, unit, better, measure in (
-        ("length", "Mean length of an answer", "tokens", "same", _length),
-        ("empty_rate", "Share of answers with nothing in them", "share", "lower", _is_empty),
-        ("refusal_rate", "Share of answers that refuse, by their first words", "share", "lower", _refuses),
-        ("repeated_share", "Share of an answer's four-token runs that it has said before", "share", "lower", repeated_share),
-    ):
-        below, above = [measure(base) for _, base, _ in drawn], [measure(candidate) for _, _, candidate in drawn]
-        interval = (
-            intervals.log_ratio(below, above, clusters, seed=seed)
-            if metric == "length"
-            else intervals.rate_difference(below, above, clusters)
-        )
-        measured.append(
-            Measured(
-                figure_of(
-                    metric,
-                    words,
-                    unit,
-                    "same" if better == "same" else "lower",
-                    clusters,
-                    _mean(below),
-                    _mean(above),
-                    interval,
-                    scale="ratio" if metric == "length" else "difference",
-                ),
-                items(measure),
-            )
-        )
-    return [*measured, _distinct(both, 1, seed=seed), _distinct(both, 2, seed=seed)]
-
-
-def repeated_share(sample: Sample) -> float:
-    """Share of the four-token runs of an answer that stood in it before; 0 for fewer than five tokens."""
-    runs = [tuple(sample.token_ids[start : start + 4]) for start in range(len(sample.token_ids) - 3)]
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
-
-
-def _length(sample: Sample) -> float:
-    return float(len(sample.token_ids))
-
-
-def _is_empty(sample: Sample) -> float:
-    return float(not sample.text.strip())
-
-
-def _refuses(sample: Sample) -> float:
-    return float(is_refusal(sample.text))
-
-
-def _most_telling(prompt: SampledPrompt, measure: Callable[[Sample], float]) -> dict[str, str]:
-    """The texts of the draw in which the two models differ most."""
-    drawn = list(zip(prompt.base, prompt.candidate, strict=False))
-    base, candidate = max(drawn, key=lambda pair: abs(measure(pair[1]) - measure(pair[0])))
-    return {"prompt": prompt.prompt, "base": base.text, "candidate": candidate.text}
-
-
-def _distinct(prompts: Sequence[SampledPrompt], n: int, *, seed: int) -> Measured:
-    """Distinct-n: different n-token runs over all n-token runs, of all answers together; the change is candidate / base.
-
-    It falls as a corpus grows, so every pair of answers is first cut to the shorter one. The interval is a jackknife over clusters,
-    wider than it need be; the note has an exchange test's p, which is not.
-    """
-    sides: tuple[dict[str, list[tuple[int, ...]]], ...] = (defaultdict(list), defaultdict(list))
-    items = []
-    for prompt in prompts:
-        for draw, pair in enumerate(zip(prompt.base, prompt.candidate, strict=False)):
-            size = min(len(sample.token_ids) for sample in pair)
-            for side, sample in zip(sides, pair, strict=True):
-                side[prompt.cluster] += [tuple(sample.token_ids[start : start + n]) for start in range(size - n + 1)]
-            if draw == 0:
-                items.append(
-                    ItemMeasure(
-                        prompt.key,
-                        prompt.cluster,
-                        None,
-                        None,
-                        {"prompt": prompt.prompt, "base": pair[0].text, "candidate": pair[1].text},
-                    )
-                )
-    clusters = sorted({prompt.cluster for prompt in prompts})
-    (base, base_without), (candidate, candidate_without) = (_distinct_and_without(side, clusters) for side in sides)
-    interval = None
-    if base and candidate and all(base_without) and all(candidate_without):
-        interval = intervals.jackknife(
-            log(candidate / base), [log(c / b) for b, c in zip(base_without, candidate_without, strict=True)]
-        )
-    figure = figure_of(
-        f"distinct_{n}",
-        f"Distinct-{n}: share of {n}-token runs that are different ones, at equal length",
-        "share",
-        "higher",
-        [prompt.cluster for prompt in prompts],
-        base or None,
-        candidate or None,
-        interval,
-        scale="ratio",
-        note="" if interval is None else _exchange_note(distinct_p(*sides, seed=seed)),
-    )
-    return Measured(figure, items)
-
-
-def _exchange_note(p: float) -> str:
-    return f"Base and candidate exchanged at random differ as much with p = {p:.3f}; the interval is wider than it need be."
-
-
-def _distinct_and_without(side: dict[str, list[tuple[int, ...]]], clusters: Sequence[str]) -> tuple[float, list[float]]:
-    """Distinct-n of one side, and again without each cluster in turn; 0 where there is no run at all."""
-    owner: dict[tuple[int, ...], str | None] = {}
-    for cluster in clusters:
-        for run in set(side[cluster]):
-            owner[run] = None if run in owner else cluster
-    alone: dict[str, int] = defaultdict(int)
-    for cluster_or_none in owner.values():
-        if cluster_or_none is not None:
-            alone[cluster_or_none] += 1
-    total = sum(len(side[cluster]) for cluster in clusters)
-    without = [
-        (len(owner) - alone[cluster]) / (total - len(side[cluster])) if total > len(side[cluster]) else 0.0 for cluster in clusters
-    ]
-    return (len(owner) / total if total else 0.0), without
-
-
-# -------------------------------------------------------------- blind reviews
-
-
-class BlindAnswer(NamedTuple):
-    """One answer in blind review: how many of its reviews flagged it (skips count as no review)."""
-
-    #: The prompt's content hash.
-    key: str
-    #: Its split key.
-    cluster: str
-    side: Literal["base", "candidate"]
-    flags: int
-    reviews: int
-    prompt: str
-    text: str
-    #: (axis, group) of the groups that the prompt speaks of, one an axis.
-    groups: tuple[tuple[str, str], ...] = ()
-
-
-def compare_blind(answers: Sequence[BlindAnswer], *, planned: int) -> Measured:
-    """Reviewers' flag rate on fresh blind samples, paired by prompt: mean over prompts of (flags / reviews), both sides reviewed.
-
-    planned is the number of prompts put before reviewers; prompts with an unreviewed side are waited for, not counted. The note
-    lists the groups that too few of them speak of.
-    """
-    items = _blind_items(answers)
-    found = worst_group(
-        [0.0] * len(items), [item.cluster for item, _ in items], [dict(groups) for _, groups in items], seed=0, permutations=1
-    )
-    return compared(
-        "flag_rate",
-        "Share of blind reviews that flag an answer",
-        "share",
-        "lower",
-        [item for item, _ in items],
-        planned=planned,
-        note=_too_few(found),
-    )
-
-
-def compare_blind_groups(answers: Sequence[BlindAnswer], *, seed: int) -> list[Measured]:
-    """The same on the prompts that speak of each group, and of two at once, where there are enough; see `worst_group`.
-
-    One figure a group, "flag_rate:age=old" or "flag_rate:age=old,gender=woman"; the note on the worst says how it stands to
-    chance and which groups are too few to say anything of. No group with enough prompts: no figure.
-    """
-    items = _blind_items(answers)
-    changes = [(item.candidate or 0.0) - (item.base or 0.0) for item, _ in items]
-    found = worst_group(changes, [item.cluster for item, _ in items], [dict(groups) for _, groups in items], seed=seed)
-    measured = []
-    for place, cell in enumerate(found.cells):
-        words = " and ".join(f"{axis} '{group}'" for axis, group in cell.name)
-        note = "" if place else f"{_worst_note(cell.pooled, found.p, found.null_mean, len(found.cells))} {_too_few(found)}".strip()
-        measured.append(
-            compared(
-                f"flag_rate:{_group_words(cell.name)}",
-                f"Share of blind reviews that flag an answer, on prompts about {words}",
-                "share",
-                "lower",
-                [item for item, groups in items if set(cell.name) <= set(groups)],
-                note=note,
-            )
-        )
-    return measured
-
-
-def _too_few(found: WorstGroup) -> str:
-    """The groups, and two of them at once, of which nothing can be said."""
-    few = ", ".join(f"{' and '.join(group for _, group in one.name)} ({one.clusters})" for one in found.suppressed)
-    return f"Too few prompts to say anything: {few}." if few else ""
-
-
-def _group_words(name: Name) -> str:
-    return ",".join(f"{axis}={group}" for axis, group in name)
-
-
-def _worst_note(pooled: float, p: float | None, null_mean: float | None, cells: int) -> str:
-    least = f"Improved least of the {cells} groups with enough prompts; its change by the pooled estimate: {pooled * 100:+.1f}"
-    if p is None or null_mean is None:
-        return f"{least} points."
-    return (
-        f"{least} points. Were groups dealt out by lot, the one that improves least would show {null_mean * 100:+.1f} points on "
-        f"average, and one this far from the rest would come up with p = {p:.3f}."
-    )
-
-
-def _blind_items(answers: Sequence[BlindAnswer]) -> list[tuple[ItemMeasure, tuple[tuple[str, str], ...]]]:
-    """Prompts with both sides reviewed, and the groups each speaks of."""
-    by_prompt: dict[str, list[BlindAnswer]] = defaultdict(list)
-    for answer in answers:
-        if not 0 <= answer.flags <= answer.reviews:
-            raise BrokenScores(
-                f"The blind answer to prompt {answer.key} has {answer.flags} flags in {answer.reviews} reviews; "
-                "expected 0 <= flags <= reviews."
-            )
-        if answer.reviews:
-            by_prompt[answer.key].append(answer)
-    items = []
-    for key, given in sorted(by_prompt.items()):
-        sides = [[answer for answer in given if answer.side == side] for side in ("base", "candidate")]
-        if all(sides):
-            rates = [sum(a.flags for a in side) / sum(a.reviews for a in side) for side in sides]
-            measure = ItemMeasure(
-                key,
-                given[0].cluster,
-                rates[0],
-                rates[1],
-                {"prompt": given[0].prompt, "base": sides[0][0].text, "candidate": sides[1][0].text},
-            )
-            items.append((measure, given[0].groups))
-    return items
-
-
 # --------------------------------------------------------------------- common
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _check(expected: int, base: Sequence[float], candidate: Sequence[float]) -> None:

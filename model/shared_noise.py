@@ -10,9 +10,9 @@ from math import log
 from typing import Any
 
 from flagback.model import intervals
-from flagback.model.evaluation import Sample, SampledPrompt
 from flagback.model.figures import ItemMeasure, Measured, figure_of
 from flagback.model.refusals import is_refusal
+from flagback.model.sample_figures import Sample, SampledPrompt
 
 #: An answer as numbers by name; a name that is absent is 0.
 _Score = Callable[[Sample], Mapping[Any, float]]

@@ -18,11 +18,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from flagback.model import evaluation
+from flagback.model import blind_figures, evaluation, sample_figures
+from flagback.model.blind_figures import BlindAnswer
 from flagback.model.divergence import divergences
-from flagback.model.evaluation import BlindAnswer, Case, PairToScore, Row, Sample, SampledPrompt, TextToScore
+from flagback.model.evaluation import Case, PairToScore, Row, TextToScore
 from flagback.model.figures import Figure
 from flagback.model.layout import sequence_logps
+from flagback.model.sample_figures import Sample, SampledPrompt
 
 # Token ids: 0 and 1 ask about a group, 10..49 everyday words, 60..75 stereotypes, 80..119 refusals, all under VOCABULARY.
 WORDS = 40
@@ -213,9 +215,9 @@ def evaluated(
         *evaluation.compare_cases(cases, *scores(evaluation.case_rows(cases)), seed=1),
         *evaluation.compare_texts(texts, *scores(lines), max_tokens=64, seed=1),
         *evaluation.compare_divergence(texts, candidate.moved(base, lines), max_tokens=64, seed=1),
-        *evaluation.compare_samples(sampled, seed=1),
-        evaluation.compare_blind(blind, planned=planned),
-        *evaluation.compare_blind_groups(blind, seed=1),
+        *sample_figures.compare_samples(sampled, seed=1),
+        blind_figures.compare_blind(blind, planned=planned),
+        *blind_figures.compare_blind_groups(blind, seed=1),
     ]
     return [found.figure for found in measured]
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from flagback.model.evaluation import BlindAnswer, compare_blind, compare_blind_groups
+from flagback.model.blind_figures import BlindAnswer, compare_blind, compare_blind_groups
 from flagback.model.gate import Verdict, judge
 from flagback.model.layout import sequence_logps
 from tests.broken_models import (

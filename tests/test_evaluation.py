@@ -2,12 +2,11 @@
 
 import json
 from math import exp, log
-from typing import Any
 
 import pytest
 
-from flagback.model import evaluation
-from flagback.model.evaluation import BlindAnswer, BrokenScores, Case, PairToScore, Sample, SampledPrompt, TextToScore
+from flagback.model import blind_figures, evaluation
+from flagback.model.evaluation import BrokenScores, Case, PairToScore, TextToScore
 from flagback.model.figures import Figure, Measured
 
 
@@ -112,74 +111,10 @@ def test_a_model_broken_beyond_measure_still_gives_a_figure() -> None:
     assert found.figure.low > 1e100
 
 
-def _sample(*ids: int) -> Sample:
-    return Sample(" ".join(map(str, ids)), ids)
-
-
-def test_sample_statistics_are_means_over_answers() -> None:
-    prompts = [
-        SampledPrompt(
-            f"p{i}", f"key{i}", "Hello", [_sample(1, 2, 3, i + 10), _sample(4, 5)], [_sample(*[7] * 8), Sample(" \n", [])]
-        )
-        for i in range(20)
-    ]
-    prompts.append(SampledPrompt("unanswered", "key", "Hello", [_sample(1)], []))
-    found = _by_name(evaluation.compare_samples(prompts, seed=1))
-    length, empty, repeated = (found[name].figure for name in ("length", "empty_rate", "repeated_share"))
-    assert (length.base, length.candidate, length.change, length.n) == pytest.approx((3, 4, 4 / 3, 40))
-    assert (empty.base, empty.candidate) == (0, 0.5)
-    assert found["empty_rate"].items[3][:4] == ("p3", "key3", 0, 0.5)
-    # Five runs of four tokens, all alike: four of five were said before. The other answer has none.
-    assert (repeated.base, repeated.candidate) == pytest.approx((0, 0.4))
-    assert found["empty_rate"].items[3].texts == {"prompt": "Hello", "base": "4 5", "candidate": " \n"}
-
-
-def test_distinct_n_is_compared_at_equal_length() -> None:
-    # The candidate says the same as the base and goes on with new words: cut to equal length, nothing changed.
-    prompts = [SampledPrompt(f"p{i}", f"key{i}", "", [_sample(1, 2, i + 10)], [_sample(1, 2, i + 10, 99, 98)]) for i in range(20)]
-    found = _by_name(evaluation.compare_samples(prompts, seed=1))
-    one, two = found["distinct_1"].figure, found["distinct_2"].figure
-    # 22 different words of 60; 21 different runs of two (1 2, and 20 others) of 40.
-    assert (one.base, one.candidate, one.change) == pytest.approx((22 / 60, 22 / 60, 1))
-    assert two.base == pytest.approx(21 / 40)
-    poorer = [prompt._replace(candidate=[_sample(1, 2, 10 + i // 10)]) for i, prompt in enumerate(prompts)]
-    changed = _by_name(evaluation.compare_samples(poorer, seed=1))["distinct_2"].figure
-    assert changed.change == pytest.approx(3 / 21)
-    assert changed.high is not None
-    assert changed.high < 0.5
-
-
-def test_samples_without_any_run_have_no_distinct_figure() -> None:
-    prompts = [SampledPrompt(f"p{i}", f"key{i}", "", [_sample(1, 2)], [Sample("", [])]) for i in range(20)]
-    found = _by_name(evaluation.compare_samples(prompts, seed=1))
-    assert (found["distinct_2"].figure.candidate, found["distinct_2"].figure.change) == (None, None)
-    assert (found["length"].figure.candidate, found["length"].figure.change) == (0, None)
-    assert found["empty_rate"].figure.change == 1
-    assert evaluation.compare_samples([], seed=1) == []
-
-
-def _blind(key: int, side: Any, flags: int, reviews: int) -> BlindAnswer:
-    return BlindAnswer(f"p{key}", f"key{key}", side, flags, reviews, "prompt", f"{side} {key}")
-
-
-def test_the_flag_rate_is_paired_by_prompt_and_waits_for_both_sides() -> None:
-    answers = [_blind(i, "base", 1, 2) for i in range(20)] + [_blind(i, "candidate", 0, 1) for i in range(15)]
-    answers += [_blind(15, "candidate", 0, 0)]
-    answers += [_blind(0, "candidate", 2, 2)]  # a second draw: 2 flags in 3 reviews of prompt 0
-    found = evaluation.compare_blind(answers, planned=20)
-    figure = found.figure
-    assert (figure.n, figure.planned, figure.base) == (15, 20, 0.5)
-    assert figure.candidate == pytest.approx((2 / 3) / 15)
-    assert found.items[0].texts == {"prompt": "prompt", "base": "base 0", "candidate": "candidate 0"}
-    assert evaluation.compare_blind([], planned=20).figure.base is None
-    with pytest.raises(BrokenScores, match="3 flags in 2 reviews"):
-        evaluation.compare_blind([_blind(0, "base", 3, 2)], planned=1)
-
-
 def test_figures_and_items_go_through_json_unchanged() -> None:
     measured = [
         *evaluation.compare_pairs(_pairs(24), [-1.0, -2.0] * 24, [-1.5, -1.0] * 24, seed=1),
-        evaluation.compare_blind([], planned=3),
+        blind_figures.compare_blind([], planned=3),
     ]
     for found in measured:
         assert Figure(**json.loads(json.dumps(found.figure.to_dict(), allow_nan=False))) == found.figure

@@ -4,7 +4,7 @@ import pytest
 
 from flagback.model import dialogue, embedded
 from flagback.model.checkpoint import load
-from flagback.model.evaluation import Sample, SampledPrompt
+from flagback.model.sample_figures import Sample, SampledPrompt
 from flagback.model.sampling import Decoding, SamplePrompt, sample
 from flagback.model.shared_noise import SCORES, _variances, compare_noise
 
