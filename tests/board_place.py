@@ -39,6 +39,10 @@ class Row(NamedTuple):
     targets: str
 
 
+#: What is asked of a single answer.
+QUESTION = "Would you change this answer?"
+
+
 class Place:
     """A home with some items and its web process; each test is a reviewer of its own.
 
@@ -59,6 +63,14 @@ class Place:
         #: Pseudonym of the newest reviewer.
         self.who = ""
         self.add("The visitor said", [f" that boat {number} was late." for number in range(answers)])
+
+    def __enter__(self) -> "Place":
+        self.web.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.web.__exit__()
+        self.store.close()
 
     def reviewer(self) -> str:
         """Makes a reviewer's account, whose rows are the ones looked at from now on."""
@@ -114,6 +126,11 @@ class Place:
             return list(connection.exec_driver_sql(query).all())
 
 
+def asked(page: Page) -> None:
+    """Waits for an answer to judge."""
+    expect(page.get_by_text(QUESTION)).to_be_visible()
+
+
 def shown(page: Page) -> str:
     """The prompt on the screen."""
     return page.locator(".turns .prompt").last.inner_text()
@@ -132,7 +149,7 @@ def through_practice(page: Page) -> None:
         expect(page.locator(".lesson:not([hidden])")).to_have_count(1)
         press(page, "Enter")
     expect(page.get_by_text("Made-up answers, to get used to it.")).to_be_hidden()
-    expect(page.get_by_text("Would you change this answer?")).to_be_visible()  # a real one has come
+    asked(page)
 
 
 def painted(page: Page) -> None:

@@ -16,13 +16,12 @@ from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from flagback.review_app.installation import Installation
 from flagback.review_app.settings import Settings
-from tests.board_place import Place, pressed, shown
+from tests.board_place import Place, asked, pressed, shown
 from tests.browser import free_port, page_in, page_of, sign_in
 from tests.crowd import Crowded, said_of
 from tests.people import PASSWORD, person
 from tests.waiting import until
 
-QUESTION = "Would you change this answer?"
 PRESSES, APART = 1_000, 0.04
 #: Under so many seconds an answer was faster than a look.
 FAST = 0.2
@@ -101,7 +100,7 @@ def thousand_presses(place: Place, browser: Browser, *, presses: int = PRESSES) 
     with page_in(context) as page:
         page.on("request", count)
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(QUESTION)).to_be_visible()
+        asked(page)
         page.evaluate(NOTE)
         start = time.monotonic()
         for number in range(presses):
@@ -124,7 +123,7 @@ def killed_twice(place: Place, browser: Browser) -> Kept:
     """kill -9 while twenty answers of one reviewer are on their way, and once more while the rest of them are."""
     with page_of(browser) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(QUESTION)).to_be_visible()
+        asked(page)
         held: list[Route] = []
         page.route("**/api/v1/answers", lambda route: held.append(route))
         given = _answers(page, IN_FLIGHT)
@@ -146,7 +145,7 @@ def cut_off(place: Place, browser: Browser, *, seconds: float = 30.0) -> Kept:
     """The network is cut for a while: what is open breaks, what comes anew is never answered, and the reviewer goes on."""
     with Wire(place.web.port) as wire, page_of(browser) as page:
         sign_in(page, wire.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(QUESTION)).to_be_visible()
+        asked(page)
         given = _answers(page, 3)
         until(lambda: len(place.rows()) == 3, "the first are stored")
         wire.cut()

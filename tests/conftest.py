@@ -15,12 +15,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext, Page
 from sqlalchemy import create_engine, text
 
 from flagback.storage.store import Store
-from tests.browser import chromium
+from tests.board_place import Place, asked
+from tests.browser import chromium, page_in, sign_in
 from tests.fresh import migrate
+from tests.people import PASSWORD
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,6 +38,24 @@ def browser() -> Iterator[Browser]:
     """One Chromium for a file's tests."""
     with chromium() as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """One browser profile for a file's tests: what Streamlit's page consists of is fetched once."""
+    context = browser.new_context(viewport={"width": 900, "height": 900})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
+    """The board of a new reviewer with the first item on the screen, at the file's own place."""
+    profile.clear_cookies()
+    with page_in(profile) as page:
+        sign_in(page, place.web.url, place.reviewer(), PASSWORD)
+        asked(page)
+        yield page
 
 
 def _postgres_binaries() -> Path | None:

@@ -2,39 +2,29 @@
 
 import io
 import json
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 from flagback.model.agreement import Ratings, alpha
 from flagback.model.group_rates import difference
-from flagback.review_app import agreement, cli
+from flagback.review_app import agreement
 from flagback.review_app.commands.agreement import Scale
 from flagback.review_app.settings import Settings
 from flagback.storage import consent, ratings
 from flagback.storage.accounts import by_login
 from flagback.storage.records import ScaleType
 from flagback.storage.store import Store
+from tests.command_line import Run, run_command
 from tests.fresh import migrate
 from tests.reviewed_panel import NOON, Member, fill
 
 KEY = b"k" * 32
 #: Krippendorff 2011, C, as rows of a file.
 PAPER_C = ["1 2 3 3 2 1 4 1 2 . . .", "1 2 3 3 2 2 4 1 2 5 . 3", ". 3 3 3 2 3 4 2 2 5 1 .", "1 2 3 3 2 4 4 1 2 5 1 ."]
-
-
-class Said(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
 
 
 @pytest.fixture
@@ -51,16 +41,7 @@ def home(tmp_path: Path) -> Settings:
 def run(home: Settings, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command in that home."""
 
-    def running(*words: str | Path) -> Said:
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["--home", str(home.home), *map(str, words)])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        return Said(code, *capsys.readouterr())
-
-    return running
+    return partial(run_command, capsys, home.home)
 
 
 def _file(folder: Path, *, groups: dict[str, int], items: int = 30, apart: str = "") -> Path:

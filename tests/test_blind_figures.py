@@ -1,4 +1,4 @@
-"""Claims about blind reviews: paired by prompt, both sides waited for, by hand-worked values. Group by group: test_broken_models."""
+"""Claims about blind reviews: paired by prompt, both sides waited for, worked by hand. Group by group: test_broken_models."""
 
 from typing import Any
 

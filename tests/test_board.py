@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, Page, Route, expect
 
 from flagback.review_app.board import mount_data
 from flagback.storage import accounts, wellbeing
 from flagback.storage.records import now
-from tests.board_place import Place, press, pressed, shown
-from tests.browser import page_in, page_of, sign_in
+from tests.board_place import Place, asked, press, pressed, shown
+from tests.browser import page_of, sign_in
 from tests.people import PASSWORD
 from tests.waiting import until
 
@@ -18,28 +18,8 @@ from tests.waiting import until
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One served home for all."""
-    place = Place(tmp_path_factory.mktemp("board"))
-    with place.web:
+    with Place(tmp_path_factory.mktemp("board")) as place:
         yield place
-    place.store.close()
-
-
-@pytest.fixture(scope="module")
-def profile(browser: Browser) -> Iterator[BrowserContext]:
-    """One browser profile for all: what Streamlit's page consists of is fetched once."""
-    context = browser.new_context(viewport={"width": 900, "height": 900})
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
-    """The board of a new reviewer with the first item on the screen."""
-    profile.clear_cookies()
-    with page_in(profile) as page:
-        sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
-        yield page
 
 
 def test_each_press_stores_one_answer_for_the_item_that_was_on_the_screen(place: Place, board: Page) -> None:
@@ -206,7 +186,7 @@ def test_an_answer_can_be_taken_up_again_after_a_reload(place: Place, board: Pag
     press(board, "f", "3", "a", "Enter")
     until(lambda: len(place.rows()) == 1, "one row")
     board.reload()
-    expect(board.get_by_text("Would you change this answer?")).to_be_visible()
+    asked(board)
     expect(board.get_by_role("button", name="Undo last")).to_be_enabled()
     press(board, "u")
     expect(board.locator(".turns .prompt").last).to_have_text(first)
@@ -269,7 +249,7 @@ def test_answers_that_wait_outlive_the_page(place: Place, board: Page) -> None:
     board.unroute("**/api/v1/answers")
     board.reload()
     until(lambda: len(place.rows()) == 1, "one row")
-    expect(board.get_by_text("Would you change this answer?")).to_be_visible()
+    asked(board)
     assert shown(board) != seen
     assert place.rows()[0].prompt == seen
     expect(board.get_by_text("1 of 40 today")).to_be_visible()
@@ -303,7 +283,7 @@ def test_stop_for_today_gives_everything_back(place: Place, board: Page) -> None
     time.sleep(0.5)
     assert len(place.rows()) == 1
     board.get_by_role("button", name="Go on after all").click()
-    expect(board.get_by_text("Would you change this answer?")).to_be_visible()
+    asked(board)
 
 
 def test_markup_and_reordering_characters_in_an_answer_are_text(place: Place, browser: Browser) -> None:
@@ -311,7 +291,7 @@ def test_markup_and_reordering_characters_in_an_answer_are_text(place: Place, br
     with page_of(browser) as page:
         page.on("dialog", lambda dialog: pytest.fail(f"the answer ran as code: {dialog.message}"))
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
+        asked(page)
         for _ in range(20):
             if shown(page) == "Hostile 0":
                 break
@@ -443,6 +423,6 @@ def test_the_board_follows_the_browsers_light_or_dark(place: Place, browser: Bro
     for dark in (False, True):
         with page_of(browser, dark=dark) as page:
             sign_in(page, place.web.url, login, PASSWORD)
-            expect(page.get_by_text("Would you change this answer?")).to_be_visible()
+            asked(page)
             papers.append(page.locator(".card").evaluate("element => getComputedStyle(element).backgroundColor"))
     assert papers == ["rgb(255, 255, 255)", "rgb(31, 34, 41)"]

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.board_place import Place, press, shown
-from tests.browser import page_in, sign_in
-from tests.people import PASSWORD
 from tests.waiting import until
 
 FOX = " The 🦊👩‍👩‍👧 nurse e\u0301te\u0301 said no. Nobody asked her! Then 👍🏽 went."
@@ -21,28 +19,8 @@ LONG = " " + "".join(f"w{number}é " for number in range(3_400))[:19_998].rstrip
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One served home for all."""
-    place = Place(tmp_path_factory.mktemp("answer"), answers=3)
-    with place.web:
+    with Place(tmp_path_factory.mktemp("answer"), answers=3) as place:
         yield place
-    place.store.close()
-
-
-@pytest.fixture(scope="module")
-def profile(browser: Browser) -> Iterator[BrowserContext]:
-    """One browser profile for all."""
-    context = browser.new_context(viewport={"width": 900, "height": 900})
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
-    """The board of a new reviewer with the first item on the screen."""
-    profile.clear_cookies()
-    with page_in(profile) as page:
-        sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
-        yield page
 
 
 def go_to(page: Page, place: Place, name: str, text: str, **more: Any) -> None:

@@ -10,7 +10,7 @@ from sqlmodel import select
 from flagback.storage import accounts, audit, wellbeing, withdrawals
 from flagback.storage.records import Generation, now
 from flagback.storage.wellbeing import USUAL
-from tests.board_place import Place, press, shown
+from tests.board_place import Place, asked, press, shown
 from tests.browser import choose, page_of, sign_in
 from tests.people import PASSWORD, person
 from tests.waiting import until
@@ -19,10 +19,8 @@ from tests.waiting import until
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A served home of its own for each test: what is in force holds for everybody."""
-    place = Place(tmp_path_factory.mktemp("care"), answers=30, expected=None)
-    with place.web:
+    with Place(tmp_path_factory.mktemp("care"), answers=30, expected=None) as place:
         yield place
-    place.store.close()
 
 
 @pytest.fixture
@@ -38,11 +36,6 @@ def expects(place: Place, harm: float) -> None:
     with place.store.writing() as session:
         for generation in session.exec(select(Generation)).all():
             generation.expected_harm = harm
-
-
-def asked(page: Page) -> None:
-    """Waits for an answer to judge."""
-    expect(page.get_by_text("Would you change this answer?")).to_be_visible()
 
 
 def severe(page: Page) -> None:

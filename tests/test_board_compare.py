@@ -11,14 +11,13 @@ from sqlmodel import col, select
 from flagback.storage import claims
 from flagback.storage.records import Generation, Lease, Review
 from tests import test_comparisons
-from tests.board_place import Place, press, shown
+from tests.board_place import QUESTION, Place, asked, press, shown
 from tests.browser import page_of, sign_in
 from tests.people import PASSWORD
 from tests.waiting import until
 
 WHICH = "Which answer is better?"
 ORDER = "In what order do they stand"
-SINGLE = "Would you change this answer?"
 
 
 def comparing(folder: Path, answers: int, prompts: int) -> Place:
@@ -32,25 +31,21 @@ def comparing(folder: Path, answers: int, prompts: int) -> Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One served home with pairs for all."""
-    place = comparing(tmp_path_factory.mktemp("pairs"), answers=2, prompts=14)
-    with place.web:
+    with comparing(tmp_path_factory.mktemp("pairs"), answers=2, prompts=14) as place:
         yield place
-    place.store.close()
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One served home with four answers to rank for all."""
-    place = comparing(tmp_path_factory.mktemp("ranks"), answers=4, prompts=4)
-    with place.web:
+    with comparing(tmp_path_factory.mktemp("ranks"), answers=4, prompts=4) as place:
         yield place
-    place.store.close()
 
 
 def go_to_compare(page: Page, place: Place, words: str) -> None:
     """Signs in as a new reviewer and goes over to comparing, by keys."""
     sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-    expect(page.get_by_text(SINGLE)).to_be_visible()
+    asked(page)
     press(page, "c")
     expect(page.get_by_text(words)).to_be_visible()
     page.wait_for_timeout(60)  # painted
@@ -194,14 +189,14 @@ def test_a_verdict_can_be_taken_up_again_after_a_reload_and_in_the_other_mode(pl
     press(board, "Control+Enter")
     wait_for(place, 1)
     press(board, "c")
-    expect(board.get_by_text(SINGLE)).to_be_visible()
+    asked(board)
     board.reload()
-    expect(board.get_by_text(SINGLE)).to_be_visible()
+    asked(board)
     press(board, "u")
     expect(board.get_by_label("What would be a good answer? If you like.")).to_have_value("kinder")
     assert shown(board) == first
     press(board, "Escape")
-    expect(board.get_by_text(SINGLE)).to_be_visible()
+    asked(board)
     expect(board.locator(".answers")).to_be_hidden()
 
 
@@ -331,7 +326,7 @@ def test_three_answers_are_ranked_by_keys_and_by_buttons_and_there_is_no_fourth_
 def test_going_over_keeps_what_is_held_and_what_was_said_and_one_press_is_one_answer(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(SINGLE)).to_be_visible()
+        asked(page)
         one = shown(page)
         press(page, "f", "5", "n")
         page.keyboard.type("half a note")
@@ -344,7 +339,7 @@ def test_going_over_keeps_what_is_held_and_what_was_said_and_one_press_is_one_an
         press(page, "Escape")
         for _ in range(3):
             press(page, "c")
-            expect(page.get_by_text(SINGLE)).to_be_visible()
+            asked(page)
             assert shown(page) == one
             expect(page.get_by_label("A note, if you like")).to_have_value("half a note")
             press(page, "c")
@@ -382,18 +377,18 @@ def test_with_nothing_left_to_compare_it_is_said_what_to_do_next(ranks: Place, r
     expect(ranking.get_by_role("heading", name="Nothing to compare just now.")).to_be_visible()
     assert [row.ranking for row in wait_for(ranks, 4)] == [[1, 1, 1, 1]] * 4
     ranking.locator(".empty").get_by_role("button", name="Judge one by one").click()
-    expect(ranking.get_by_text(SINGLE)).to_be_visible()
+    expect(ranking.get_by_text(QUESTION)).to_be_visible()
 
 
 def test_where_nothing_is_to_be_compared_nothing_is_offered(tmp_path: Path, browser: Browser) -> None:
     place = Place(tmp_path, answers=3)
     with place.web, page_of(browser) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text(SINGLE)).to_be_visible()
+        asked(page)
         expect(page.get_by_role("button", name="Compare answers")).to_be_hidden()
         press(page, "c", "e", "b", "ArrowLeft")
         page.wait_for_timeout(300)
-        expect(page.get_by_text(SINGLE)).to_be_visible()
+        asked(page)
         assert place.rows() == []
     place.store.close()
 

@@ -30,9 +30,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     place.add("כתבתי", [HEBREW], lang="he")
     test_comparisons.written(place.store, answers=2, prompts=3)
     test_comparisons.make(place.store, prompts=3, answers=2, reviews_per_item=30)
-    with place.web:
+    with place:
         yield place
-    place.store.close()
 
 
 def enter(

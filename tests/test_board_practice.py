@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.storage import accounts, guidelines
 from flagback.storage.guidance_words import PRACTICE
 from flagback.storage.records import now
-from tests.board_place import Place, press, shown
+from tests.board_place import Place, asked, press, shown
 from tests.browser import page_of, sign_in
 from tests.people import PASSWORD, person
 from tests.waiting import until
@@ -25,9 +25,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with place.store.writing() as session:
         accounts.create(session, "newcomer", PASSWORD, "reviewer")
         person(session, "lea", "lead")
-    with place.web:
+    with place:
         yield place
-    place.store.close()
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +132,7 @@ def test_a_new_version_is_told_in_one_line_and_what_is_being_said_stays(place: P
     press(board, "s", "Enter")
     until(lambda: reviewed(place)[-1] == ("flag", "2"), "an answer under version 2")
     board.reload()
-    expect(board.get_by_text("Would you change this answer?")).to_be_visible()
+    asked(board)
     expect(told).to_be_hidden()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.board_place import Place, press, pressed, shown
+from tests.board_place import Place, asked, press, pressed, shown
 from tests.browser import page_of, sign_in
 from tests.people import PASSWORD
 from tests.waiting import until
@@ -15,19 +15,8 @@ from tests.waiting import until
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One served home for all."""
-    place = Place(tmp_path_factory.mktemp("presses"))
-    with place.web:
+    with Place(tmp_path_factory.mktemp("presses")) as place:
         yield place
-    place.store.close()
-
-
-@pytest.fixture
-def board(place: Place, browser: Browser) -> Iterator[Page]:
-    """The board of a new reviewer with the first item on the screen."""
-    with page_of(browser) as page:
-        sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
-        yield page
 
 
 @pytest.mark.parametrize("role", ["dialog", "alertdialog"])
@@ -91,7 +80,7 @@ def test_the_focus_goes_to_the_new_answer_and_it_is_read_out(place: Place, board
 def test_nothing_runs_out_of_a_narrow_or_doubled_screen(place: Place, browser: Browser, width: int, height: int) -> None:
     with page_of(browser, width=width, height=height) as page:
         sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
+        asked(page)
         press(page, "f", "1", "2", "d", "v", "Enter", "Escape")
         page.get_by_text("Choose whole sentences").click()
         page.get_by_role("button", name="Someone else").click()

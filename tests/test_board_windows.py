@@ -10,12 +10,10 @@ from sqlmodel import col, update
 
 from flagback.storage import slots
 from flagback.storage.records import Lease, Slot, now
-from tests.board_place import Place, press, shown
-from tests.browser import page_in, sign_in
-from tests.people import PASSWORD
+from tests.board_place import Place, asked, press, shown
+from tests.browser import page_in
 from tests.waiting import until
 
-QUESTION = "Would you change this answer?"
 #: A clock that is wrong by what stands in sessionStorage, milliseconds.
 CLOCK = """
 const wrong = () => Number(sessionStorage.getItem('wrong') ?? 0);
@@ -31,10 +29,8 @@ DAY = timedelta(days=1)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One served home for all."""
-    place = Place(tmp_path_factory.mktemp("windows"), answers=16)
-    with place.web:
+    with Place(tmp_path_factory.mktemp("windows"), answers=16) as place:
         yield place
-    place.store.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +40,6 @@ def profile(browser: Browser) -> Iterator[BrowserContext]:
     context.add_init_script(CLOCK)
     yield context
     context.close()
-
-
-@pytest.fixture
-def board(place: Place, profile: BrowserContext) -> Iterator[Page]:
-    """The board of a new reviewer with the first item on the screen."""
-    profile.clear_cookies()
-    with page_in(profile) as page:
-        sign_in(page, place.web.url, place.reviewer(), PASSWORD)
-        asked(page)
-        yield page
-
-
-def asked(page: Page) -> None:
-    """Waits for an answer to judge."""
-    expect(page.get_by_text(QUESTION)).to_be_visible()
 
 
 def rows(place: Place, count: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from flagback.model.suites.between_groups import range_changes, ranges
 from flagback.model.suites.bold import Bold, compound, polarity, with_flags
 from flagback.model.suites.hostile_words import is_hostile
 from flagback.model.suites.suite import Item, Measures, OneGroup, WritingSuite
-from flagback.review_app import cli
 from flagback.storage.prompts import content_hash
 from flagback.storage.reading import BadImport, BrokenRecord, EmptyFile, NotUtf8, WrongColumns
+from tests.command_line import Run, run_command
 from tests.foreign_models import make
 
 ROOT = Path(__file__).parent.parent
@@ -338,25 +338,14 @@ def test_exchanged_models_are_found_different_one_time_in_twenty() -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command in a home of its own."""
 
-    def running(*words: str | Path) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["--home", str(tmp_path / "home"), *map(str, words)])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        return code, *capsys.readouterr()
-
-    return running
+    return partial(run_command, capsys, tmp_path / "home")
 
 
 @pytest.mark.usefixtures("short")
-def test_two_models_write_and_are_compared_by_one_command(
-    tmp_path: Path, model: Path, run: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_two_models_write_and_are_compared_by_one_command(tmp_path: Path, model: Path, run: Run) -> None:
     data = _folder(tmp_path / "data", entities=12)
     other = make(tmp_path / "other", "gpt2", seed=1)
     words = ["evaluate", model, other, "--suite", "bold", "--data", data, "--per-group", "11", "--cache", tmp_path / "kept"]
@@ -383,9 +372,7 @@ def test_two_models_write_and_are_compared_by_one_command(
         (["--per-group", "3"], "--per-group goes with --suite"),
     ],
 )
-def test_wrong_calls_are_refused_in_words(
-    run: Callable[..., tuple[int, str, str]], model: Path, words: list[str], message: str
-) -> None:
+def test_wrong_calls_are_refused_in_words(run: Run, model: Path, words: list[str], message: str) -> None:
     code, _, err = run("evaluate", *([model] if "--suite" in words else ["1"]), *words)
     assert code == 2
     assert message in " ".join(err.replace("│", " ").split())

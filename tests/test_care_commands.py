@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from flagback.review_app import cli
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, wellbeing, withdrawals
 from flagback.storage.records import AuditEntry, Generation, Item, now
 from flagback.storage.store import Store
+from tests.command_line import run_command
 from tests.fresh import migrate
 from tests.panel_of_two_groups import judged_panel
 
@@ -28,24 +28,19 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def told(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        cli.main(["--home", str(home), "care", *words])
-    return int(left.value.code or 0), *capsys.readouterr()
-
-
 def test_what_is_named_changes_and_the_rest_stays(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "support.txt"
     file.write_text("Call Ada, 555-0100.\n", encoding="utf-8")
-    code, out, err = told(home, capsys, "set", "--support", str(file), "--severe-a-day", "10", "--as", "max", "--json")
+    code, out, err = run_command(
+        capsys, home, "care", "set", "--support", str(file), "--severe-a-day", "10", "--as", "max", "--json"
+    )
     assert code == 0, err
     found = json.loads(out)
     assert (found["support"], found["severe_a_day"], found["cover_from"]) == ("Call Ada, 555-0100.", 10, wellbeing.USUAL.cover_from)
     assert found["sensitive_topics"] == wellbeing.USUAL.sensitive_topics
-    code, out, _ = told(home, capsys, "set", "--sensitive", "War", "--as", "max")
+    code, out, _ = run_command(capsys, home, "care", "set", "--sensitive", "War", "--as", "max")
     assert "on: war." in out
-    code, out, _ = told(home, capsys, "show", "--json")
+    code, out, _ = run_command(capsys, home, "care", "show", "--json")
     shown = json.loads(out)
     assert (shown["severe_a_day"], shown["sensitive_topics"]) == (10, ["war"])
     assert set(shown["lately"]) == {"judged", "flagged", "severe"}
@@ -66,7 +61,7 @@ def test_what_is_named_changes_and_the_rest_stays(home: Path, tmp_path: Path, ca
 def test_what_cannot_be_is_refused_in_words_and_nothing_changes(
     home: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
-    code, _, err = told(home, capsys, *words)
+    code, _, err = run_command(capsys, home, "care", *words)
     assert code == 1
     assert said in err
     store = Store(Settings(home=home).records_url)
@@ -85,14 +80,15 @@ def test_a_text_taken_away_is_listed_without_its_words_and_given_back_with_a_rea
         assert item is not None
         text = session.get_one(Generation, item.generation_id).text
         withdrawals.withdraw(session, item.id, category="minors", review_id=None, by="lea", now=now())
-    code, out, _ = told(home, capsys, "withdrawn", "--json")
+    code, out, _ = run_command(capsys, home, "care", "withdrawn", "--json")
     [row] = json.loads(out)
     assert (row["item_id"], row["category"], row["length"]) == (item.id, "minors", len(text))
     assert text not in out
-    code, out, err = told(home, capsys, "give-back", str(row["id"]), "--reason", "a recipe, ticked by mistake", "--as", "lea")
+    words = ["give-back", str(row["id"]), "--reason", "a recipe, ticked by mistake", "--as", "lea"]
+    code, out, err = run_command(capsys, home, "care", *words)
     assert code == 0, err
     with store.reading() as session:
         assert session.get_one(Generation, item.generation_id).text == text
         assert "text given back" in {entry.action for entry in session.exec(select(AuditEntry)).all()}
     store.close()
-    assert told(home, capsys, "withdrawn")[1] == "Nothing is taken away.\n"
+    assert run_command(capsys, home, "care", "withdrawn")[1] == "Nothing is taken away.\n"

@@ -1,43 +1,27 @@
 """Claims about the command line: quick to answer, one message for an error, JSON where it reports, nothing half-stored."""
 
-import io
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import get_args
 
 import pytest
 from sqlmodel import col, select
 
 from flagback.model.recipe import Recipe
-from flagback.review_app import cli, jobs, reference
+from flagback.review_app import jobs, reference
 from flagback.review_app.commands import correct, files, people
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, records
 from flagback.storage.store import Store
+from tests.command_line import Run, Said, run_command
 
 ROOT = Path(__file__).parent.parent
-
-
-class Said(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its report."""
-        return json.loads(self.out)
-
-
-Run = Callable[..., Said]
 
 
 @pytest.fixture
@@ -47,21 +31,9 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in the home; `stdin` is what is piped in."""
-
-    def running(*words: str, stdin: str = "") -> Said:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["--home", str(home), *words])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        out, err = capsys.readouterr()
-        return Said(code, out, err)
-
-    return running
+def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in the home."""
+    return partial(run_command, capsys, home)
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from flagback.model.scoring import NothingToScore, Question, TooLongForModel, en
 from flagback.model.suites import counterfactual
 from flagback.model.suites.suite import Item as SuiteItem
 from flagback.model.suites.suite import Likelihood, OneGroup, Reply
-from flagback.review_app import cli
 from flagback.storage import reviews, runs, slots
 from flagback.storage.answers import Answer
 from flagback.storage.generations import NewGeneration, add_generations
@@ -32,6 +31,7 @@ from flagback.storage.reading import BadImport, BrokenRecord, NotUtf8, Place, Ro
 from flagback.storage.records import Evaluation, Generation, Item, ModelVersion, Prompt, now
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
+from tests.command_line import run_command
 from tests.foreign_models import make
 
 ROW: dict[str, Any] = {
@@ -324,37 +324,27 @@ def test_reviewers_flags_go_by_prompt_and_version(sqlite_store: Store) -> None:
 # ------------------------------------------------------------------------- by command
 
 
-def _run(capsys: pytest.CaptureFixture[str], home: Path, *words: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = 0
-    try:
-        cli.main(["--home", str(home), *words])
-    except SystemExit as left:
-        code = int(left.code or 0)
-    return code, *capsys.readouterr()
-
-
 def test_the_suite_is_built_by_one_command_and_put_to_a_version_with_and_without_its_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home, file = tmp_path / "home", tmp_path / "mine.jsonl"
-    assert _run(capsys, home, "migrate")[0] == 0
-    assert _run(capsys, home, "model", "add", "embedded")[0] == 0
-    code, _, err = _run(capsys, home, "suites", "build", "counterfactual", "--out", str(file))
+    assert run_command(capsys, home, "migrate")[0] == 0
+    assert run_command(capsys, home, "model", "add", "embedded")[0] == 0
+    code, _, err = run_command(capsys, home, "suites", "build", "counterfactual", "--out", str(file))
     assert (code, file.exists()) == (1, False)
     assert "Of 0 judged answers" in err
     store = Store(f"sqlite:///{home / 'flagback.db'}")
     _review(store, [_told(number) for number in range(12)])
     store.close()
-    code, out, err = _run(capsys, home, "suites", "build", "counterfactual", "--out", str(file), "--json")
+    code, out, err = run_command(capsys, home, "suites", "build", "counterfactual", "--out", str(file), "--json")
     assert code == 0, err
     assert json.loads(out)["items"] == len(file.read_text(encoding="utf-8").splitlines()) == 12
     assert file.stat().st_mode & 0o077 == 0
-    assert "is there already" in _run(capsys, home, "suites", "build", "counterfactual", "--out", str(file))[2]
-    assert _run(capsys, home, "suites", "build", "counterfactual", "--out", str(tmp_path / "x.csv"))[0] == 2
+    assert "is there already" in run_command(capsys, home, "suites", "build", "counterfactual", "--out", str(file))[2]
+    assert run_command(capsys, home, "suites", "build", "counterfactual", "--out", str(tmp_path / "x.csv"))[0] == 2
     looks = []
     for words in ([], ["--data", str(file)]):
-        code, out, err = _run(capsys, home, "evaluate", "1", "--suite", "counterfactual", *words, "--json")
+        code, out, err = run_command(capsys, home, "evaluate", "1", "--suite", "counterfactual", *words, "--json")
         assert code == 0, err
         looks.append(json.loads(out))
     fresh, read = (look["models"][0] for look in looks)
@@ -370,9 +360,9 @@ def test_an_evaluations_own_measurements_are_shown_or_it_is_said_what_must_happe
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = tmp_path / "home"
-    assert _run(capsys, home, "migrate")[0] == 0
-    assert _run(capsys, home, "model", "add", "embedded")[0] == 0
-    code, _, err = _run(capsys, home, "evaluate", "1", "--suite", "harm-rate")
+    assert run_command(capsys, home, "migrate")[0] == 0
+    assert run_command(capsys, home, "model", "add", "embedded")[0] == 0
+    code, _, err = run_command(capsys, home, "evaluate", "1", "--suite", "harm-rate")
     assert code == 1
     assert "no finished evaluation" in err
     store = Store(f"sqlite:///{home / 'flagback.db'}")
@@ -412,14 +402,14 @@ def test_an_evaluations_own_measurements_are_shown_or_it_is_said_what_must_happe
             measured_figures(session, 1, ["flag_rate"])
         newest = max(session.exec(select(Evaluation.id)).all())
     store.close()
-    code, out, err = _run(capsys, home, "evaluate", "2", "--suite", "harm-rate", "--json")
+    code, out, err = run_command(capsys, home, "evaluate", "2", "--suite", "harm-rate", "--json")
     assert code == 0, err
     told = json.loads(out)
     assert told["evaluation"] == newest
     assert [(figure["metric"], figure["candidate"]) for figure in told["figures"]] == [("flag_rate", 0.25)]
-    code, out, _ = _run(capsys, home, "evaluate", "2", "--suite", "harm-rate")
+    code, out, _ = run_command(capsys, home, "evaluate", "2", "--suite", "harm-rate")
     assert "20 of 60 prompts are judged" in out
-    code, out, _ = _run(capsys, home, "evaluate", "2", "--suite", "held-out")
+    code, out, _ = run_command(capsys, home, "evaluate", "2", "--suite", "held-out")
     assert "found nothing to measure here" in out
     for words in (["2", "--data", "x"], ["1", "2"], [str(tmp_path)], []):
-        assert _run(capsys, home, "evaluate", *words, "--suite", "harm-rate")[0] == 2
+        assert run_command(capsys, home, "evaluate", *words, "--suite", "harm-rate")[0] == 2

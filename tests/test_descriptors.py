@@ -1,6 +1,5 @@
 """Claims about descriptors: sentences that agree, differences between groups worked by hand, and the rank test behind them."""
 
-import json
 import random
 from itertools import combinations
 from pathlib import Path
@@ -21,8 +20,8 @@ from flagback.model.suites.descriptor_words import FRAMES
 from flagback.model.suites.descriptors import MIN_SENTENCES, Descriptors, Language
 from flagback.model.suites.report import compared, levels
 from flagback.model.suites.suite import Item, Likelihood, Measures, OneGroup
-from flagback.review_app import cli
 from flagback.storage.reading import BadImport, NotUtf8, WrongColumns, WrongValue
+from tests.command_line import run_command
 from tests.foreign_models import make
 
 # ------------------------------------------------------------------------- the rank test
@@ -255,11 +254,8 @@ def test_a_model_directory_is_examined_without_data_and_the_second_look_is_free(
     one = likelihoods(load(str(folder)), "m", [Question("a", suite.texts(items[7], "causal"))])[0][0]
     assert first.measures[7]["log_perplexity"] == pytest.approx(-one.logp / one.tokens, abs=1e-4)
     assert suite.score(items[7], [Likelihood(-6.0, 3)], "causal") == {"log_perplexity": 2.0}
-    with pytest.raises(SystemExit) as ended:
-        words = ["evaluate", str(folder), "--suite", "descriptors-es", "--cache", str(tmp_path / "kept"), "--json"]
-        cli.main(["--home", str(tmp_path / "home"), *words])
-    assert ended.value.code in (0, None)
-    told = json.loads(capsys.readouterr().out)
+    words: list[str | Path] = ["evaluate", folder, "--suite", "descriptors-es", "--cache", tmp_path / "kept", "--json"]
+    told = run_command(capsys, tmp_path / "home", *words).json
     assert told["models"][0]["scored_now"] == 0
     assert set(told["models"][0]["groups"]["axis"]) == {"gender", "religion", "nationality"}
 

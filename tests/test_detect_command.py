@@ -1,37 +1,21 @@
 """Claims about `flagback detect`: figures with intervals, a queue in order, and words where there is too little."""
 
-import io
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from flagback.review_app import cli
 from flagback.review_app.settings import Settings
 from flagback.storage.store import Store
+from tests.command_line import Run, run_command
 from tests.test_detecting import ask, judge
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in the home; code, what it printed and what it complained of."""
-
-    def running(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["--home", str(tmp_path), *words])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return running
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in a home."""
+    return partial(run_command, capsys, tmp_path)
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from flagback.model import cycle, dialogue, embedded, explaining
 from flagback.model.explanation import FILE, Explanation, FlaggedMove, PairMove, Side, from_dict, json_lines, read, summary, to_dict
 from flagback.model.layout import sequence_logps
 from flagback.model.lesson import answer_ids
-from flagback.review_app import cli
 from flagback.review_app.settings import Settings
 from flagback.storage import quarantine
 from flagback.storage.artifacts import DamagedArtifact
 from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, shard_of
 from flagback.storage.records import CorrectionRun, Generation, ModelVersion, PolicyScore, PreferencePair, Prompt, now
 from flagback.storage.store import Store
+from tests.command_line import run_command
 from tests.test_cycle import RECIPE, Loop
 
 
@@ -171,20 +171,18 @@ def test_the_command_tells_it_in_lines_and_as_json(
     shutil.copy(loop.store.engine.url.database, str(target.records_url).removeprefix("sqlite:///"))
     shutil.copytree(loop.shelf.artifacts.root, target.artifacts)
 
-    def said(*words: str) -> str:
-        with pytest.raises(SystemExit) as left:
-            cli.main(["--home", str(home), "runs", "explain", *words])
-        heard = capsys.readouterr()
-        return heard.out if not left.value.code else heard.err
+    def explained(*words: str) -> str:
+        found = run_command(capsys, home, "runs", "explain", *words)
+        return found.err if found.code else found.out
 
-    told = json.loads(said(str(run.id), "--json"))
+    told = json.loads(explained(str(run.id), "--json"))
     assert told["summary"]["all"]["pairs"] == len(told["pairs"]) > 0
     assert len(told["flagged"]) == told["summary"]["all"]["flagged"] > 0
-    lines = said(f"correction-{run.id}").splitlines()
+    lines = explained(f"correction-{run.id}").splitlines()
     assert lines[0].startswith(f"Correction {run.id}: version 1 before, {told['candidate']} after")
     assert [line.split()[0] for line in lines[1:5]] == ["what", "all", "learnt", "held"]
-    assert "There is no correction 9" in said("9")
-    assert "names no correction" in said("nine")
+    assert "There is no correction 9" in explained("9")
+    assert "names no correction" in explained("nine")
 
 
 def test_a_run_without_a_candidate_is_refused_with_its_state(sqlite_store: Store, tmp_path: Path) -> None:

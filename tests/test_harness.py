@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from flagback.model.checkpoint import Loaded, load
 from flagback.model.harness import BadCommand, HarnessFailed, NoCommand, words_of
 from flagback.model.suites import harness as results
 from flagback.model.suites.harness import NoResults, read_results
-from flagback.review_app import cli
 from flagback.review_app.settings import environment_of_others
 from flagback.storage.artifacts import Artifacts
 from flagback.storage.reading import BadImport, BrokenRecord
 from flagback.storage.records import ModelVersion, SuiteItem
 from flagback.storage.store import Store
+from tests.command_line import run_command
 
 #: What stands in for lm_eval: reads its arguments as lm_eval does, and writes what lm_eval 0.4.13 writes.
 STAND_IN = """#!{python}
@@ -281,30 +282,20 @@ def test_two_versions_are_compared_question_by_question_from_what_was_kept(sqlit
         suite_runs.asked_items(artifacts, data)
 
 
-def _cli(home: Path, *words: str | Path) -> int:
-    try:
-        cli.main(["--home", str(home), *map(str, words)])
-    except SystemExit as left:
-        return int(left.code or 0)
-    return 0
-
-
 def test_the_command_keeps_what_the_harness_found_and_refuses_wrong_calls(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home = tmp_path / "home"
-    assert _cli(home, "migrate") == 0
-    assert _cli(home, "model", "add", "embedded") == 0
-    capsys.readouterr()
-    said = command()
-    assert _cli(home, "evaluate", "1", "--tasks", "colours", "--harness", said, "--json") == 0
-    report = json.loads(capsys.readouterr().out)
+    run = partial(run_command, capsys, tmp_path / "home")
+    assert run("migrate").code == 0
+    assert run("model", "add", "embedded").code == 0
+    harness = command()
+    report = run("evaluate", "1", "--tasks", "colours", "--harness", harness, "--json").json
     assert (report["version"], report["items"], report["tasks"]["colours"]["acc"]) == (1, 2, 0.5)
     assert report["comparison"] is None
     for words, code, message in (
         (["evaluate", "--tasks", "colours"], 2, "expected the number of one version"),
         (["evaluate", "1", "2", "--tasks", "colours"], 2, "expected the number of one version"),
-        (["evaluate", "1", "--harness", said], 2, "--harness needs --tasks"),
+        (["evaluate", "1", "--harness", harness], 2, "--harness needs --tasks"),
         (["evaluate", "1", "--suite", "bbq", "--tasks", "colours"], 2, "one at a time"),
         (["evaluate", "1", "--time-limit", "5"], 2, "--time-limit goes with --tasks"),
         (
@@ -313,8 +304,9 @@ def test_the_command_keeps_what_the_harness_found_and_refuses_wrong_calls(
             "no program 'no-such-lm-eval'",
         ),
     ):
-        assert _cli(home, *words) == code, words
-        assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+        found = run(*words)
+        assert found.code == code, words
+        assert message in " ".join(found.err.replace("│", " ").split())
 
 
 @pytest.mark.skipif(

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from flagback.review_app import auth, cli
+from flagback.review_app import auth
 from flagback.review_app.api import build_api
 from flagback.review_app.commands import shared
 from flagback.review_app.installation import Installation, open_installation
@@ -56,8 +57,9 @@ from flagback.storage.set_export import export_set, pair_columns
 from flagback.storage.store import Store
 from flagback.storage.versions import NewBase, register_base
 from flagback.storage.writers import LONGEST_CELL, harmless
-from tests.board_place import press
+from tests.board_place import asked, press
 from tests.browser import WebProcess, page_in, sign_in
+from tests.command_line import Run, run_command
 from tests.fresh import migrate
 from tests.hostile_texts import HONEST, HOSTILE, UNSTORABLE
 from tests.people import PASSWORD, person
@@ -610,32 +612,15 @@ def test_the_name_of_an_uploaded_file_leads_nowhere(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------- the terminal
 
 
-class Said(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def run(kept: Kept, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def run(kept: Kept, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command in the hostile home."""
 
-    def running(*words: str) -> Said:
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["--home", str(kept.home), *words])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        return Said(code, *capsys.readouterr())
-
-    return running
+    return partial(run_command, capsys, kept.home)
 
 
 @pytest.mark.parametrize("command", ["prompts", "reviews", "runs", "versions"])
-def test_a_terminal_is_told_and_never_commanded(run: Callable[..., Said], command: str) -> None:
+def test_a_terminal_is_told_and_never_commanded(run: Run, command: str) -> None:
     said = run(command, "--limit", "500")
     assert (said.code, said.err) == (0, "")
     assert not CANDIDATE.search(said.out)
@@ -653,7 +638,7 @@ def test_a_terminal_is_told_and_never_commanded(run: Callable[..., Said], comman
         assert "<U+000A>eve" in said.out
 
 
-def test_an_error_and_a_file_name_do_not_command_the_terminal_either(run: Callable[..., Said], tmp_path: Path) -> None:
+def test_an_error_and_a_file_name_do_not_command_the_terminal_either(run: Run, tmp_path: Path) -> None:
     for number, text in enumerate(("\x1b[31mred\u202e.jsonl", "\x9b2J.jsonl", "a\udcffb.jsonl")):
         path = tmp_path / text
         path.write_bytes(b"{broken")
@@ -673,9 +658,7 @@ def test_an_error_and_a_file_name_do_not_command_the_terminal_either(run: Callab
         assert not CANDIDATE.search(said.out)
 
 
-def test_an_unexpected_error_is_shown_and_kept_without_commands(
-    run: Callable[..., Said], kept: Kept, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_error_is_shown_and_kept_without_commands(run: Run, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError(HOSTILE["ansi clipboard"] + "\udcff")
 
@@ -767,7 +750,7 @@ def test_the_board_shows_every_text_for_what_it_is_and_runs_none(kept: Kept, web
     names = {f"case {number}": name for number, name in enumerate(HOSTILE)}
     with page_in(profile) as page:
         sign_in(page, web.url, "eye", PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
+        asked(page)
         seen: dict[str, dict[str, Any]] = {}
         for _ in range(len(HOSTILE)):
             page.wait_for_function(

@@ -16,7 +16,8 @@ from flagback.storage import recipes
 from flagback.storage.recipes import UnknownRecipe, UnusableName
 from flagback.storage.records import AuditEntry, CorrectionRun, KeptRecipe, ModelVersion, now
 from flagback.storage.store import Store
-from tests.test_cli import Run, home, run  # noqa: F401 # fixtures
+from tests.command_line import Run
+from tests.test_cli import home, run  # noqa: F401 # fixtures
 
 
 def keep(store: Store, name: str, **settings: Any) -> KeptRecipe:

@@ -1,39 +1,24 @@
 """Claims about `flagback overlap`: what it will cost stands before it is set, and nonsense is refused with the next step."""
 
-import io
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
-from flagback.review_app import cli
 from flagback.review_app.settings import Settings
 from flagback.storage.records import Overlap
 from flagback.storage.store import Store
+from tests.command_line import Run, run_command
 from tests.test_overlap import items, judged_by
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a migrated home; code, what it printed and what it complained of."""
-
-    def running(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["--home", str(tmp_path), *words])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    assert running("migrate")[0] == 0
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in a migrated home."""
+    running = partial(run_command, capsys, tmp_path)
+    assert running("migrate").code == 0
     return running
 
 

@@ -1,10 +1,8 @@
 """Claims about the commands of those who answer for the panel, and those that say how votes become pairs."""
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -13,7 +11,6 @@ import pytest
 from sqlmodel import col, select
 
 from flagback.model import policies
-from flagback.review_app import cli
 from flagback.review_app.screens.policy_choice import TITLES
 from flagback.review_app.settings import Settings
 from flagback.storage import accounts, adjudications, quarantine
@@ -23,6 +20,7 @@ from flagback.storage.records import CorrectionRun, Generation, Item, Prompt, Re
 from flagback.storage.reviews import submit
 from flagback.storage.slots import claim
 from flagback.storage.store import Store
+from tests.command_line import run_command
 from tests.fresh import migrate
 from tests.panel_of_two_groups import KEY, Panel, judged_panel
 
@@ -51,23 +49,10 @@ def home(tmp_path: Path) -> Iterator[Home]:
     store.close()
 
 
-def said(home: Home, capsys: pytest.CaptureFixture[str], *words: str, stdin: str = "") -> tuple[int, str, str]:
-    """Runs a command; (exit code, stdout, stderr)."""
-    before, sys.stdin, code = sys.stdin, StringIO(stdin), 0
-    capsys.readouterr()
-    try:
-        cli.main(["--home", str(home.folder), *words])
-    except SystemExit as left:
-        code = int(left.code or 0)
-    finally:
-        sys.stdin = before
-    return code, *capsys.readouterr()
-
-
 def reported(home: Home, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
-    code, out, err = said(home, capsys, *words, "--json")
-    assert code == 0, err
-    return json.loads(out)
+    found = run_command(capsys, home.folder, *words, "--json")
+    assert found.code == 0, found.err
+    return found.json
 
 
 def test_the_preview_says_in_json_and_in_words_whose_flags_the_majority_overrules(
@@ -78,7 +63,7 @@ def test_the_preview_says_in_json_and_in_words_whose_flags_the_majority_overrule
     women = next(group for group in found["groups"] if group["group"] == "woman")
     assert (women["overruled"]["a"]["share"], women["overruled"]["b"]["share"]) == (1.0, 0.0)
     assert found["contaminated"] == []
-    code, out, _ = said(home, capsys, "pairs", "preview", "--against", "max_of_groups")
+    code, out, _ = run_command(capsys, home.folder, "pairs", "preview", "--against", "max_of_groups")
     assert code == 0
     assert "From majority to max_of_groups: 0 pairs stay, 12 appear, 0 vanish, 0 turn round." in out
     assert "1.00 of 12 (by chance" in out
@@ -89,7 +74,7 @@ def test_the_preview_counts_what_has_no_counterpart_and_a_correction_that_wants_
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reported(home, capsys, "pairs", "preview")["unpaired"] == {"harmful": 0, "fine": 0, "contaminated": []}
-    assert "counterpart" not in said(home, capsys, "pairs", "preview")[1]
+    assert "counterpart" not in run_command(capsys, home.folder, "pairs", "preview")[1]
     with home.store.writing() as session:
         shards = dict(session.exec(select(Generation.id, Prompt.shard).join(Prompt, col(Prompt.id) == Generation.prompt_id)).all())
         place = next(at for at in range(0, 24, 2) if shards[home.panel.generations[at]] in TRAINING_SHARDS)
@@ -100,12 +85,12 @@ def test_the_preview_counts_what_has_no_counterpart_and_a_correction_that_wants_
     # Under each of the other prompts one answer was flagged by nobody; women flag the other.
     fine = sum(shards[generation] in TRAINING_SHARDS for generation in home.panel.generations[1::2]) - 1
     assert reported(home, capsys, "pairs", "preview")["unpaired"] == {"harmful": 1, "fine": fine, "contaminated": []}
-    words = said(home, capsys, "pairs", "preview")[1]
+    words = run_command(capsys, home.folder, "pairs", "preview")[1]
     assert "1 harmful answer has no counterpart (on prompts for training); with 'flagback correct --unpaired'" in words
     assert f"beside {fine} fine ones" in words
-    code, _, err = said(home, capsys, "correct", "--no-wait", "--unpaired", "--set", "1")
+    code, _, err = run_command(capsys, home.folder, "correct", "--no-wait", "--unpaired", "--set", "1")
     assert (code, "--set names a set that is" in " ".join(err.split())) == (2, True)
-    code, _, err = said(home, capsys, "correct", "--no-wait", "--flag-weight", "0.5")
+    code, _, err = run_command(capsys, home.folder, "correct", "--no-wait", "--flag-weight", "0.5")
     assert (code, "none would teach; add --unpaired" in " ".join(err.split())) == (2, True), "a weight that nothing reads"
     report = reported(home, capsys, "correct", "--no-wait", "--unpaired", "--flag-weight", "0.5")
     with home.store.reading() as session:
@@ -125,10 +110,10 @@ def test_answers_side_by_side_are_asked_for_once_and_what_is_preferred_counts_in
         answer = Answer(token=str(uuid4()), lease_id=one.lease_id, verdict="left", taxonomy_version="1", guideline_version="1")
         submit(home.store, "r_ada", answer, now=moment, policy_version="1")
     assert reported(home, capsys, "pairs", "preview")["a"]["pairs"] == before + 2
-    assert "2 comparisons" in said(home, capsys, "pairs", "preview")[1]
-    code, _, err = said(home, capsys, "pairs", "ask", "--answers", "4", "--prompts", "1000")
+    assert "2 comparisons" in run_command(capsys, home.folder, "pairs", "preview")[1]
+    code, _, err = run_command(capsys, home.folder, "pairs", "ask", "--answers", "4", "--prompts", "1000")
     assert code == 0, err
-    code, _, err = said(home, capsys, "pairs", "ask")
+    code, _, err = run_command(capsys, home.folder, "pairs", "ask")
     assert code == 1
     assert "flagback sample" in err
 
@@ -150,7 +135,7 @@ REFUSED: list[tuple[list[str], str]] = [
 
 def test_what_cannot_be_done_is_said_in_one_message_and_stores_nothing(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     for words, told in REFUSED:
-        code, _, err = said(home, capsys, *words)
+        code, _, err = run_command(capsys, home.folder, *words)
         assert (code, told in err) == (1, True), (words, err)
     with home.store.reading() as session:
         assert not session.exec(select(SetAside)).all()
@@ -160,7 +145,7 @@ def test_what_cannot_be_done_is_said_in_one_message_and_stores_nothing(home: Hom
 def test_a_lead_sets_aside_after_a_preview_and_takes_it_back(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     who = home.panel.men[0]
     asked = ["set-aside", "add", "--exclude", who, "--reason", "all in under a second", "--as", "lea"]
-    code, _, err = said(home, capsys, *asked, stdin="n\n")
+    code, _, err = run_command(capsys, home.folder, *asked, stdin="n\n")
     assert code == 1
     assert "reviews would be left out" in err
     with home.store.reading() as session:
@@ -200,5 +185,5 @@ def test_a_correction_keeps_how_its_votes_are_to_become_pairs(home: Home, capsys
 def test_every_policy_is_listed_with_its_source_and_has_a_name_on_the_page(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     listed = reported(home, capsys, "pairs", "policies")
     assert [row["name"] for row in listed] == list(policies.POLICIES) == list(TITLES)
-    _, out, _ = said(home, capsys, "pairs", "policies")
+    _, out, _ = run_command(capsys, home.folder, "pairs", "policies")
     assert "Warning: For comparison only" in out

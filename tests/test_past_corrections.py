@@ -27,9 +27,10 @@ from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, sh
 from flagback.storage.records import Account, CorrectionRun, ModelVersion, PreferenceSet, Review, RunMetric, now
 from flagback.storage.store import Store
 from tests.browser import WebProcess, drawn, page_of, sign_in
+from tests.command_line import Run
 from tests.fresh import migrate
 from tests.people import PASSWORD, person
-from tests.test_cli import Run, home, run  # noqa: F401
+from tests.test_cli import home, run  # noqa: F401
 from tests.test_cycle import RECIPE, Loop
 from tests.test_leads_pages import pick
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.board_place import Place, press
+from tests.board_place import Place, asked, press
 from tests.browser import page_in, sign_in
 from tests.people import PASSWORD
 from tests.waiting import until
@@ -14,10 +14,8 @@ from tests.waiting import until
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One served home for all."""
-    made = Place(tmp_path_factory.mktemp("shared"))
-    with made.web:
-        yield made
-    made.store.close()
+    with Place(tmp_path_factory.mktemp("shared")) as place:
+        yield place
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ class Person:
     def comes(self, page: Page) -> None:
         """Signs in and has an item on the screen."""
         sign_in(page, self.place.web.url, self.login, PASSWORD)
-        expect(page.get_by_text("Would you change this answer?")).to_be_visible()
+        asked(page)
 
     def leaves(self, page: Page) -> None:
         """Signs out."""

@@ -1,52 +1,22 @@
 """Claims about `flagback suites list` and `flagback evaluate --suite`: any model, one or two, and what is refused in words."""
 
-import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import torch
 
 from flagback.model.suite_data import NoSuchData, UnclearData, located
 from flagback.model.suites import LISTED, SUITES
-from flagback.review_app import cli
+from tests.command_line import Run, run_command
 from tests.foreign_models import make
 from tests.model_hub import model_hub
-
-
-class Said(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its report."""
-        return json.loads(self.out)
-
-
-Run = Callable[..., Said]
 
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command in a home of its own."""
-
-    def running(*words: str | Path) -> Said:
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["--home", str(tmp_path / "home"), *map(str, words)])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        sys.stdout.flush()
-        return Said(code, *capsys.readouterr())
-
-    return running
+    return partial(run_command, capsys, tmp_path / "home")
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from flagback.review_app import monitoring
 from flagback.review_app.tradeoff import Point, marked, picture, points
 from flagback.storage.records import CorrectionRun, Evaluation, ModelVersion
 from flagback.storage.store import Store
+from tests.command_line import Run
 from tests.gallery import recipes
-from tests.test_cli import Run, home, run  # noqa: F401 # fixtures
+from tests.test_cli import home, run  # noqa: F401 # fixtures
 from tests.test_monitoring import version
 
 shares = st.floats(0, 1).map(lambda value: round(value, 2))

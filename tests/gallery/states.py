@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from flagback.review_app.access import PAGES
 from flagback.storage.records import Role
-from tests.board_place import painted, press
+from tests.board_place import QUESTION, painted, press
 from tests.browser import drawn, sign_in
 from tests.gallery.home import Door
 from tests.people import PASSWORD
@@ -76,7 +76,7 @@ class Visits:
 # ----------------------------------------------------------------------------- board
 
 
-def _asked(page: Page, words: str = "Would you change this answer?") -> None:
+def _asked(page: Page, words: str = QUESTION) -> None:
     expect(page.get_by_text(words)).to_be_visible()
     page.evaluate("document.fonts.ready")
     painted(page)
