@@ -16,7 +16,7 @@ from flagback.storage.preferences import PairRow
 from flagback.storage.records import CorrectionRun, ModelVersion, now
 from flagback.storage.store import Store
 from flagback.storage.unpaired import UnpairedRow
-from tests.test_cycle import RECIPE, Loop
+from tests.loop_home import RECIPE, Loop
 
 ORIGINS = tagged_axes({"family": "origin", "term": f"the {word} man"} for word in ("Norvian", "Tarkesh", "Velmish", "Ostrani"))
 

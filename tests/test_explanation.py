@@ -18,7 +18,7 @@ from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, sh
 from flagback.storage.records import CorrectionRun, Generation, ModelVersion, PolicyScore, PreferencePair, Prompt, now
 from flagback.storage.store import Store
 from tests.command_line import run_command
-from tests.test_cycle import RECIPE, Loop
+from tests.loop_home import RECIPE, Loop
 
 
 def moved(change: float, *, side: Side = "learnt", groups: tuple[str, ...] = (), chosen: float = 0.0) -> PairMove:

@@ -28,10 +28,9 @@ from flagback.storage.records import Account, CorrectionRun, ModelVersion, Prefe
 from flagback.storage.store import Store
 from tests.browser import WebProcess, drawn, page_of, sign_in
 from tests.command_line import Run
-from tests.fresh import migrate
-from tests.people import PASSWORD, person
+from tests.loop_home import RECIPE, loop_home
+from tests.people import PASSWORD
 from tests.test_cli import home, run  # noqa: F401
-from tests.test_cycle import RECIPE, Loop
 from tests.test_leads_pages import pick
 
 #: Runs that were stopped before they began, so that the list has a second page.
@@ -51,36 +50,31 @@ class Place(NamedTuple):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("past")
-    settings = Settings(home=folder / "home")
-    store = Store(settings.records_url)
-    migrate(store)
-    settings.pseudonym_key()
-    loop = Loop(store, settings.home, prompts=6)
-    with store.writing() as session:
-        person(session, "max", "maintainer")
-        aside = [one for one in embedded.prompts() if one.tags and shard_of(one.split_key) not in TRAINING_SHARDS][:8]
-        add_prompts(session, [NewPrompt(one.messages, "en", one.tags, one.split_key) for one in aside])
-        kept = asdict(Recipe(steps=7, loss="ipo")) | {"beta": 1}  # written as a whole number
-        recipes.keep(session, "swift", kept, form=FORM, note="for a trial", by="max", now=now())
-    loop.sample()
-    loop.review()
-    made = loop.correction()
-    with store.writing() as session:
-        session.get_one(CorrectionRun, made.id).recipe = dict(RECIPE, steps=12, learning_rate=5e-3, pairs_per_step=16)
-    cycle.freeze(store, made.id)
-    cycle.train(store, loop.shelf, made.id, work=settings.home / "work")
-    cycle.register(store, loop.shelf, made.id)
-    sha256 = explaining.explain(store, loop.shelf, made.id)
-    cycle.finish(store, made.id, by="max")
-    with store.writing() as session:
-        for _ in range(STOPPED):
-            row = CorrectionRun(parent_id=made.parent_id, recipe=dict(RECIPE), seed=0, asked_by="max", state="cancelled")
-            session.add(row)
-    with store.reading() as session:
-        run_row = session.get_one(CorrectionRun, made.id)
-    with WebProcess(settings.home, folder=folder) as web:
-        yield Place(web, settings, store, run_row, read(loop.shelf.artifacts, sha256))
-    store.close()
+    with loop_home(folder, prompts=6) as (settings, loop):
+        store = loop.store
+        with store.writing() as session:
+            aside = [one for one in embedded.prompts() if one.tags and shard_of(one.split_key) not in TRAINING_SHARDS][:8]
+            add_prompts(session, [NewPrompt(one.messages, "en", one.tags, one.split_key) for one in aside])
+            kept = asdict(Recipe(steps=7, loss="ipo")) | {"beta": 1}  # written as a whole number
+            recipes.keep(session, "swift", kept, form=FORM, note="for a trial", by="max", now=now())
+        loop.sample()
+        loop.review()
+        made = loop.correction()
+        with store.writing() as session:
+            session.get_one(CorrectionRun, made.id).recipe = dict(RECIPE, steps=12, learning_rate=5e-3, pairs_per_step=16)
+        cycle.freeze(store, made.id)
+        cycle.train(store, loop.shelf, made.id, work=settings.home / "work")
+        cycle.register(store, loop.shelf, made.id)
+        sha256 = explaining.explain(store, loop.shelf, made.id)
+        cycle.finish(store, made.id, by="max")
+        with store.writing() as session:
+            for _ in range(STOPPED):
+                row = CorrectionRun(parent_id=made.parent_id, recipe=dict(RECIPE), seed=0, asked_by="max", state="cancelled")
+                session.add(row)
+        with store.reading() as session:
+            run_row = session.get_one(CorrectionRun, made.id)
+        with WebProcess(settings.home, folder=folder) as web:
+            yield Place(web, settings, store, run_row, read(loop.shelf.artifacts, sha256))
 
 
 def _open(page: Page, place: Place, where: str) -> None:

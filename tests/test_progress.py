@@ -19,7 +19,7 @@ from flagback.review_app import jobs
 from flagback.review_app.jobs import Request, Standing
 from flagback.storage.records import CorrectionRun, Evaluation
 from flagback.storage.store import Store
-from tests.test_cycle import Loop
+from tests.loop_home import Loop
 from tests.test_evaluating import Candidate
 from tests.tiny_model import Held, random_lines, random_pairs, tiny_llama
 

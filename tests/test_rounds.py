@@ -23,8 +23,8 @@ from flagback.storage import preferences, runs, versions
 from flagback.storage.records import CorrectionRun, ModelVersion, now
 from flagback.storage.store import Store
 from tests.foreign_models import make
-from tests.test_cycle import RECIPE as LOOP_RECIPE
-from tests.test_cycle import Loop
+from tests.loop_home import RECIPE as LOOP_RECIPE
+from tests.loop_home import Loop
 from tests.tiny_model import random_pairs
 
 #: PEFT 0.21 asks transformers 5.23 by an old name when it loads an adapter.

@@ -26,8 +26,8 @@ from flagback.storage.prompts import TRAINING_SHARDS, content_hash, shard_of, te
 from flagback.storage.records import Conclusion, CorrectionRun, Generation, Item, ModelVersion, PreferenceSet, UnpairedAnswer, now
 from flagback.storage.store import Store
 from flagback.storage.unpaired import NewUnpaired
+from tests.loop_home import Loop
 from tests.panel_of_two_groups import judged_panel
-from tests.test_cycle import Loop
 from tests.test_pair_sets import SENTENCE, suite_in_use
 from tests.test_pairs import answer
 from tests.test_preferences import TEXTS, frozen, pair, world

@@ -8,14 +8,11 @@ from playwright.sync_api import Browser, Page, expect
 from sqlmodel import select
 
 from flagback.model import cycle, explaining
-from flagback.review_app.settings import Settings
 from flagback.storage import quarantine, unpaired
 from flagback.storage.records import CorrectionRun, now
-from flagback.storage.store import Store
 from tests.browser import WebProcess, drawn, page_of, sign_in
-from tests.fresh import migrate
-from tests.people import PASSWORD, person
-from tests.test_cycle import RECIPE, Loop
+from tests.loop_home import RECIPE, Loop, loop_home
+from tests.people import PASSWORD
 
 
 class Place(NamedTuple):
@@ -28,18 +25,11 @@ class Place(NamedTuple):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("unpaired")
-    settings = Settings(home=folder / "home")
-    store = Store(settings.records_url)
-    migrate(store)
-    settings.pseudonym_key()
-    loop = Loop(store, settings.home, prompts=3)
-    with store.writing() as session:
-        person(session, "max", "maintainer")
-    loop.sample()
-    loop.review(flags=lambda _, __: True)
-    with WebProcess(settings.home, folder=folder) as web:
-        yield Place(web, loop)
-    store.close()
+    with loop_home(folder, prompts=3) as (settings, loop):
+        loop.sample()
+        loop.review(flags=lambda _, __: True)
+        with WebProcess(settings.home, folder=folder) as web:
+            yield Place(web, loop)
 
 
 def _open(page: Page, place: Place, where: str = "corrections") -> None:

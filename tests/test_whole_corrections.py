@@ -23,7 +23,7 @@ from flagback.storage.records import CorrectionRun, ModelVersion, Prompt, RunMet
 from flagback.storage.store import Store
 from tests.foreign_models import make
 from tests.fresh import migrate
-from tests.test_cycle import RECIPE, Loop
+from tests.loop_home import RECIPE, Loop
 
 
 class Place:
