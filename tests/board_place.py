@@ -10,16 +10,13 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import update
 from sqlmodel import col
 
-from flagback.review_app.settings import Settings
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
 from flagback.storage.records import Generation
-from flagback.storage.store import Store
-from tests.browser import WebProcess
-from tests.fresh import migrate
 from tests.people import person
+from tests.served_home import ServedHome
 
 
 class Row(NamedTuple):
@@ -43,7 +40,7 @@ class Row(NamedTuple):
 QUESTION = "Would you change this answer?"
 
 
-class Place:
+class Place(ServedHome):
     """A home with some items and its web process; each test is a reviewer of its own.
 
     A little harm is expected of each answer: of such as nothing is expected of, those that another test's reviewer found severe
@@ -51,26 +48,13 @@ class Place:
     """
 
     def __init__(self, folder: Path, answers: int = 12, *, expected: float | None = 0.3, database: str | None = None) -> None:
+        super().__init__(folder, database=database)
         self.expected = expected
         self.database = database
-        settings = Settings(home=folder / "home", database_url=database)
-        self.home = settings.home
-        self.store = Store(settings.records_url)
-        migrate(self.store)
-        self.web = WebProcess(self.home, folder=folder, FLAGBACK_DATABASE_URL=database or "")
-        self.key = settings.pseudonym_key()
         self.login = ""
         #: Pseudonym of the newest reviewer.
         self.who = ""
         self.add("The visitor said", [f" that boat {number} was late." for number in range(answers)])
-
-    def __enter__(self) -> "Place":
-        self.web.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.web.__exit__()
-        self.store.close()
 
     def reviewer(self) -> str:
         """Makes a reviewer's account, whose rows are the ones looked at from now on."""

@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from flagback.review_app.settings import Settings
 from flagback.storage import suites
 from flagback.storage.records import now
-from flagback.storage.store import Store
 from flagback.storage.suites import Answered, NewData
-from tests.browser import WebProcess, page_of, sign_in
-from tests.fresh import migrate
-from tests.people import PASSWORD, person
+from tests.browser import page_of
+from tests.served_home import ServedHome
 from tests.test_monitoring import evaluation, judge, version
 
 FIGURE = {
@@ -36,17 +33,12 @@ FIGURE = {
 }
 
 
-class Place:
+class Place(ServedHome):
     """A served home with a base, a correction of it that nobody flags, and a published test that both took."""
 
     def __init__(self, folder: Path, *, filled: bool) -> None:
-        settings = Settings(home=folder / "home")
-        self.store = Store(settings.records_url)
-        migrate(self.store)
-        settings.pseudonym_key()
+        super().__init__(folder, {"max": "maintainer", "aud": "auditor"})
         with self.store.writing() as session:
-            for login, role in (("max", "maintainer"), ("aud", "auditor")):
-                person(session, login, role)  # type: ignore[arg-type]
             if filled:
                 version(session, 1, state="current")
                 version(session, 2, parent=1)
@@ -67,24 +59,12 @@ class Place:
                     suites.keep(session, version_id=number, data_id=data.id, form="causal", figures=found, items=items, now=now())
         if filled:
             judge(self.store, [" hid the silver", " was late"], version_id=1, verdicts=["FF", "ff"])
-        self.web = WebProcess(settings.home, folder=folder)
-
-    def open(self, page: Page, login: str, where: str, title: str) -> None:
-        """Signs in, opens a page and waits until it is drawn."""
-        sign_in(page, self.web.url, login, PASSWORD)
-        page.goto(f"{self.web.url}/{where}")
-        expect(page.get_by_role("heading", level=1)).to_have_text(title)
-        expect(page.get_by_text("Sign out")).to_be_visible()
-        assert page.get_by_text("Something went wrong").count() == 0
-        assert page.locator(".stException").count() == 0
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    made = Place(tmp_path_factory.mktemp("evidence"), filled=True)
-    with made.web:
+    with Place(tmp_path_factory.mktemp("evidence"), filled=True) as made:
         yield made
-    made.store.close()
 
 
 def _table(page: Page, name: str) -> list[dict[str, str]]:
@@ -171,8 +151,7 @@ def test_a_group_is_followed_over_versions(place: Place, browser: Browser) -> No
 def test_an_empty_installation_says_on_every_page_what_comes_first(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    empty = Place(tmp_path_factory.mktemp("empty"), filled=False)
-    with empty.web, page_of(browser) as page:
+    with Place(tmp_path_factory.mktemp("empty"), filled=False) as empty, page_of(browser) as page:
         empty.open(page, "max", "history", "History")
         expect(page.get_by_text("No published test is in use.")).to_be_visible()
         for where, title, words in (

@@ -12,57 +12,31 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from sqlmodel import col, select
 
-from flagback.review_app.settings import Settings
 from flagback.storage import adjudications, overlap, ratings, set_aside, slots
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
-from flagback.storage.records import Adjudication, AuditEntry, Overlap, Review, SetAside, Slot, Study, now
+from flagback.storage.records import Adjudication, Overlap, Review, SetAside, Slot, Study, now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, choose, drawn, page_of, sign_in
-from tests.fresh import migrate
+from tests.browser import choose, drawn, page_of
 from tests.panel_of_two_groups import KEY, Panel, judged_panel, vote
-from tests.people import PASSWORD, person
+from tests.served_home import ServedHome
 
 HOSTILE = "**b** [l](https://evil.example) <b>h</b>"
 NOTE = f"Nobody would say so of men. {HOSTILE}"
 REASON = "answers in under a second, all fine"
 
 
-class Served:
+class Served(ServedHome):
     """A served home with a judged panel and further answers that wait."""
 
     def __init__(self, folder: Path, *, filled: bool = True) -> None:
-        home = folder / "home"
-        home.mkdir()
-        (home / "pseudonym.key").write_bytes(KEY)
-        (home / "pseudonym.key").chmod(0o600)
-        settings = Settings(home=home)
-        self.store = Store(settings.records_url)
-        migrate(self.store)
-        self.web = WebProcess(settings.home, folder=folder)
-        self.panel: Panel | None = _fill(self.store) if filled else None
-        with self.store.writing() as session:
-            person(session, "lea", "lead")
-            person(session, "max", "maintainer")
-            person(session, "aud", "auditor")
-
-    def open(self, page: Page, login: str, where: str, title: str) -> None:
-        """Signs in and opens a page that draws itself to its end."""
-        sign_in(page, self.web.url, login, PASSWORD)
-        page.goto(f"{self.web.url}/{where}")
-        expect(page.get_by_role("heading", level=1)).to_have_text(title)
-        drawn(page)
-
-    def last_act(self) -> tuple[str, str]:
-        """(actor, action) of the newest audit entry."""
-        with self.store.reading() as session:
-            entry = session.exec(select(AuditEntry).order_by(col(AuditEntry.id).desc())).first()
-        assert entry is not None
-        return entry.actor, entry.action
+        super().__init__(folder, {"lea": "lead", "max": "maintainer", "aud": "auditor"}, key=KEY)
+        self.panel: Panel | None = fill(self.store) if filled else None
 
 
-def _fill(store: Store) -> Panel:
+def fill(store: Store) -> Panel:
+    """A judged panel, one answer on which it is of two minds, and others that nobody has judged."""
     panel = judged_panel(store)
     with store.writing() as session:
         asked = add_prompts(session, [NewPrompt([{"role": "user", "content": "One more about"}], "en")])
@@ -98,10 +72,8 @@ def pick(page: Page, box: str, option: str) -> None:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The served home."""
-    made = Served(tmp_path_factory.mktemp("leads"))
-    with made.web:
+    with Served(tmp_path_factory.mktemp("leads")) as made:
         yield made
-    made.store.close()
 
 
 # ------------------------------------------------------------------------------- Panel

@@ -8,35 +8,26 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlmodel import col, select
+from sqlmodel import select
 
-from flagback.review_app.settings import Settings
 from flagback.storage import outputs, reviews, slots
 from flagback.storage.logged import read_outputs
 from flagback.storage.reading import Place, Row
-from flagback.storage.records import AuditEntry, OutputBatch, OutputKey, Slot, now
-from flagback.storage.store import Store
-from tests.browser import WebProcess, choose, page_of, sign_in
-from tests.fresh import migrate
-from tests.people import PASSWORD, person
+from flagback.storage.records import OutputBatch, OutputKey, Slot, now
+from tests.browser import choose, page_of
+from tests.served_home import ServedHome
 from tests.test_outputs import AGREED, answer, numbered
 
 HOUR = timedelta(hours=1)
 HOSTILE = "Users **agreed** <b>h</b> [l](https://evil.example) that reviewers read."
 
 
-class Served:
+class Served(ServedHome):
     """A served home with one batch that people have seen a part of."""
 
     def __init__(self, folder: Path) -> None:
-        settings = Settings(home=folder / "home")
-        self.store = Store(settings.records_url)
-        migrate(self.store)
+        super().__init__(folder, {"root": "administrator", "max": "maintainer"})
         self.folder = folder
-        self.web = WebProcess(settings.home, folder=folder)
-        with self.store.writing() as session:
-            person(session, "root", "administrator")
-            person(session, "max", "maintainer")
         rows = [Row(Place("log", n), row) for n, row in enumerate(numbered(60), 1)]
         under = outputs.Terms("october", HOSTILE, "key chat-production", share=0.4, seed=1)
         with self.store.writing() as session:
@@ -46,18 +37,10 @@ class Served:
             said = {"categories": ["stereotype"], "severity": "clear"} if verdict == "flag" else {}
             reviews.submit(self.store, "r_one", answer(claim.lease_id, verdict, **said), now=now(), policy_version="1")
 
-    def open(self, page: Page, login: str, where: str, tab: str) -> None:
+    def open_tab(self, page: Page, login: str, where: str, tab: str) -> None:
         """Signs in and opens a page's tab."""
-        sign_in(page, self.web.url, login, PASSWORD)
-        page.goto(f"{self.web.url}/{where}")
+        self.open(page, login, where)
         page.get_by_role("tab", name=tab).click()
-
-    def last_act(self) -> tuple[str, str]:
-        """(actor, action) of the newest audit entry."""
-        with self.store.reading() as session:
-            entry = session.exec(select(AuditEntry).order_by(col(AuditEntry.id).desc())).first()
-        assert entry is not None
-        return entry.actor, entry.action
 
     def batch(self, name: str) -> OutputBatch | None:
         """As it stands in the records."""
@@ -68,17 +51,15 @@ class Served:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The served home."""
-    made = Served(tmp_path_factory.mktemp("live"))
-    with made.web:
+    with Served(tmp_path_factory.mktemp("live")) as made:
         yield made
-    made.store.close()
 
 
 def test_a_log_is_looked_at_brought_in_and_listed(place: Served, browser: Browser, tmp_path: Path) -> None:
     rows = [*numbered(8), {"prompt": "My mail is ada@mail.example", "answer": "Thanks."}]
     (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     with page_of(browser) as page:
-        place.open(page, "max", "data", "Bring in")
+        place.open_tab(page, "max", "data", "Bring in")
         page.get_by_text("Logged answers", exact=True).click()
         page.get_by_role("textbox", name="Name it").fill("november")
         page.get_by_role("textbox", name="Name it").press("Tab")
@@ -102,7 +83,7 @@ def test_a_log_is_looked_at_brought_in_and_listed(place: Served, browser: Browse
 
 def test_a_batch_shows_its_flagged_share_and_is_taken_back_after_a_second_word(place: Served, browser: Browser) -> None:
     with page_of(browser) as page:
-        place.open(page, "max", "data", "In use")
+        place.open_tab(page, "max", "data", "In use")
         row = page.get_by_role("row").filter(has_text="october")
         expect(row).to_contain_text("33.3%")
         choose(page.get_by_role("combobox", name="Which batch?"), "october")
@@ -122,7 +103,7 @@ def test_a_batch_shows_its_flagged_share_and_is_taken_back_after_a_second_word(p
 
 def test_a_programs_key_is_shown_once_works_and_is_withdrawn_after_a_second_word(place: Served, browser: Browser) -> None:
     with page_of(browser) as page:
-        place.open(page, "root", "people", "Programs")
+        place.open_tab(page, "root", "people", "Programs")
         expect(page.get_by_text("No program has a key")).to_be_visible()
         page.get_by_role("textbox", name="Which program?").fill("a b")
         page.get_by_role("button", name="Make a key").click()
@@ -155,7 +136,7 @@ def test_the_pages_fit_the_screen(place: Served, browser: Browser, width: int, d
     with page_of(browser, width=width, dark=dark) as page:
         for login, where, tab in (("max", "data", "In use"), ("max", "data", "Bring in"), ("root", "people", "Programs")):
             page.context.clear_cookies()
-            place.open(page, login, where, tab)
+            place.open_tab(page, login, where, tab)
             if tab == "In use":
                 choose(page.get_by_role("combobox", name="Which batch?"))
                 expect(page.get_by_text("What people agreed to")).to_be_visible()

@@ -25,7 +25,7 @@ from tests.gallery import recipes
 from tests.panel_of_two_groups import KEY
 from tests.people import person
 from tests.test_evidence_pages import FIGURE
-from tests.test_leads_pages import _fill
+from tests.test_leads_pages import fill
 from tests.test_monitoring import evaluation, version
 
 PAGES = {
@@ -65,7 +65,7 @@ def home_of(folder: Path, *, filled: bool) -> Path:
     store = Store(Settings(home=home).records_url)
     migrate(store)
     if filled:
-        _fill(store)
+        fill(store)
     with store.writing() as session:
         for login, role in (("max", "maintainer"), ("lea", "lead"), ("root", "administrator")):
             person(session, login, role)  # type: ignore[arg-type]

@@ -8,10 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from flagback.model import detecting
-from flagback.review_app.settings import Settings
 from flagback.storage import background, consent, reviews, slots
 from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
@@ -20,31 +19,19 @@ from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import now
-from flagback.storage.store import Store
-from tests.browser import WebProcess, choose, listed, page_of, sign_in
-from tests.fresh import migrate
-from tests.people import PASSWORD, person
+from tests.browser import choose, listed, page_of
+from tests.people import person
+from tests.served_home import ServedHome
 
 #: A tag that Streamlit or a picture would draw as more than text, with a character that turns writing round.
 HOSTILE = "**b** <img src=x> \u202eevil"
 
 
-class Place:
+class Place(ServedHome):
     """A served home without reviews; `judge` makes them."""
 
     def __init__(self, folder: Path) -> None:
-        self.settings = Settings(home=folder / "home")
-        self.store = Store(self.settings.records_url)
-        migrate(self.store)
-        self.web = WebProcess(self.settings.home, folder=folder)
-        with self.store.writing() as session:
-            for login, role in (("audrey", "auditor"), ("max", "maintainer"), ("ada", "reviewer")):
-                person(session, login, role)  # type: ignore[arg-type]
-
-    def open(self, page: Page, login: str) -> None:
-        """Signs in and opens the page."""
-        sign_in(page, self.web.url, login, PASSWORD)
-        page.goto(f"{self.web.url}/patterns")
+        super().__init__(folder, {"audrey": "auditor", "max": "maintainer", "ada": "reviewer"})
 
     def judge(self) -> None:
         """60 prompts about a woman, a man or nobody, four answers each; "lazy" is flagged, "kind" is not."""
@@ -101,10 +88,8 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The served home."""
-    made = Place(tmp_path_factory.mktemp("patterns"))
-    with made.web:
+    with Place(tmp_path_factory.mktemp("patterns")) as made:
         yield made
-    made.store.close()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +101,7 @@ def judged(place: Place) -> Place:
 
 def test_an_empty_page_says_what_to_do(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
-        place.open(page, "max")
+        place.open(page, "max", "patterns")
         expect(page.get_by_text("No answer was judged yet.")).to_be_visible()
         expect(page.get_by_text("No text names a group yet.")).to_be_visible()
         expect(page.get_by_text("No detector yet.")).to_be_visible()
@@ -126,7 +111,7 @@ def test_an_empty_page_says_what_to_do(place: Place, browser: Browser) -> None:
 
 def test_a_word_leads_to_the_answers_behind_it(judged: Place, browser: Browser) -> None:
     with page_of(browser, width=1200) as page:
-        judged.open(page, "audrey")
+        judged.open(page, "audrey", "patterns")
         words = page.locator(".st-key-fb-card-words")
         expect(words.get_by_text("words were compared")).to_be_visible()
         picture = words.locator("[data-testid=stVegaLiteChart]")
@@ -139,7 +124,7 @@ def test_a_word_leads_to_the_answers_behind_it(judged: Place, browser: Browser) 
 
 def test_a_click_on_a_point_opens_the_same_texts(judged: Place, browser: Browser) -> None:
     with page_of(browser, width=1200) as page:
-        judged.open(page, "audrey")
+        judged.open(page, "audrey", "patterns")
         words = page.locator(".st-key-fb-card-words")
         dots = words.locator("[data-testid=stVegaLiteChart] .mark-symbol.role-mark path")
         expect(dots.first).to_be_visible()
@@ -151,7 +136,7 @@ def test_a_click_on_a_point_opens_the_same_texts(judged: Place, browser: Browser
 def test_a_picture_is_spoken_whole_and_no_mark_of_it_alone(judged: Place, browser: Browser) -> None:
     detecting.detect(judged.store, Artifacts(judged.settings.artifacts), by="root")
     with page_of(browser, width=1200) as page:
-        judged.open(page, "audrey")
+        judged.open(page, "audrey", "patterns")
         for card in ("words", "groups", "detector"):
             expect(
                 page.locator(f".st-key-fb-card-{card} [data-testid=stVegaLiteChart][aria-label] .role-mark").first
@@ -162,7 +147,7 @@ def test_a_picture_is_spoken_whole_and_no_mark_of_it_alone(judged: Place, browse
 
 def test_groups_stand_beside_the_prompts_and_small_groups_of_reviewers_do_not_stand_at_all(judged: Place, browser: Browser) -> None:
     with page_of(browser, width=1200) as page:
-        judged.open(page, "audrey")
+        judged.open(page, "audrey", "patterns")
         groups = page.locator(".st-key-fb-card-groups")
         expect(groups.get_by_text("Who reviews")).to_be_visible()
         choose(groups.get_by_role("combobox", name="Kind of group"), "gender")
@@ -174,7 +159,7 @@ def test_groups_stand_beside_the_prompts_and_small_groups_of_reviewers_do_not_st
 
 def test_a_tag_from_outside_is_text_wherever_it_stands(judged: Place, browser: Browser) -> None:
     with page_of(browser, width=1200) as page:
-        judged.open(page, "max")
+        judged.open(page, "max", "patterns")
         words = page.locator(".st-key-fb-card-words")
         option = listed(words.get_by_role("combobox", name="Prompts"), "evil")
         assert "<U+202E>" in option.inner_text()
@@ -188,7 +173,7 @@ def test_the_detector_shows_its_figures_and_what_it_got_wrong(judged: Place, bro
     artifacts = Artifacts(judged.settings.artifacts)
     detecting.detect(judged.store, artifacts, by="root")
     with page_of(browser, width=1200) as page:
-        judged.open(page, "audrey")
+        judged.open(page, "audrey", "patterns")
         found = page.locator(".st-key-fb-card-detector")
         expect(found.get_by_text("It decides nothing.")).to_be_visible()
         expect(found.get_by_text("Whom does it err about?")).to_be_visible()
@@ -200,7 +185,7 @@ def test_the_detector_shows_its_figures_and_what_it_got_wrong(judged: Place, bro
 @pytest.mark.parametrize("login", ["audrey", "max"])
 def test_the_data_of_a_picture_can_be_taken_along(judged: Place, browser: Browser, login: str) -> None:
     with page_of(browser, width=1200) as page:
-        judged.open(page, login)
+        judged.open(page, login, "patterns")
         words = page.locator(".st-key-fb-card-words")
         with page.expect_download() as kept:
             words.get_by_role("link", name="Download the data").click()
@@ -212,14 +197,14 @@ def test_the_data_of_a_picture_can_be_taken_along(judged: Place, browser: Browse
 
 def test_reviewers_have_no_such_page(judged: Place, browser: Browser) -> None:
     with page_of(browser) as page:
-        judged.open(page, "ada")
+        judged.open(page, "ada", "patterns")
         expect(page.get_by_text("Words that go with flags")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, False), (390, True)])
 def test_the_page_fits_the_screen(judged: Place, browser: Browser, width: int, dark: bool) -> None:
     with page_of(browser, width=width, dark=dark) as page:
-        judged.open(page, "max")
+        judged.open(page, "max", "patterns")
         expect(page.get_by_text("The detector", exact=True)).to_be_visible()
         page.wait_for_timeout(800)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"at {width} px"

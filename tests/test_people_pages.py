@@ -9,67 +9,46 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlmodel import col, select
 
-from flagback.review_app.settings import Settings
 from flagback.storage import accounts, background, consent, invitations, sign_ins
 from flagback.storage.background import Answered
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.pseudonyms import pseudonym
-from flagback.storage.records import Account, AuditEntry, Generation, Invitation, Slot, now
-from flagback.storage.store import Store
+from flagback.storage.records import Account, Generation, Invitation, Slot, now
 from tests.board_place import through_practice
-from tests.browser import WebProcess, choose, listed, page_of, sign_in
-from tests.fresh import migrate
+from tests.browser import choose, listed, page_of, sign_in
 from tests.panel_of_two_groups import vote
 from tests.people import PASSWORD, agree, person
+from tests.served_home import ServedHome
 
 #: A name that Streamlit would draw as bold, a link, an image and HTML if it were read as Markdown.
 HOSTILE = "**b** :red[x] [l](https://evil.example) <b>h</b>"
 
 
-class Place:
+class Place(ServedHome):
     """A served home; each test makes the people it needs."""
 
     def __init__(self, folder: Path) -> None:
-        settings = Settings(home=folder / "home")
-        self.store = Store(settings.records_url)
-        migrate(self.store)
-        self.key = settings.pseudonym_key()
-        self.web = WebProcess(settings.home, folder=folder)
+        super().__init__(folder, {"root": "administrator"})
         with self.store.writing() as session:
             prompts = add_prompts(session, [NewPrompt([{"role": "user", "content": f"Visitor {n} said"}], "en") for n in range(8)])
             made = add_generations(
                 session, [NewGeneration(one, " it was late.", "end", "imported", "import:x") for one in prompts.ids]
             )
             make_items(session, made, purpose="loop", reviews_per_item=9, seed=0)
-            person(session, "root", "administrator")
-
-    def open(self, page: Page, login: str, where: str) -> None:
-        """Signs in and opens a page."""
-        sign_in(page, self.web.url, login, PASSWORD)
-        page.goto(f"{self.web.url}/{where}")
 
     def account(self, login: str) -> Account:
         """As it stands in the records."""
         with self.store.reading() as session:
             return accounts.by_login(session, login)
 
-    def last_act(self) -> tuple[str, str]:
-        """(actor, action) of the newest audit entry."""
-        with self.store.reading() as session:
-            entry = session.exec(select(AuditEntry).order_by(col(AuditEntry.id).desc())).first()
-        assert entry is not None
-        return entry.actor, entry.action
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The served home."""
-    made = Place(tmp_path_factory.mktemp("people"))
-    with made.web:
+    with Place(tmp_path_factory.mktemp("people")) as made:
         yield made
-    made.store.close()
 
 
 def inert(page: Page) -> None:

@@ -1,17 +1,19 @@
 """Guidelines: what reviewers read before they judge, written here in versions that never change."""
 
+from collections.abc import Iterator
+from functools import partial
+
 import streamlit as st
 
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import difference, drafts, languages, look, section
-from flagback.review_app.words import day, number, tr
+from flagback.review_app.screens import difference, drafts, languages, look, section, version_history
+from flagback.review_app.screens.version_history import Change
+from flagback.review_app.words import tr
 from flagback.storage import guidelines
 from flagback.storage.guidelines import BadGuideline, KeptMeanwhile, Version
 from flagback.storage.prompts import UnstorableText
 from flagback.storage.records import Account, now
 
-#: Versions of the history that are opened at a time.
-SHOWN = 20
 #: Where the session keeps, by language, the version that what is being written began as.
 _BEGUN = "flagback_guidelines_begun"
 
@@ -35,20 +37,14 @@ def show(installation: Installation, account: Account) -> None:
     lang = st.segmented_control(tr("Language"), choices, default=choices[0], format_func=languages.name, key="guidelines-lang")
     lang = lang or choices[0]
     with st.container(key="fb-card-guidelines-text"):
-        look.html(f"<div class='small soft'>{_about(newest)}</div>")
+        look.html(f"<div class='small soft'>{version_history.about(newest)}</div>")
         if lang in older:
             look.note(tr("These words were written for version {number}.", number=older[lang]))
         st.markdown(newest.texts[lang])
     _write(installation, account, versions, lang)
-    _history(installation, account, versions)
-
-
-def _about(version: Version) -> str:
-    """Who wrote it, when, and what changed, as HTML."""
-    if version.created_at is None:
-        return look.quiet(tr("Version {number}, comes with Flagback", number=version.version))
-    head = tr("Version {number}, {day}, by {who}", number=version.version, day=day(version.created_at), who=version.set_by)
-    return f"{look.quiet(head)} · {look.quiet(version.note)}"
+    version_history.show(
+        versions, "guidelines", changes=_changes, alike=_alike, bring_back=partial(_bring_back, installation, account)
+    )
 
 
 def _warn(newest: Version, older: dict[str, int]) -> None:
@@ -183,30 +179,14 @@ def _keep(installation: Installation, account: Account, begun: Version, lang: st
 # ----------------------------------------------------------------------- history
 
 
-def _history(installation: Installation, account: Account, versions: list[Version]) -> None:
-    st.subheader(tr("Versions"), anchor=False)
-    for place, version in enumerate(versions[:SHOWN]):
-        earlier = versions[place + 1] if place + 1 < len(versions) else None
-        with st.container(key=f"fb-card-guideline-{version.version}"):
-            look.html(f"<div>{_about(version)}</div>")
-            if earlier is not None:
-                changed = sorted(
-                    one for one in {*version.texts, *earlier.texts} if version.texts.get(one) != earlier.texts.get(one)
-                )
-                with st.expander(tr("What changed since version {number}", number=earlier.version)):
-                    for one in changed:
-                        look.html(
-                            f"<div class='small soft'>{look.quiet(languages.name(one))}</div>"
-                            f"{difference.html(earlier.texts.get(one, ''), version.texts.get(one, ''))}"
-                        )
-            if place and (version.texts, version.default_lang) != (versions[0].texts, versions[0].default_lang):
-                with st.popover(tr("Bring it back…"), key=f"guidelines-back-{version.version}"):
-                    look.html(f"<p>{tr('A new version says again what this one said. Nothing is lost.')}</p>")
-                    if st.button(tr("Bring it back"), type="primary", key=f"guidelines-sure-{version.version}"):
-                        _bring_back(installation, account, version.version)
-    if len(versions) > SHOWN:
-        older = tr("{count} more: 'flagback guidelines history' lists them all.", count=number(len(versions) - SHOWN))
-        look.html(f"<div class='soft'>{older}</div>")
+def _changes(earlier: Version, later: Version) -> Iterator[Change]:
+    for lang in sorted({*later.texts, *earlier.texts}):
+        if later.texts.get(lang) != earlier.texts.get(lang):
+            yield Change(lang, earlier.texts.get(lang, ""), later.texts.get(lang, ""))
+
+
+def _alike(one: Version, other: Version) -> bool:
+    return (one.texts, one.default_lang) == (other.texts, other.default_lang)
 
 
 def _bring_back(installation: Installation, account: Account, wanted: int) -> None:

@@ -1,15 +1,17 @@
 """Practice: the made-up answers that reviewers go through before their first real one, with what most guidelines would say."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 
 import streamlit as st
 
 from flagback.review_app import words
 from flagback.review_app.installation import Installation
-from flagback.review_app.screens import difference, drafts, languages, look, section
-from flagback.review_app.words import day, number, tr, trn
+from flagback.review_app.screens import drafts, languages, look, section, version_history
+from flagback.review_app.screens.version_history import Change
+from flagback.review_app.words import tr, trn
 from flagback.storage import practice
 from flagback.storage.guidance_words import PracticeItem
 from flagback.storage.practice import BadPractice, KeptMeanwhile, Version
@@ -17,8 +19,6 @@ from flagback.storage.prompts import UnstorableText
 from flagback.storage.records import Account, now
 from flagback.storage.taxonomy import CATEGORIES
 
-#: Versions of the history that are opened at a time.
-SHOWN = 20
 EMPTY = PracticeItem("", "", "flag", ("stereotype",), "")
 #: Where the session keeps, by language, the items that were on the page; and how many were added.
 _SEEN, _ADDED = "flagback_practice_seen", "flagback_practice_added"
@@ -43,7 +43,7 @@ def show(installation: Installation, account: Account) -> None:
     choices = list(dict.fromkeys([newest.default_lang, *sorted(newest.items), *languages.NAMES]))
     lang = st.selectbox(tr("Language"), choices, format_func=languages.name, key="practice-lang") or newest.default_lang
     items = newest.items.get(lang, ())
-    look.html(f"<div class='small soft'>{_about(newest)}</div>")
+    look.html(f"<div class='small soft'>{version_history.about(newest)}</div>")
     if not items:
         look.empty(
             tr("No practice in this language"),
@@ -55,7 +55,14 @@ def show(installation: Installation, account: Account) -> None:
             _item(installation, account, newest, lang, items, place, key, item)
     with st.expander(tr("Add an item")):
         _form(installation, account, newest, lang, items, len(items), _new(lang), EMPTY)
-    _history(installation, account, versions)
+    version_history.show(
+        versions,
+        "practice",
+        changes=_changes,
+        alike=lambda one, other: one.items == other.items,
+        bring_back=partial(_bring_back, installation, account),
+        more=_count,
+    )
 
 
 def _keys(lang: str, items: Sequence[PracticeItem]) -> dict[str, PracticeItem]:
@@ -100,13 +107,6 @@ def _fields(item: PracticeItem) -> dict[str, str | list[str]]:
     """What the fields of an item hold, by the end of their key."""
     reasons = [code for code in item.categories if code in _REASONS]
     return {"prompt": item.prompt, "answer": item.answer, "reasons": reasons, "why": item.explanation}
-
-
-def _about(version: Version) -> str:
-    if version.created_at is None:
-        return look.quiet(tr("Version {number}, comes with Flagback", number=version.version))
-    head = tr("Version {number}, {day}, by {who}", number=version.version, day=day(version.created_at), who=version.set_by)
-    return f"{look.quiet(head)} · {look.quiet(version.note)}"
 
 
 def _item(
@@ -209,28 +209,15 @@ def _told(made: Version) -> None:
 # ----------------------------------------------------------------------- history
 
 
-def _history(installation: Installation, account: Account, versions: Sequence[Version]) -> None:
-    st.subheader(tr("Versions"), anchor=False)
-    for place, version in enumerate(versions[:SHOWN]):
-        earlier = versions[place + 1] if place + 1 < len(versions) else None
-        count = sum(len(items) for items in version.items.values())
-        with st.container(key=f"fb-card-practice-version-{version.version}"):
-            look.html(f"<div>{_about(version)} · {look.quiet(trn('{count} item', '{count} items', count))}</div>")
-            if earlier is not None:
-                with st.expander(tr("What changed since version {number}", number=earlier.version)):
-                    for lang in sorted({*version.items, *earlier.items}):
-                        old, new = earlier.items.get(lang, ()), version.items.get(lang, ())
-                        if old != new:
-                            title = look.quiet(languages.name(lang))
-                            look.html(f"<div class='small soft'>{title}</div>{difference.html(_lines(old), _lines(new))}")
-            if place and version.items != versions[0].items:
-                with st.popover(tr("Bring it back…"), key=f"practice-back-{version.version}"):
-                    look.html(f"<p>{tr('A new version says again what this one said. Nothing is lost.')}</p>")
-                    if st.button(tr("Bring it back"), type="primary", key=f"practice-sure-{version.version}"):
-                        _bring_back(installation, account, version.version)
-    if len(versions) > SHOWN:
-        older = tr("{count} more: 'flagback practice history' lists them all.", count=number(len(versions) - SHOWN))
-        look.html(f"<div class='soft'>{older}</div>")
+def _changes(earlier: Version, later: Version) -> Iterator[Change]:
+    for lang in sorted({*later.items, *earlier.items}):
+        old, new = earlier.items.get(lang, ()), later.items.get(lang, ())
+        if old != new:
+            yield Change(lang, _lines(old), _lines(new))
+
+
+def _count(version: Version) -> str:
+    return trn("{count} item", "{count} items", sum(len(items) for items in version.items.values()))
 
 
 def _bring_back(installation: Installation, account: Account, wanted: int) -> None:
