@@ -13,6 +13,7 @@ import pytest
 #: Lets another run be tried: `FLAGBACK_KILL_SEED=7 make acceptance`.
 SEED = int(os.environ.get("FLAGBACK_KILL_SEED", "1"))
 KILLS = 20
+# A second in which nobody kills is some twenty steps: 200 are more than twenty kills let pass, on a fast machine too.
 
 LIFE = """
 import sys
@@ -23,7 +24,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[2])
 from tests.test_training import RECIPE, run
 print("ready", flush=True)
-recipe = replace(RECIPE, steps=60, checkpoint_every=1, dropout=0.1, schedule="cosine", warmup=3)
+recipe = replace(RECIPE, steps=200, checkpoint_every=1, dropout=0.1, schedule="cosine", warmup=3)
 trained = run(Path(sys.argv[1]), recipe=recipe, on_step=lambda metrics: print(metrics.step, flush=True))
 print(trained.weights_sha256, flush=True)
 """
