@@ -21,7 +21,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as Waited
 
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 #: Debian's Chromium; elsewhere Playwright's own is used.
 SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
@@ -166,6 +166,20 @@ def drawn(page: Page) -> None:
     assert page.locator(".stException").count() == 0
     page.evaluate("document.fonts.ready")
     page.wait_for_timeout(300)  # charts and tables are drawn behind the script's end
+
+
+def fits(page: Page, *widths: int, height: int = 900) -> None:
+    """Nothing must be scrolled sideways in a window of these widths in pixels, or of the one it has, once the page is at rest."""
+    for width in widths or (None,):
+        if width is not None:
+            page.set_viewport_size({"width": width, "height": height})
+        until(lambda: _over(page) <= 0, f"{page.url} fits {width or 'its window'}", seconds=5, every=0.2)
+        page.wait_for_timeout(300)  # pictures are drawn anew
+        assert (over := _over(page)) <= 0, f"{page.url} runs {over} px out of {width or 'its window'}"
+
+
+def _over(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
 def listed(box: Locator, option: str | re.Pattern[str] = "", *, typed: str = "") -> Locator:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.review_app.settings import Settings
 from flagback.storage.ratings import Columns, import_ratings
 from flagback.storage.store import Store
-from tests.browser import WebProcess, listed, page_of, sign_in
+from tests.browser import WebProcess, fits, listed, page_of, sign_in
 from tests.fresh import migrate
 from tests.people import PASSWORD, person
 from tests.reviewed_panel import NOON, Member, fill
@@ -78,7 +78,7 @@ def test_reviews_by_group_stand_beside_groups_drawn_by_lot(web: WebProcess, brow
         assert [(row["group"], row["difference"]) for row in apart][2:] == [("woman", "found"), ("woman", "groups drawn by lot")]
         assert float(apart[3]["high"]) < float(apart[2]["value"]) == pytest.approx(100 * (0.75 - 29 / 56))
         assert "hindu" not in page.content()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        fits(page)
 
 
 def test_a_study_is_chosen_and_its_labels_are_shown_as_they_are(web: WebProcess, browser: Browser) -> None:
@@ -91,7 +91,7 @@ def test_a_study_is_chosen_and_its_labels_are_shown_as_they_are(web: WebProcess,
         crossed = [row for row in _table(page, "agreement-by-group") if row["agreement"] == "with other groups"]
         assert [float(row["value"]) for row in crossed] == [pytest.approx(-1), pytest.approx(-1)]
         page.set_viewport_size({"width": 390, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        fits(page)
 
 
 def test_without_a_review_the_page_says_what_will_fill_it(tmp_path: Path, browser: Browser) -> None:

@@ -12,7 +12,7 @@ from flagback.storage import claims
 from flagback.storage.records import Generation, Lease, Review
 from tests import test_comparisons
 from tests.board_place import QUESTION, Place, asked, press, shown
-from tests.browser import page_of, sign_in
+from tests.browser import fits, page_of, sign_in
 from tests.people import PASSWORD
 from tests.waiting import until
 
@@ -420,7 +420,7 @@ def test_nothing_runs_out_of_a_narrow_screen_and_answers_stand_one_above_the_oth
         with page_of(browser, width=width, height=height) as page:
             go_to_compare(page, home, words)
             press(page, *keys)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            fits(page)
             boxes: list[Any] = [page.locator(".answers .card").nth(index).bounding_box() for index in range(2)]
             assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"]
             for part in (".modes", ".answers", ".foot", ".top"):

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.board_place import Place, asked, press, pressed, shown
-from tests.browser import page_of, sign_in
+from tests.browser import fits, page_of, sign_in
 from tests.people import PASSWORD
 from tests.waiting import until
 
@@ -84,7 +84,7 @@ def test_nothing_runs_out_of_a_narrow_or_doubled_screen(place: Place, browser: B
         press(page, "f", "1", "2", "d", "v", "Enter", "Escape")
         page.get_by_text("Choose whole sentences").click()
         page.get_by_role("button", name="Someone else").click()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        fits(page)
         for part in (".card", ".marks", ".foot", ".top"):
             box = page.locator(part).bounding_box()
             assert box is not None

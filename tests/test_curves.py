@@ -18,7 +18,7 @@ from flagback.review_app.settings import Settings
 from flagback.review_app.tradeoff import Ends, Point
 from flagback.review_app.words import speaking
 from flagback.storage.store import Store
-from tests.browser import WebProcess, drawn, page_of, sign_in
+from tests.browser import WebProcess, drawn, fits, page_of, sign_in
 from tests.fresh import migrate
 from tests.gallery import recipes
 from tests.people import PASSWORD, person
@@ -157,7 +157,7 @@ def test_the_picture_is_spoken_and_fits_a_phone(place: Place, browser: Browser) 
         _open(page, place, "corrections")
         spoken = page.get_by_label("Harm against usefulness: v2 · gentle@1: 45.0% (30.5% to 60.4%) flagged")
         expect(spoken.first).to_be_attached()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        fits(page)
 
 
 def test_without_an_evaluation_the_page_says_which_command_makes_a_point(

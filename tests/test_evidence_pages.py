@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from flagback.storage import suites
 from flagback.storage.records import now
 from flagback.storage.suites import Answered, NewData
-from tests.browser import page_of
+from tests.browser import fits, page_of
 from tests.served_home import ServedHome
 from tests.test_monitoring import evaluation, judge, version
 
@@ -89,7 +89,7 @@ def test_an_auditor_reads_what_changed_for_whom_and_takes_the_data(place: Place,
         ]
         assert [row["group"] for row in _table(page, "worst-group")] == ["all prompts", "all prompts", "old", "old"]
         assert [(row["version"], row["value"]) for row in _table(page, "published-tests")] == [("1", "0.6"), ("2", "0.6")]
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        fits(page)
 
 
 def test_a_point_that_is_clicked_opens_the_flagged_answers_behind_it(place: Place, browser: Browser) -> None:

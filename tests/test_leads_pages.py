@@ -18,7 +18,7 @@ from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
 from flagback.storage.records import Adjudication, Overlap, Review, SetAside, Slot, Study, now
 from flagback.storage.store import Store
-from tests.browser import choose, drawn, page_of
+from tests.browser import choose, drawn, fits, page_of
 from tests.panel_of_two_groups import KEY, Panel, judged_panel, vote
 from tests.served_home import ServedHome
 
@@ -93,7 +93,7 @@ def test_the_panel_page_tells_what_waits_and_what_was_done_and_names_nobody(plac
         expect(page.get_by_role("link", name="Reviewers")).to_have_count(0)
         assert not re.search(r"r_[0-9a-f]{6}", page.content())
         page.set_viewport_size({"width": 390, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        fits(page)
 
 
 def test_an_overlap_policy_is_set_after_its_cost_was_said_and_a_second_word(place: Served, browser: Browser) -> None:
@@ -193,7 +193,7 @@ def test_contested_answers_are_turned_page_by_page(place: Served, browser: Brows
             seen(page, re.compile(rf"answers, {shown}\d* on this page"))
             drawn(page)
         expect(page.get_by_role("button", name="The next ones")).to_be_disabled()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        fits(page)
 
 
 # --------------------------------------------------------------------------- Reviewers
@@ -271,7 +271,7 @@ def test_on_a_narrow_screen_every_figure_of_a_reviewer_stands_under_its_name(pla
         box = last.bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= 390
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        fits(page)
 
 
 # --------------------------------------------------------------------------- ratings
@@ -353,5 +353,5 @@ def test_without_a_review_every_page_says_what_will_fill_it(tmp_path: Path, brow
             page.goto(f"{empty.web.url}/{where}")
             expect(page.get_by_role("heading", level=1)).to_have_text(title)
             seen(page, words)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            fits(page)
     empty.store.close()

@@ -14,7 +14,7 @@ from flagback.storage import outputs, reviews, slots
 from flagback.storage.logged import read_outputs
 from flagback.storage.reading import Place, Row
 from flagback.storage.records import OutputBatch, OutputKey, Slot, now
-from tests.browser import choose, page_of
+from tests.browser import choose, fits, page_of
 from tests.served_home import ServedHome
 from tests.test_outputs import AGREED, answer, numbered
 
@@ -131,9 +131,8 @@ def test_a_programs_key_is_shown_once_works_and_is_withdrawn_after_a_second_word
         assert session.exec(select(Slot.id)).first() is not None
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, False), (390, True), (1280, True)])
-def test_the_pages_fit_the_screen(place: Served, browser: Browser, width: int, dark: bool, tmp_path: Path) -> None:
-    with page_of(browser, width=width, dark=dark) as page:
+def test_the_pages_fit_the_screen(place: Served, browser: Browser) -> None:
+    with page_of(browser) as page:
         for login, where, tab in (("max", "data", "In use"), ("max", "data", "Bring in"), ("root", "people", "Programs")):
             page.context.clear_cookies()
             place.open_tab(page, login, where, tab)
@@ -143,6 +142,4 @@ def test_the_pages_fit_the_screen(place: Served, browser: Browser, width: int, d
             if tab == "Bring in":
                 page.get_by_text("Logged answers", exact=True).click()
                 expect(page.get_by_role("textbox", name="What did the people")).to_be_visible()
-            page.wait_for_timeout(500)
-            page.screenshot(path=tmp_path / f"{where}-{tab}-{width}-{dark}.png", full_page=True)
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{where}, {tab} at {width} px"
+            fits(page, 1280, 390)
