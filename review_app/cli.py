@@ -19,6 +19,7 @@ from flagback.review_app.commands import (
     correct,
     detect,
     distil,
+    evaluate,
     files,
     guidance,
     lists,
@@ -60,6 +61,7 @@ processes.add_to(app)
 people.add_to(app)
 loop.add_to(app)
 correct.add_to(app)
+evaluate.add_to(app)
 distil.add_to(app)
 rehearse.add_to(app)
 detect.add_to(app)
