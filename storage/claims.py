@@ -53,11 +53,6 @@ def held(session: Session, reviewer: str, *, now: datetime) -> list[Held]:
     return [Held(_claim_of(row, row.id, row.expires_at, answers), row.split_key, _mode_of(row), row.expected_harm) for row in rows]
 
 
-def held_claims(session: Session, reviewer: str, *, now: datetime) -> list[Claim]:
-    """The claims alone."""
-    return [one.claim for one in held(session, reviewer, now=now)]
-
-
 def _mode_of(row: Any) -> SlotMode:
     return "compare" if row.generation_id is None else "single"
 
@@ -104,6 +99,9 @@ def _beside(session: Session, item_ids: Sequence[int]) -> dict[int, list[tuple[i
         ).all():
             found.setdefault(item, []).append((number, text))
     return found
+
+
+# Built once: building costs more than a run.
 
 
 def _shown(*more: Any) -> Any:

@@ -85,8 +85,8 @@ class WebProcess:
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "web.log").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log, cwd=self.folder)
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
+        ends = time.monotonic() + 60
+        while time.monotonic() < ends:
             if self.process.poll() is not None:
                 raise AssertionError(f"the web process ended with {self.process.returncode}: {self.log()[-2000:]}")
             with suppress(URLError, OSError), urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:  # nosec B310 # the web process started here
@@ -169,13 +169,19 @@ def drawn(page: Page) -> None:
 
 
 def fits(page: Page, *widths: int, height: int = 900) -> None:
-    """Nothing must be scrolled sideways in a window of these widths in pixels, or of the one it has, once the page is at rest."""
+    """Nothing must be scrolled sideways in a window of these widths in pixels, or of the one it has, once the page is at rest.
+
+    The window is left as it was: what is opened next is opened in the same one.
+    """
+    before = page.viewport_size
     for width in widths or (None,):
         if width is not None:
             page.set_viewport_size({"width": width, "height": height})
-        until(lambda: _over(page) <= 0, f"{page.url} fits {width or 'its window'}", seconds=5, every=0.2)
+        until(lambda: _over(page) <= 0, f"{page.url} fits {width or 'its window'}", every=0.2)
         page.wait_for_timeout(300)  # pictures are drawn anew
         assert (over := _over(page)) <= 0, f"{page.url} runs {over} px out of {width or 'its window'}"
+    if widths and before is not None:
+        page.set_viewport_size(before)
 
 
 def _over(page: Page) -> int:
@@ -188,7 +194,7 @@ def listed(box: Locator, option: str | re.Pattern[str] = "", *, typed: str = "")
     Asked again: a first click may only focus, and a list that was opened while its page was still drawn or scrolled closes again.
     """
     found = box.page.get_by_role("option", name=option).first if option else box.page.get_by_role("option").first
-    until = time.monotonic() + PATIENCE
+    ends = time.monotonic() + PATIENCE
     while True:
         if not found.is_visible():
             box.click()
@@ -199,16 +205,16 @@ def listed(box: Locator, option: str | re.Pattern[str] = "", *, typed: str = "")
             box.page.wait_for_timeout(300)  # one that closes by itself does so at once
             if found.is_visible():
                 return found
-        assert time.monotonic() < until, f"the list {box} shows no option {option!r}"
+        assert time.monotonic() < ends, f"the list {box} shows no option {option!r}"
 
 
 def choose(box: Locator, option: str | re.Pattern[str] = "", *, typed: str = "") -> None:
     """Chooses an option of a list, its first where none is named."""
-    until = time.monotonic() + PATIENCE
+    ends = time.monotonic() + PATIENCE
     while True:
         found = listed(box, option, typed=typed)
         with suppress(Waited):
             found.click(timeout=2_000)
             return
         box.press("Escape")  # the page grew above it and moved it out of sight; opened again where it stands now
-        assert time.monotonic() < until, f"the option {option!r} of {box} stands, and cannot be clicked"
+        assert time.monotonic() < ends, f"the option {option!r} of {box} stands, and cannot be clicked"

@@ -1,15 +1,13 @@
 """A home whose loop can be gone through step by step: sampled, reviewed by one, corrected. On the embedded model."""
 
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from flagback.model import cycle, embedded
 from flagback.model.shelf import Shelf
-from flagback.review_app.settings import Settings
 from flagback.storage import reviews, runs, slots
 from flagback.storage.answers import Answer
 from flagback.storage.artifacts import Artifacts
@@ -17,8 +15,7 @@ from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, sh
 from flagback.storage.records import CorrectionRun, SamplingRun, now
 from flagback.storage.store import Store
 from flagback.storage.taxonomy import GUIDELINE_VERSION, TAXONOMY_VERSION
-from tests.fresh import migrate
-from tests.people import person
+from tests.served_home import ServedHome
 
 #: Small enough for a test, real all the same.
 RECIPE: dict[str, Any] = {"steps": 2, "pairs_per_step": 4, "replay_per_step": 2, "rank": 2, "alpha": 4.0, "checkpoint_every": 1}
@@ -71,14 +68,9 @@ class Loop:
             return runs.request_correction(session, by="test", now=now(), recipe=RECIPE | more, pairs=pairs)
 
 
-@contextmanager
-def loop_home(folder: Path, *, prompts: int) -> Iterator[tuple[Settings, Loop]]:
-    """A home that can be served, with a maintainer called max."""
-    settings = Settings(home=folder / "home")
-    store = Store(settings.records_url)
-    migrate(store)
-    settings.pseudonym_key()
-    with store.writing() as session:
-        person(session, "max", "maintainer")
-    yield settings, Loop(store, settings.home, prompts=prompts)
-    store.close()
+class LoopHome(ServedHome):
+    """A home that is served while it is entered, with a maintainer called max."""
+
+    def __init__(self, folder: Path, *, prompts: int) -> None:
+        super().__init__(folder, {"max": "maintainer"})
+        self.loop = Loop(self.store, self.home, prompts=prompts)

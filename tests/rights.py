@@ -189,7 +189,7 @@ class Place:
         """Gives a reviewer leases, and one answer."""
         name = pseudonym(self.key, one.account.id)
         with self.installation.store.reading() as session:
-            self.leases[name] = [claim.lease_id for claim in claims.held_claims(session, name, now=now())]
+            self.leases[name] = [held.claim.lease_id for held in claims.held(session, name, now=now())]
         if len(self.leases[name]) > 2:
             return
         held = slots.claim(

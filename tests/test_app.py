@@ -155,7 +155,7 @@ def test_a_session_that_ends_elsewhere_ends_on_the_open_page_too(web: WebProcess
 
 
 def test_every_page_of_a_maintainer_opens_in_an_empty_home_and_fits_the_screen(web: WebProcess, browser: Browser) -> None:
-    with page_of(browser, width=1280) as page:
+    with page_of(browser, width=390) as page:
         sign_in(page, web.url, "max", PASSWORD)
         for listed in PAGES:
             if "maintainer" not in listed.roles:
@@ -164,4 +164,4 @@ def test_every_page_of_a_maintainer_opens_in_an_empty_home_and_fits_the_screen(w
             expect(page.get_by_role("heading", level=1)).to_have_text(listed.title)
             expect(page.get_by_role("link", name="Sign out")).to_be_visible()
             assert page.locator(".stException").count() == 0
-            fits(page, 1280, 390)
+            fits(page, 390, 1280)

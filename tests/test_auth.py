@@ -168,7 +168,7 @@ def test_signing_out_gives_back_what_one_held_unless_one_is_signed_in_elsewhere(
     for held_then, client in ((1, one), (0, other)):
         client.post("/signout", data={"token": form_token(client.get("/signout").text)})
         with installation.store.reading() as session:
-            assert len(claims.held_claims(session, claimed_by, now=now())) == held_then
+            assert len(claims.held(session, claimed_by, now=now())) == held_then
 
 
 def test_signing_in_as_someone_else_ends_the_session_the_browser_had(client: TestClient, installation: Installation) -> None:

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -14,49 +13,28 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from flagback.model.recipe import Recipe
 from flagback.review_app.screens import run_curves, tradeoff_curve
-from flagback.review_app.settings import Settings
 from flagback.review_app.tradeoff import Ends, Point
 from flagback.review_app.words import speaking
-from flagback.storage.store import Store
-from tests.browser import WebProcess, drawn, fits, page_of, sign_in
-from tests.fresh import migrate
+from tests.browser import fits, page_of
 from tests.gallery import recipes
-from tests.people import PASSWORD, person
+from tests.served_home import ServedHome
 from tests.test_monitoring import version
 
 
-class Place(NamedTuple):
+class Place(ServedHome):
     """A served home, and the run in it that looked for its rate and stopped early."""
 
-    web: WebProcess
-    run: int
-
-
-def _home(folder: Path, *, filled: bool) -> Place:
-    home = Settings(home=folder / "home")
-    store = Store(home.records_url)
-    migrate(store)
-    home.pseudonym_key()
-    with store.writing() as session:
-        person(session, "max", "maintainer")
-        version(session, 1, state="current")
-        run = recipes.tried_on(session, 1) if filled else 0
-    store.close()
-    return Place(WebProcess(home.home, folder=folder), run)
+    def __init__(self, folder: Path, *, filled: bool) -> None:
+        super().__init__(folder, {"max": "maintainer"})
+        with self.store.writing() as session:
+            version(session, 1, state="current")
+            self.run = recipes.tried_on(session, 1) if filled else 0
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    made = _home(tmp_path_factory.mktemp("curves"), filled=True)
-    with made.web:
+    with Place(tmp_path_factory.mktemp("curves"), filled=True) as made:
         yield made
-
-
-def _open(page: Page, place: Place, where: str) -> None:
-    sign_in(page, place.web.url, "max", PASSWORD)
-    page.goto(f"{place.web.url}/{where}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections")
-    drawn(page)
 
 
 def _table(page: Page, name: str) -> list[dict[str, str]]:
@@ -75,7 +53,7 @@ def _picture(page: Page, name: str) -> Locator:
 def test_a_run_shows_the_rates_that_were_tried_and_says_which_was_chosen(place: Place, browser: Browser) -> None:
     kept = recipes.swept()
     with page_of(browser) as page:
-        _open(page, place, f"corrections?run={place.run}")
+        place.open(page, "max", f"corrections?run={place.run}", "Corrections")
         run = page.get_by_test_id("stExpander").filter(has_text="How the learning rate was found")
         expect(run.get_by_text("24 rates were tried, from 1e-5 to 5e-2")).to_be_visible()
         expect(run.get_by_text(f"most steeply at {run_curves.rate(kept['suggestion'])},")).to_be_visible()
@@ -87,7 +65,7 @@ def test_a_run_shows_the_rates_that_were_tried_and_says_which_was_chosen(place: 
 def test_a_run_shows_when_it_stopped_which_step_it_kept_and_why(place: Place, browser: Browser) -> None:
     kept = recipes.looked()
     with page_of(browser) as page:
-        _open(page, place, f"corrections?run={place.run}")
+        place.open(page, "max", f"corrections?run={place.run}", "Corrections")
         why = "It stopped after step 50 of 100: 3 looks in a row were no better than the one at step 35."
         expect(page.get_by_text(why)).to_be_visible()
         for name in ("loss", "accuracy"):
@@ -102,7 +80,7 @@ def test_a_run_shows_when_it_stopped_which_step_it_kept_and_why(place: Place, br
 
 def test_a_run_that_did_neither_shows_neither(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
-        _open(page, place, f"corrections?run={place.run - 1}")
+        place.open(page, "max", f"corrections?run={place.run - 1}", "Corrections")
         assert page.locator('[class*="st-key-picture-learning-rates-"]').count() == 0
         assert page.locator('[class*="st-key-picture-stop-"]').count() == 0
         assert page.get_by_text("How the learning rate was found").filter(visible=True).count() == 0
@@ -133,7 +111,7 @@ def test_a_sweep_that_never_broke_off_says_so_and_rates_are_written_in_the_reade
 
 def test_harm_stands_against_usefulness_with_a_name_at_each_point_and_what_is_current(place: Place, browser: Browser) -> None:
     with page_of(browser, width=1280) as page:
-        _open(page, place, "corrections")
+        place.open(page, "max", "corrections", "Corrections")
         curve = _picture(page, "tradeoff-of-v1")
         for words in ("v4 · strong@1", "v2 · gentle@1", "base · current"):
             expect(curve.get_by_text(words, exact=True)).to_be_visible()
@@ -154,7 +132,7 @@ def test_harm_stands_against_usefulness_with_a_name_at_each_point_and_what_is_cu
 
 def test_the_picture_is_spoken_and_fits_a_phone(place: Place, browser: Browser) -> None:
     with page_of(browser, width=390) as page:
-        _open(page, place, "corrections")
+        place.open(page, "max", "corrections", "Corrections")
         spoken = page.get_by_label("Harm against usefulness: v2 · gentle@1: 45.0% (30.5% to 60.4%) flagged")
         expect(spoken.first).to_be_attached()
         fits(page)
@@ -163,9 +141,8 @@ def test_the_picture_is_spoken_and_fits_a_phone(place: Place, browser: Browser) 
 def test_without_an_evaluation_the_page_says_which_command_makes_a_point(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    empty = _home(tmp_path_factory.mktemp("no-curves"), filled=False)
-    with empty.web, page_of(browser) as page:
-        _open(page, empty, "corrections")
+    with Place(tmp_path_factory.mktemp("no-curves"), filled=False) as empty, page_of(browser) as page:
+        empty.open(page, "max", "corrections", "Corrections")
         expect(page.get_by_text("No recipe can be compared yet.")).to_be_visible()
         expect(page.get_by_text("flagback correct --recipe NAME")).to_be_visible()
 

@@ -132,7 +132,7 @@ def test_a_programs_key_is_shown_once_works_and_is_withdrawn_after_a_second_word
 
 
 def test_the_pages_fit_the_screen(place: Served, browser: Browser) -> None:
-    with page_of(browser) as page:
+    with page_of(browser, width=390) as page:
         for login, where, tab in (("max", "data", "In use"), ("max", "data", "Bring in"), ("root", "people", "Programs")):
             page.context.clear_cookies()
             place.open_tab(page, login, where, tab)
@@ -142,4 +142,4 @@ def test_the_pages_fit_the_screen(place: Served, browser: Browser) -> None:
             if tab == "Bring in":
                 page.get_by_text("Logged answers", exact=True).click()
                 expect(page.get_by_role("textbox", name="What did the people")).to_be_visible()
-            fits(page, 1280, 390)
+            fits(page, 390, 1280)

@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 from sqlmodel import Session, col, select
 
 from flagback.model import cycle, embedded, explaining
@@ -26,10 +25,9 @@ from flagback.storage.moves import moved_lines
 from flagback.storage.prompts import TRAINING_SHARDS, NewPrompt, add_prompts, shard_of
 from flagback.storage.records import Account, CorrectionRun, ModelVersion, PreferenceSet, Review, RunMetric, now
 from flagback.storage.store import Store
-from tests.browser import WebProcess, drawn, page_of, sign_in
+from tests.browser import drawn, page_of
 from tests.command_line import Run
-from tests.loop_home import RECIPE, loop_home
-from tests.people import PASSWORD
+from tests.loop_home import RECIPE, LoopHome
 from tests.test_cli import home, run  # noqa: F401
 from tests.test_leads_pages import pick
 
@@ -37,58 +35,46 @@ from tests.test_leads_pages import pick
 STOPPED = 20
 
 
-class Place(NamedTuple):
+class Place(LoopHome):
     """A served home with one correction that was trained and explained, the oldest of many."""
 
-    web: WebProcess
-    settings: Settings
-    store: Store
-    run: CorrectionRun
-    found: Explanation
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("past")
-    with loop_home(folder, prompts=6) as (settings, loop):
-        store = loop.store
-        with store.writing() as session:
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, prompts=6)
+        with self.store.writing() as session:
             aside = [one for one in embedded.prompts() if one.tags and shard_of(one.split_key) not in TRAINING_SHARDS][:8]
             add_prompts(session, [NewPrompt(one.messages, "en", one.tags, one.split_key) for one in aside])
             kept = asdict(Recipe(steps=7, loss="ipo")) | {"beta": 1}  # written as a whole number
             recipes.keep(session, "swift", kept, form=FORM, note="for a trial", by="max", now=now())
-        loop.sample()
-        loop.review()
-        made = loop.correction()
-        with store.writing() as session:
+        self.loop.sample()
+        self.loop.review()
+        made = self.loop.correction()
+        with self.store.writing() as session:
             session.get_one(CorrectionRun, made.id).recipe = dict(RECIPE, steps=12, learning_rate=5e-3, pairs_per_step=16)
-        cycle.freeze(store, made.id)
-        cycle.train(store, loop.shelf, made.id, work=settings.home / "work")
-        cycle.register(store, loop.shelf, made.id)
-        sha256 = explaining.explain(store, loop.shelf, made.id)
-        cycle.finish(store, made.id, by="max")
-        with store.writing() as session:
+        cycle.freeze(self.store, made.id)
+        cycle.train(self.store, self.loop.shelf, made.id, work=self.home / "work")
+        cycle.register(self.store, self.loop.shelf, made.id)
+        sha256 = explaining.explain(self.store, self.loop.shelf, made.id)
+        cycle.finish(self.store, made.id, by="max")
+        with self.store.writing() as session:
             for _ in range(STOPPED):
                 row = CorrectionRun(parent_id=made.parent_id, recipe=dict(RECIPE), seed=0, asked_by="max", state="cancelled")
                 session.add(row)
-        with store.reading() as session:
-            run_row = session.get_one(CorrectionRun, made.id)
-        with WebProcess(settings.home, folder=folder) as web:
-            yield Place(web, settings, store, run_row, read(loop.shelf.artifacts, sha256))
+        with self.store.reading() as session:
+            self.run = session.get_one(CorrectionRun, made.id)
+        self.found = read(self.loop.shelf.artifacts, sha256)
 
 
-def _open(page: Page, place: Place, where: str) -> None:
-    sign_in(page, place.web.url, "max", PASSWORD)
-    page.goto(f"{place.web.url}/{where}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections")
-    drawn(page)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with Place(tmp_path_factory.mktemp("past")) as made:
+        yield made
 
 
 def test_a_run_shows_what_became_of_its_pairs_and_the_texts_that_went_amiss(place: Place, browser: Browser) -> None:
     told = summary(place.found)
     amiss = [pair for pair in place.found.pairs if pair.direction == "against"]
     with page_of(browser) as page:
-        _open(page, place, f"corrections?run={place.run.id}")
+        place.open(page, "max", f"corrections?run={place.run.id}", "Corrections")
         learnt = told["learnt"]
         moved = "Of {pairs} pairs that it learnt from, {pairs_towards} moved towards".format(**learnt)
         expect(page.get_by_text(moved)).to_be_visible()
@@ -111,7 +97,7 @@ def test_a_run_shows_what_became_of_its_pairs_and_the_texts_that_went_amiss(plac
 
 def test_what_is_folded_is_not_read_and_the_run_that_was_asked_for_stands_on_its_page(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
-        _open(page, place, "corrections")
+        place.open(page, "max", "corrections", "Corrections")
         listed = page.get_by_test_id("stExpander").filter(has_text="Correction ")
         expect(listed).to_have_count(STOPPED)
         expect(page.get_by_text("stopped by hand").first).to_be_visible()
@@ -125,7 +111,7 @@ def test_what_is_folded_is_not_read_and_the_run_that_was_asked_for_stands_on_its
 
 def test_the_report_of_a_run_is_written_and_fetched(place: Place, browser: Browser) -> None:
     with page_of(browser) as page:
-        _open(page, place, f"corrections?run={place.run.id}")
+        place.open(page, "max", f"corrections?run={place.run.id}", "Corrections")
         page.get_by_role("button", name="Write the report").click()
         with page.expect_download() as waiting:
             page.get_by_role("link", name="Download the report").click()
@@ -161,7 +147,7 @@ def test_a_kept_recipe_can_be_begun_from_and_changed(place: Place, browser: Brow
         login = session.exec(select(Account.login)).first()
     assert login == "max"
     with page_of(browser) as page:
-        _open(page, place, "corrections")
+        place.open(page, "max", "corrections", "Corrections")
         page.get_by_test_id("stExpander").filter(has_text="Recipe").first.locator("summary").click()
         pick(page, "Begin from", "swift@1")
         expect(page.get_by_text("Unlike the default: steps 7, beta 1, loss ipo")).to_be_visible()
@@ -193,7 +179,7 @@ def test_a_text_that_was_withdrawn_is_shown_nowhere(place: Place, browser: Brows
         assert left[worst.position] is None
         assert {found.position for found in left.values() if found} < set(left), "the others are there"
     with page_of(browser) as page:
-        _open(page, place, f"corrections?run={place.run.id}")
+        place.open(page, "max", f"corrections?run={place.run.id}", "Corrections")
         page.get_by_text("Moved against the reviewers").click()
         expect(page.get_by_text(f"Pair {worst.position + 1}: its text was withdrawn.").first).to_be_visible()
         drawn(page)

@@ -203,8 +203,8 @@ def test_reviewers_have_no_such_page(judged: Place, browser: Browser) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_fits_the_screen(judged: Place, browser: Browser, dark: bool) -> None:
-    with page_of(browser, dark=dark) as page:
+    with page_of(browser, width=390, dark=dark) as page:
         judged.open(page, "max", "patterns")
         expect(page.get_by_text("The detector", exact=True)).to_be_visible()
-        fits(page, 1280, 390)
+        fits(page, 390, 1280)
         expect(page.locator(".stException")).to_have_count(0)

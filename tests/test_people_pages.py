@@ -291,11 +291,11 @@ def test_the_last_administrator_is_told_why_not(place: Place, browser: Browser) 
 def test_every_page_fits_the_screen(place: Place, browser: Browser) -> None:
     with place.store.writing() as session:
         accounts.create(session, "fits", PASSWORD, "reviewer")
-    with page_of(browser) as page:
+    with page_of(browser, width=390) as page:
         for login, where in (("fits", "review"), ("fits", "you"), ("root", "people"), ("root", "panel")):
             place.open(page, login, where)
             expect(page.get_by_role("heading", level=1)).to_be_visible()
-            fits(page, 1280, 390)
+            fits(page, 390, 1280)
 
 
 @pytest.mark.parametrize("dark", [False, True])

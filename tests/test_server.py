@@ -16,7 +16,7 @@ from flagback.review_app import server
 from flagback.review_app.home import NoInstallation, PortInUse
 from flagback.review_app.installation import open_installation, serve_from, served
 from flagback.review_app.settings import Settings
-from flagback.storage.claims import held_claims
+from flagback.storage.claims import held
 from flagback.storage.generations import NewGeneration, add_generations
 from flagback.storage.items import make_items
 from flagback.storage.prompts import NewPrompt, add_prompts
@@ -99,7 +99,7 @@ def test_leases_that_ran_out_while_the_web_was_down_are_given_back_when_it_start
         (fresh,) = claim(store, "r_two", count=1, now=now(), lease_for=timedelta(minutes=1), seed=0)
     assert fresh.item_id == old.item_id
     with store.reading() as session:
-        assert held_claims(session, "r_one", now=now()) == []
+        assert held(session, "r_one", now=now()) == []
     store.close()
 
 

@@ -1,48 +1,33 @@
 """Answers without a counterpart on the page Corrections, in a real browser: told of, chosen to teach, and listed afterwards."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 from sqlmodel import select
 
 from flagback.model import cycle, explaining
 from flagback.storage import quarantine, unpaired
 from flagback.storage.records import CorrectionRun, now
-from tests.browser import WebProcess, drawn, page_of, sign_in
-from tests.loop_home import RECIPE, Loop, loop_home
+from tests.browser import drawn, page_of, sign_in
+from tests.loop_home import RECIPE, LoopHome
 from tests.people import PASSWORD
 
 
-class Place(NamedTuple):
-    """A served home in which every answer was flagged, so that no pair can be made."""
-
-    web: WebProcess
-    loop: Loop
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("unpaired")
-    with loop_home(folder, prompts=3) as (settings, loop):
-        loop.sample()
-        loop.review(flags=lambda _, __: True)
-        with WebProcess(settings.home, folder=folder) as web:
-            yield Place(web, loop)
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopHome]:
+    """A served home in which every answer was flagged, so that no pair can be made."""
+    made = LoopHome(tmp_path_factory.mktemp("unpaired"), prompts=3)
+    made.loop.sample()
+    made.loop.review(flags=lambda _, __: True)
+    with made:
+        yield made
 
 
-def _open(page: Page, place: Place, where: str = "corrections") -> None:
-    sign_in(page, place.web.url, "max", PASSWORD)
-    page.goto(f"{place.web.url}/{where}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Corrections")
-    drawn(page)
-
-
-def test_flags_that_make_no_pair_can_be_let_teach_and_are_listed_with_their_run(place: Place, browser: Browser) -> None:
+def test_flags_that_make_no_pair_can_be_let_teach_and_are_listed_with_their_run(place: LoopHome, browser: Browser) -> None:
     store = place.loop.store
     with page_of(browser) as page:
-        _open(page, place)
+        place.open(page, "max", "corrections", "Corrections")
         start = page.get_by_role("button", name="Start the correction")
         expect(page.get_by_text("but no pair yet.")).to_be_visible()
         expect(page.get_by_text("have no counterpart and teach nothing")).to_be_visible()
@@ -78,12 +63,12 @@ def test_flags_that_make_no_pair_can_be_let_teach_and_are_listed_with_their_run(
     with store.writing() as session:
         quarantine.put_away(session, rows[0].generation_id, review_id=None, category="real_person", seats=1, now=now())
     with page_of(browser) as page:
-        _open(page, place, f"corrections?run={run.id}")
+        place.open(page, "max", f"corrections?run={run.id}", "Corrections")
         expect(page.get_by_text("Answer 1: its text was withdrawn.")).to_be_visible()
         expect(page.locator(".stException")).to_have_count(0)
 
 
-def test_data_people_take_such_answers_from_the_page_data(place: Place, browser: Browser) -> None:
+def test_data_people_take_such_answers_from_the_page_data(place: LoopHome, browser: Browser) -> None:
     with page_of(browser) as page:
         sign_in(page, place.web.url, "max", PASSWORD)
         page.goto(f"{place.web.url}/data")

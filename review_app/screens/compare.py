@@ -184,10 +184,10 @@ def _change_picture(
         | {new: table[old].astype(float) * scale for new, old in (("value", "change"), ("low", "low"), ("high", "high"))}
     )
     known = frame[frame["value"].notna()]
-    beyond = f"{figure_words.would_show(whole)} {retold(str(whole.get('note') or ''))}"
+    note = look.quiet(retold(str(whole.get("note") or "")))
     look.html(
         f"<div>{look.quiet(retold(str(whole['words'])))}: <b>{figure_words.change_of(whole)}</b> {figure_words.judged(whole)}</div>"
-        f'<div class="small soft">{look.quiet(beyond)}</div>'
+        f'<div class="small soft">{look.quiet(figure_words.would_show(whole))} {note}</div>'
     )
     if not len(known):
         look.empty(tr("Too few independent items for an interval."), tr("Ten families of items are needed."))

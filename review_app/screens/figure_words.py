@@ -1,4 +1,4 @@
-"""An evaluation's figures in words: their names, levels, changes, and whether a change is good. Knows no store."""
+"""An evaluation's figures in words: names, levels, changes, whether a change is good; and their table. Knows no store."""
 
 from html import escape
 from typing import Any

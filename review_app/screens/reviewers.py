@@ -169,7 +169,7 @@ def _preview(installation: Installation, kind: SettingAside, reviewer: str, give
     """What would change, per group."""
     with installation.store.reading() as session:
         if kind == "pause":
-            held = len(claims.held_claims(session, reviewer, now=now()))
+            held = len(claims.held(session, reviewer, now=now()))
             return [
                 trn(
                     "{count} answer in hand would go back to the queue. No figure changes.",

@@ -93,14 +93,11 @@ def _list(rows: Sequence[Any], key: str) -> None:
 def behind(session: Session, evaluation: Evaluation, metric: str, *, key: str) -> None:
     """What one figure of an evaluation was measured on: the largest changes each way, then all of them."""
     figure = evaluation.figures[metric]
+    least = figure_words.would_show(figure)
     look.html(
         f"<div>{look.quiet(retold(str(figure.get('words', ''))))}: "
         f"<b>{figure_words.change_of(figure)}</b> {figure_words.judged(figure)}</div>"
-        + (
-            f'<div class="small soft">{look.quiet(figure_words.would_show(figure))}</div>'
-            if figure_words.would_show(figure)
-            else ""
-        )
+        + (f'<div class="small soft">{look.quiet(least)}</div>' if least else "")
         + (f'<div class="small soft">{look.quiet(retold(str(figure["note"])))}</div>' if figure.get("note") else "")
     )
     rows = kept(session, evaluation, metric)

@@ -13,7 +13,7 @@ import pytest
 #: Lets another run be tried: `FLAGBACK_KILL_SEED=7 make acceptance`.
 SEED = int(os.environ.get("FLAGBACK_KILL_SEED", "1"))
 KILLS = 20
-# A second in which nobody kills is some twenty steps: 200 are more than twenty kills let pass, on a fast machine too.
+# In a second in which nobody kills some ten steps pass: 200 are three times what twenty kills let pass here.
 
 LIFE = """
 import sys
